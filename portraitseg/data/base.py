@@ -1,0 +1,93 @@
+"""What every data format offers: named splits of keys, and a photo with its mask for each key."""
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from jaxtyping import UInt8
+
+from portraitseg.errors import InputError
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One photo.
+
+    Attributes:
+        key: `<set>/<stem>`.
+        image: RGB, 0..255.
+        mask: alpha of the person at the photo's size, 0..255; None where nobody labelled it.
+        notes: what was converted or looks odd, each a short phrase that the loader counts.
+    """
+
+    key: str
+    image: UInt8[np.ndarray, "h w 3"]
+    mask: UInt8[np.ndarray, "h w"] | None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Dataset(ABC):
+    """Photos by key. Picklable and without open files, so that worker processes can share it.
+
+    Attributes:
+        name: the format and folder, for messages.
+        splits: split name → keys, in a fixed order.
+        licence: of the photos.
+    """
+
+    name: str
+    splits: Mapping[str, tuple[str, ...]]
+    licence: str = field(default="unknown", kw_only=True)
+
+    @abstractmethod
+    def load(self, key: str) -> Sample:
+        """Reads one photo and its mask.
+
+        Raises:
+            InputError: missing, unreadable or mis-sized, naming the file and the remedy.
+        """
+
+    def keys(self, split: str) -> tuple[str, ...]:
+        """The keys of a split.
+
+        Raises:
+            InputError: no such split, or an empty one.
+        """
+        if split not in self.splits:
+            raise InputError(f"{self.name}: no split '{split}' (there are: {', '.join(self.splits) or 'none'})")
+        if not self.splits[split]:
+            raise InputError(f"{self.name}: split '{split}' is empty: add photos or name another split")
+        return self.splits[split]
+
+    def split_hash(self, split: str) -> str:
+        """First 16 hex digits of the SHA-256 of the sorted keys joined by newlines (INTERFACE)."""
+        return hash_keys(self.keys(split))
+
+    def sets(self, split: str) -> dict[str, tuple[str, ...]]:
+        """The keys of a split by set (the part of the key before the slash; the data's name where there is none)."""
+        groups: dict[str, list[str]] = {}
+        for key in self.keys(split):
+            groups.setdefault(key.rpartition("/")[0] or self.name, []).append(key)
+        return {name: tuple(keys) for name, keys in groups.items()}
+
+
+def hash_keys(keys: Iterable[str]) -> str:
+    """First 16 hex digits of the SHA-256 of the sorted keys joined by newlines."""
+    return hashlib.sha256("\n".join(sorted(keys)).encode()).hexdigest()[:16]
+
+
+def draw_val(keys: Iterable[str], val_ratio: float, seed: int) -> dict[str, tuple[str, ...]]:
+    """Divides keys into `train` and `val` by a seeded hash of the stem: a photo stays where it is as others come and go."""
+
+    def is_val(key: str) -> bool:
+        digest = hashlib.sha256(f"{seed}:{key.rpartition('/')[2]}".encode()).digest()
+        return int.from_bytes(digest[:8]) / 2**64 < val_ratio
+
+    ordered = sorted(keys)
+    return {
+        "train": tuple(key for key in ordered if not is_val(key)),
+        "val": tuple(key for key in ordered if is_val(key)),
+    }

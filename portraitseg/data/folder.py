@@ -1,0 +1,199 @@
+"""Format `folder`: images/<stem>.jpg beside masks/<stem>.png, one set or several, with or without splits.json."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from portraitseg.config import DataConfig
+from portraitseg.data import reading
+from portraitseg.data.base import Dataset, Sample, draw_val, hash_keys
+from portraitseg.errors import InputError
+
+SPLITS_NAME = "splits.json"
+
+#: A million keys of fifty characters; more is not a list of photos.
+MAX_SPLITS_BYTES = 100_000_000
+
+
+@dataclass(frozen=True)
+class FolderDataset(Dataset):
+    """Photos in folders.
+
+    Attributes:
+        root: the folder that the user gave.
+        paths: key → (photo, mask), relative to the root; mask None where the set has none.
+        blank_sets, unlabelled_sets: sets without masks, and what that means.
+    """
+
+    root: Path
+    paths: Mapping[str, tuple[str, str | None]] = field(repr=False)
+    blank_sets: tuple[str, ...] = ()
+    unlabelled_sets: tuple[str, ...] = ()
+
+    def load(self, key: str) -> Sample:
+        """See `Dataset.load`."""
+        photo, mask_name = self.paths[key]
+        image, notes = reading.read_image(self.root / photo)
+        if mask_name is None:
+            is_blank = _set_of(key) in self.blank_sets
+            return Sample(key, image, np.zeros(image.shape[:2], np.uint8) if is_blank else None, notes)
+        mask, mask_notes = reading.read_mask(self.root / mask_name)
+        if mask.shape != image.shape[:2]:
+            raise InputError(
+                f"mask {self.root / mask_name}: {mask.shape[1]}x{mask.shape[0]}, "
+                f"its photo is {image.shape[1]}x{image.shape[0]}: give both the same size"
+            )
+        return Sample(key, image, mask, notes + mask_notes)
+
+
+def open_folder(config: DataConfig, seed: int) -> FolderDataset:
+    """Lists a folder; reads no photo.
+
+    Raises:
+        InputError: no such folder, no photos, a photo without a mask (in a set that is neither blank nor unlabelled),
+            a mask without a photo, two photos of one stem, a malformed splits.json.
+    """
+    assert config.root is not None
+    root = config.root
+    if not root.is_dir():
+        raise InputError(f"DATA {root}: no such folder")
+    mask_free = {*config.blank_sets, *config.unlabelled_sets}
+    paths: dict[str, tuple[str, str | None]] = {}
+    for name in _set_names(root):
+        paths.update(_pair_set(root, name, is_mask_free=name in mask_free))
+    if not paths:
+        raise InputError(f"DATA {root}: no images/<stem>.jpg|png|webp, nor <set>/images/…: see 'A folder of photos' in the README")
+    listed = root / SPLITS_NAME
+    if listed.exists():
+        splits = read_splits(listed)
+        _check_known(splits, paths, root)
+    else:
+        drawn = draw_val((key for key in paths if _set_of(key) not in mask_free), config.val_ratio, seed)
+        splits = {**drawn, **{name: tuple(sorted(k for k in paths if _set_of(k) == name)) for name in sorted(mask_free)}}
+        splits = {name: keys for name, keys in splits.items() if keys or name in drawn}
+    _check_unmasked(splits, paths, config, root)
+    return FolderDataset(
+        name=str(root),
+        splits=splits,
+        licence=config.licence,
+        root=root,
+        paths=paths,
+        blank_sets=config.blank_sets,
+        unlabelled_sets=config.unlabelled_sets,
+    )
+
+
+def read_splits(path: Path) -> dict[str, tuple[str, ...]]:
+    """Reads and checks splits.json.
+
+    Raises:
+        InputError: not the documented form, a key twice in a split or in two training and test splits, a hash that differs.
+    """
+    try:
+        content = path.read_bytes()
+        if len(content) > MAX_SPLITS_BYTES:
+            raise InputError(f"{path}: {len(content)} bytes, more than a list of photos can have")
+        return parse_splits(json.loads(content), str(path))
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{path}: not JSON ({error})") from error
+
+
+def parse_splits(value: Any, origin: str) -> dict[str, tuple[str, ...]]:
+    """Checks `{"splits": {"<name>": ["<set>/<stem>", …]}, "sha256_16": {…}}`; `origin` names the file in errors.
+
+    Raises:
+        InputError: as `read_splits`.
+    """
+    lists = value.get("splits") if isinstance(value, dict) else None
+    hashes = value.get("sha256_16", {}) if isinstance(value, dict) else None
+    if not isinstance(lists, dict) or not isinstance(hashes, dict):
+        raise InputError(f'{origin}: expected {{"splits": {{"<name>": ["<set>/<stem>", …]}}, "sha256_16": {{…}}}}')
+    splits: dict[str, tuple[str, ...]] = {}
+    for name, keys in lists.items():
+        if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
+            raise InputError(f"{origin}: split '{name}' is not a list of keys")
+        if len(set(keys)) != len(keys):
+            raise InputError(f"{origin}: split '{name}' names a photo twice")
+        if bad := next((key for key in keys if _is_unsafe(key)), None):
+            raise InputError(f"{origin}: split '{name}': key {bad!r} leaves the folder: use <set>/<stem>")
+        splits[name] = tuple(keys)
+        try:
+            actual = hash_keys(keys)
+        except UnicodeEncodeError as error:
+            raise InputError(f"{origin}: split '{name}' has a key that is not text") from error
+        if name in hashes and hashes[name] != actual:
+            raise InputError(f"{origin}: split '{name}' has hash {actual}, the file says {hashes[name]}: the list was changed")
+    _check_disjoint(splits, origin)
+    return splits
+
+
+def _check_disjoint(splits: Mapping[str, tuple[str, ...]], origin: str) -> None:
+    """No photo may be learnt from and measured on: `train` against `val` and every `test…`, `val` against every `test…`."""
+    measured = [name for name in splits if name.startswith("test")]
+    for first, second in [("train", "val"), *((name, test) for name in ("train", "val") for test in measured)]:
+        if shared := set(splits.get(first, ())) & set(splits.get(second, ())):
+            raise InputError(f"{origin}: '{min(shared)}' is in '{first}' and in '{second}': a photo belongs to one of them")
+
+
+def _is_unsafe(key: str) -> bool:
+    parts = key.split("/")
+    return len(parts) > 2 or any(part in ("", ".", "..") for part in parts) or "\\" in key or "\0" in key
+
+
+def _set_of(key: str) -> str:
+    return key.rpartition("/")[0]
+
+
+def _set_names(root: Path) -> list[str]:
+    """`""` for the flat layout, else the sub-folders that hold images/."""
+    if (root / "images").is_dir():
+        return [""]
+    return sorted(child.name for child in root.iterdir() if (child / "images").is_dir())
+
+
+def _pair_set(root: Path, name: str, is_mask_free: bool) -> dict[str, tuple[str, str | None]]:
+    base = root / name
+    images: dict[str, str] = {}
+    for path in sorted((base / "images").iterdir()):
+        if path.suffix.lower() not in reading.IMAGE_SUFFIXES or path.name.startswith("."):
+            continue
+        if path.stem in images:
+            raise InputError(f"photo {path}: a second photo named '{path.stem}' ({images[path.stem]}): rename one")
+        images[path.stem] = path.name
+    folder = base / "masks"
+    masks = {p.stem: p.name for p in sorted(folder.iterdir()) if p.suffix.lower() == ".png"} if folder.is_dir() else {}
+    if orphan := next((stem for stem in masks if stem not in images), None):
+        raise InputError(f"mask {folder / masks[orphan]}: no photo of this name in {base / 'images'}: add it or take the mask out")
+    if masks and is_mask_free:
+        raise InputError(f"set '{name}' is declared blank or unlabelled but has {folder}: take one of the two out")
+    prefix = f"{name}/" if name else ""
+    return {
+        prefix + stem: (f"{prefix}images/{file}", f"{prefix}masks/{masks[stem]}" if stem in masks else None)
+        for stem, file in images.items()
+    }
+
+
+def _check_known(splits: Mapping[str, tuple[str, ...]], paths: Mapping[str, Any], root: Path) -> None:
+    for name, keys in splits.items():
+        if missing := next((key for key in keys if key not in paths), None):
+            raise InputError(f"{root / SPLITS_NAME}: split '{name}' names '{missing}', no such photo under {root}")
+
+
+def _check_unmasked(splits: Mapping[str, tuple[str, ...]], paths: Mapping[str, Any], config: DataConfig, root: Path) -> None:
+    mask_free = {*config.blank_sets, *config.unlabelled_sets}
+    for name, keys in splits.items():
+        for key in keys:
+            # a split of nothing but unmasked photos is for distillation and looking; it is refused where it is used
+            if paths[key][1] is None and _set_of(key) not in mask_free and name != "unlabelled":
+                raise InputError(
+                    f"photo {root / paths[key][0]} (split '{name}') has no mask: add masks/{key.rpartition('/')[2]}.png, "
+                    "or declare its set in data.blank_sets or data.unlabelled_sets"
+                )

@@ -1,0 +1,247 @@
+"""The manifest: one record that ties weights → pixels → exported file → score → latency, in both assets folders.
+
+`manifest.json` lies beside the files that it describes; `artifact.json` in the run's folder holds the same `source` and
+what each stage adds. Both are read strictly, verified by hashes and written atomically.
+"""
+
+import json
+import subprocess
+from importlib import metadata
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from portraitseg import files
+from portraitseg.errors import InputError
+
+SCHEMA_VERSION = 1
+MANIFEST_NAME = "manifest.json"
+ARTIFACT_NAME = "artifact.json"
+
+#: A manifest of a hundred files is a tenth of this; more is not a manifest.
+MAX_BYTES = 4_000_000
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Sha256Short = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
+Share = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=0)]
+
+
+class Record(BaseModel):
+    """Frozen, and closed to unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class DataSource(Record):
+    """A set of photos that the weights were trained on; the hash is that of the whole split."""
+
+    set: str
+    split: str
+    sha256_16: Sha256Short
+    licence: str
+
+
+class Source(Record):
+    """Where the weights come from."""
+
+    model: str
+    config_sha256: Sha256
+    git_commit: str
+    seed: int
+    weights_sha256: Sha256
+    data: tuple[DataSource, ...]
+    tools: dict[str, str]
+
+
+class Tensor(Record):
+    """The one input or output of a file; scale and zero point only where it is quantized."""
+
+    name: str
+    shape: tuple[Annotated[int, Field(ge=1)], ...]
+    dtype: Literal["float32", "uint8", "image"]
+    layout: Literal["NHWC", "NCHW"] | None = None
+    color: Literal["RGB", "RGBA", "RGB+prior"] | None = None
+    range: tuple[float, float]
+    foreground: Literal["high"] | None = None
+    scale: float | None = None
+    zero_point: int | None = None
+
+
+class Parity(Record):
+    """The file beside the Keras model on the same photos, or why that did not run."""
+
+    reference: str
+    max_abs: float | None = None
+    mean_abs: float | None = None
+    mask_iou: Share | None = None
+    bound: float | None = None
+    passed: bool | None = None
+    photos: Count | None = None
+    not_run: str | None = None
+
+
+class GpuCheck(Record):
+    """One route over a phone's GPU delegate."""
+
+    route: str
+    verdict: Literal["passed", "failed", "not_run"]
+    nodes: Count | None = None
+    delegated: Count | None = None
+    max_abs: float | None = None
+    reason: str | None = None
+
+
+class Quality(Record):
+    """Scores of the exported file on one split."""
+
+    split: str
+    sha256_16: Sha256Short
+    iou: Share
+    boundary_iou: Share
+    miou: Share | None = None
+    photos: Count
+
+
+class FileEntry(Record):
+    """One exported file; `path` is relative to the manifest."""
+
+    path: str
+    sha256: Sha256
+    bytes: Count
+    model: Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]
+    channels: Literal["rgb", "rgba", "prior"]
+    recipe: str
+    input: Tensor
+    output: Tensor
+    parity: Parity
+    gpu: tuple[GpuCheck, ...] = ()
+    quality: tuple[Quality, ...] = ()
+    note: str | None = None
+
+    @field_validator("path")
+    @classmethod
+    def _stays_inside(cls, value: str) -> str:
+        path = PurePosixPath(value)
+        if path.is_absolute() or ".." in path.parts or "\\" in value or "\0" in value or not path.parts:
+            raise ValueError("must be relative to the manifest and stay inside its folder")
+        return value
+
+
+class Manifest(Record):
+    """All exported files of one run for one platform."""
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    source: Source
+    files: tuple[FileEntry, ...] = ()
+
+
+class Artifact(Record):
+    """What a run holds: the source, and what each stage added, by stage name."""
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    source: Source
+    stages: dict[str, dict[str, Any]] = {}
+
+
+RecordT = TypeVar("RecordT", bound=Record)
+
+
+def parse(kind: type[RecordT], text: str | bytes, origin: str) -> RecordT:
+    """Reads a record from JSON.
+
+    Raises:
+        InputError: too long, not JSON, an unknown key, a wrong type; `origin` names the file.
+    """
+    if len(text) > MAX_BYTES:
+        raise InputError(f"{origin}: {len(text)} bytes, more than a manifest can have ({MAX_BYTES})")
+    try:
+        return kind.model_validate_json(text)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        where = ".".join(str(part) for part in fault["loc"]) or "file"
+        raise InputError(f"{origin}: {where}: {fault['msg']}; export the run again to rewrite it") from error
+
+
+def read(kind: type[RecordT], path: Path) -> RecordT:
+    """Reads a manifest or an artifact from disk.
+
+    Raises:
+        InputError: missing or malformed.
+    """
+    try:
+        return parse(kind, path.read_bytes(), str(path))
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such file: run the stage that writes it first") from error
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}") from error
+
+
+def write(path: Path, record: Record) -> None:
+    """Writes a manifest or an artifact atomically."""
+    files.write_json(path, record.model_dump(mode="json"))
+
+
+def verify(manifest: Manifest, folder: Path) -> None:
+    """Compares every file with its hash.
+
+    Raises:
+        InputError: a file that is missing or differs.
+    """
+    for entry in manifest.files:
+        path = folder / entry.path
+        if not path.exists():
+            raise InputError(f"{path}: named in {MANIFEST_NAME} but missing: export the run again")
+        if files.sha256(path) != entry.sha256:
+            raise InputError(f"{path}: its SHA-256 differs from {MANIFEST_NAME}: export the run again")
+
+
+def extend(path: Path, source: Source, entries: list[FileEntry]) -> Manifest:
+    """Adds files to a manifest, replacing those of the same path; a manifest of another source starts anew.
+
+    Files of an older source that are still on disk are not listed any more: their weights are not these.
+    """
+    old: tuple[FileEntry, ...] = ()
+    if path.exists():
+        previous = read(Manifest, path)
+        if previous.source.weights_sha256 == source.weights_sha256:
+            fresh = {entry.path for entry in entries}
+            old = tuple(entry for entry in previous.files if entry.path not in fresh)
+    manifest = Manifest(source=source, files=tuple(sorted([*old, *entries], key=lambda entry: entry.path)))
+    write(path, manifest)
+    return manifest
+
+
+def add_stage(path: Path, source: Source, stage: str, facts: dict[str, Any]) -> None:
+    """Records what a stage did in `artifact.json`; a run with new weights drops what later stages said of the old ones."""
+    stages: dict[str, dict[str, Any]] = {}
+    if path.exists():
+        previous = read(Artifact, path)
+        if previous.source.weights_sha256 == source.weights_sha256:
+            stages = dict(previous.stages)
+    stages[stage] = facts
+    write(path, Artifact(source=source, stages=stages))
+
+
+def schema() -> str:
+    """The JSON schema of `manifest.json`, as committed in docs/manifest.schema.json."""
+    return json.dumps(Manifest.model_json_schema(mode="serialization"), indent=2) + "\n"
+
+
+def tool_versions(*packages: str) -> dict[str, str]:
+    """Installed versions of the named distributions."""
+    return {package: metadata.version(package) for package in packages}
+
+
+def git_commit() -> str:
+    """The commit of the checkout, with `+dirty` where tracked files differ; `unknown` outside git."""
+    here = Path(__file__).parent
+
+    def git(*arguments: str) -> str:
+        return subprocess.run(["git", *arguments], cwd=here, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        return git("rev-parse", "HEAD") + ("+dirty" if git("status", "--porcelain", "--untracked-files=no") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"

@@ -1,0 +1,48 @@
+"""Blocks that several networks use: plain functions, tensor in, tensor out, each layer one that QAT accepts."""
+
+from typing import Any
+
+from portraitseg.models.keras_route import keras
+
+layers = keras.layers
+
+
+def conv_bn(x: Any, filters: int, kernel: int = 1, stride: int = 1, relu: bool = True, name: str = "") -> Any:
+    """Convolution → batch norm (→ ReLU6): one int8 operator after export. (n, h, w, c) → (n, h/stride, w/stride, filters)."""
+    x = layers.Conv2D(filters, kernel, strides=stride, padding="same", use_bias=False, name=f"{name}_conv")(x)
+    x = layers.BatchNormalization(name=f"{name}_bn")(x)
+    return layers.ReLU(6.0, name=f"{name}_relu")(x) if relu else x
+
+
+def depthwise_bn(
+    x: Any, kernel: int = 3, stride: int = 1, dilation: int = 1, relu: bool = True, name: str = ""
+) -> Any:
+    """Depthwise convolution → batch norm (→ ReLU6). (n, h, w, c) → (n, h/stride, w/stride, c)."""
+    x = layers.DepthwiseConv2D(
+        kernel, strides=stride, padding="same", dilation_rate=dilation, use_bias=False, name=f"{name}_dw"
+    )(x)
+    x = layers.BatchNormalization(name=f"{name}_dw_bn")(x)
+    return layers.ReLU(6.0, name=f"{name}_dw_relu")(x) if relu else x
+
+
+def separable(x: Any, filters: int, stride: int = 1, name: str = "") -> Any:
+    """Depthwise separable convolution, batch norm and ReLU6 after each half. (n, h, w, c) → (n, h/stride, w/stride, filters)."""
+    return conv_bn(depthwise_bn(x, stride=stride, name=name), filters, name=f"{name}_pw")
+
+
+def inverted_residual(x: Any, filters: int, stride: int = 1, expansion: int = 6, name: str = "") -> Any:
+    """MobileNetV2's block (Sandler et al., 2018): expand, depthwise, linear projection; Add where shapes allow."""
+    y = conv_bn(x, expansion * x.shape[-1], name=f"{name}_expand")
+    y = depthwise_bn(y, stride=stride, name=name)
+    y = conv_bn(y, filters, relu=False, name=f"{name}_project")
+    return layers.Add(name=f"{name}_add")([x, y]) if stride == 1 and x.shape[-1] == filters else y
+
+
+def upsample(x: Any, factor: int | tuple[int, int], name: str = "") -> Any:
+    """Bilinear upsampling by a whole factor, half-pixel centres: RESIZE_BILINEAR, which every delegate takes."""
+    return layers.UpSampling2D(factor, interpolation="bilinear", name=f"{name}_up")(x)
+
+
+def mask_head(logits: Any) -> Any:
+    """Logits → probability of person, under the names by which training and export find them."""
+    return layers.Activation("sigmoid", name="mask")(logits)

@@ -1,0 +1,117 @@
+"""Keras h5 files without `load_model`: the config is read as text, the network rebuilt from our registry, weights loaded.
+
+tf_keras runs a Lambda that it finds in an h5, whatever `safe_mode` says; here nothing in the file is ever executed.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+
+from portraitseg import files, models
+from portraitseg.errors import InputError
+
+#: Layers that carry code.
+EXECUTABLE_LAYERS = frozenset({"Lambda", "TFOpLambda", "SlicingOpLambda"})
+
+
+@dataclass(frozen=True)
+class Header:
+    """What an h5 says of its network.
+
+    Attributes:
+        name: the network's name in the registry, such as `fast_scnn`.
+        size: (height, width) of the input.
+        channels: of the input.
+        is_quantized: True for the h5 of quantization-aware training.
+    """
+
+    name: str
+    size: tuple[int, int]
+    channels: int
+    is_quantized: bool
+
+
+def save(model: Any, path: Path) -> None:
+    """Writes config and weights, without the optimizer, as a Keras h5, atomically."""
+    with files.replacing(path) as temporary:
+        model.save(str(temporary), save_format="h5", include_optimizer=False)
+
+
+def read_header(path: Path) -> Header:
+    """Reads which network an h5 holds; executes nothing.
+
+    Raises:
+        InputError: missing, not an h5 of a Keras model, or one with a layer that carries code.
+    """
+    try:
+        with h5py.File(path, "r") as file:
+            text = file.attrs["model_config"]
+        config = json.loads(text)
+        classes = set(_class_names(config))
+        inputs = next(
+            layer["config"]["batch_input_shape"]
+            for layer in config["config"]["layers"]
+            if layer["class_name"] == "InputLayer"
+        )
+        height, width, channels = (int(side) for side in inputs[1:])
+        name = str(config["config"]["name"])
+    except FileNotFoundError as error:
+        raise InputError(f"checkpoint {path}: no such file") from error
+    except (OSError, KeyError, TypeError, ValueError, AttributeError, StopIteration, RecursionError) as error:
+        raise InputError(f"checkpoint {path}: not a Keras h5 with a model of one image input ({error})") from error
+    if found := classes & EXECUTABLE_LAYERS:
+        raise InputError(f"checkpoint {path}: refused: it holds {', '.join(sorted(found))}, a layer that runs foreign code")
+    return Header(
+        name=name.removeprefix("quant_"),
+        size=(height, width),
+        channels=channels,
+        is_quantized=any(kind.startswith("Quantize") for kind in classes),
+    )
+
+
+def _class_names(config: Any) -> Iterator[str]:
+    """All values of `class_name`, at any depth."""
+    stack = [config]
+    while stack:
+        node = stack.pop()
+        if isinstance(node, dict):
+            if isinstance(node.get("class_name"), str):
+                yield node["class_name"]
+            stack.extend(node.values())
+        elif isinstance(node, list):
+            stack.extend(node)
+
+
+def load_weights(model: Any, path: Path) -> None:
+    """Loads the weights of an h5 into a network of the same architecture.
+
+    Raises:
+        InputError: another network, or a damaged file.
+    """
+    header = read_header(path)
+    own = model.name.removeprefix("quant_")
+    if header.name != own:
+        raise InputError(f"checkpoint {path}: holds '{header.name}', not '{own}': name an h5 of the same network")
+    try:
+        model.load_weights(str(path))
+    except (OSError, KeyError, ValueError, TypeError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"checkpoint {path}: its weights do not fit '{own}': {reason}") from error
+
+
+def load(path: Path) -> Any:
+    """Rebuilds the float network of an h5 and loads its weights.
+
+    Raises:
+        InputError: as `read_header` and `load_weights`, an unknown network, or an h5 of quantization-aware training.
+    """
+    header = read_header(path)
+    if header.is_quantized:
+        raise InputError(f"checkpoint {path}: comes from quantization-aware training: give the float h5 of the run")
+    model = models.build(header.name, header.size, header.channels)
+    load_weights(model, path)
+    return model

@@ -1,0 +1,78 @@
+"""Where a run keeps its files: the stages meet here and nowhere else."""
+
+import fcntl
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from portraitseg.errors import InputError
+from portraitseg.manifest import ARTIFACT_NAME
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+@dataclass(frozen=True)
+class Run:
+    """The paths of one run, relative to the folder in which the command was called."""
+
+    name: str
+
+    def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.name):
+            raise InputError(f"RUN={self.name!r}: use letters, digits, '.', '_' and '-', beginning with a letter or digit")
+
+    @property
+    def folder(self) -> Path:
+        return Path("runs") / self.name
+
+    @property
+    def config(self) -> Path:
+        """The resolved configuration of training."""
+        return self.folder / "config.json"
+
+    @property
+    def artifact(self) -> Path:
+        return self.folder / ARTIFACT_NAME
+
+    @property
+    def best(self) -> Path:
+        """The float h5 of the epoch with the best validation IoU."""
+        return self.folder / "best.h5"
+
+    @property
+    def qat(self) -> Path:
+        """Folder of quantization-aware training."""
+        return self.folder / "qat"
+
+    @property
+    def onnx(self) -> Path:
+        return self.folder / "onnx"
+
+    @property
+    def benchmark(self) -> Path:
+        return self.folder / "benchmark"
+
+    @property
+    def android(self) -> Path:
+        return Path("android_assets") / self.name
+
+    @property
+    def ios(self) -> Path:
+        return Path("ios_assets") / self.name
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Holds the run while a stage writes to it; the kernel lets go when the process ends, however it ends.
+
+        Raises:
+            InputError: another process holds it.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / ".lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise InputError(f"RUN={self.name}: another process is writing to it: wait for it, or name another RUN") from error
+            yield

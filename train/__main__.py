@@ -1,0 +1,72 @@
+"""`python -m train`: photos and masks → Keras h5."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from portraitseg import cli
+
+app = cli.new_app("Train a network on portraits with masks.")
+
+RunOption = Annotated[str, typer.Option("--run", help="Name of the run: its files go to runs/<RUN>/.")]
+ConfigOption = Annotated[Path | None, typer.Option("--config", help="A .toml from train/configs/ (or your own).")]
+DataOption = Annotated[Path | None, typer.Option("--data", help="Folder of the photos; without it, synthetic portraits.")]
+FormatOption = Annotated[str | None, typer.Option("--format", help="folder, eg1800 or synthetic.")]
+SetOption = Annotated[list[str] | None, typer.Option("--set", help="section.key=value; may be repeated.")]
+
+
+@app.callback()
+def main() -> None:
+    """Train a network on portraits with masks."""
+
+
+@app.command()
+def fit(
+    run: RunOption = "default",
+    config: ConfigOption = None,
+    data: DataOption = None,
+    format: FormatOption = None,
+    init: Annotated[Path | None, typer.Option(help="h5 of the same network to start from.")] = None,
+    set: SetOption = None,
+    overwrite: Annotated[bool, typer.Option(help="Begin anew, whatever the run's folder holds.")] = False,
+) -> None:
+    """Train, or go on where a stopped training of the same run left off."""
+    from portraitseg.runs import Run
+
+    place = Run(run)
+    resolved = resolve_config(config, data, format, set)
+    from train.stage import train_run
+
+    train_run(place, resolved, init, overwrite)
+
+
+@app.command("check-data")
+def check_data(
+    config: ConfigOption = None, data: DataOption = None, format: FormatOption = None, set: SetOption = None
+) -> None:
+    """Read every photo and mask once; count what is odd, stop at what cannot be used."""
+    resolved = resolve_config(config, data, format, set)
+    from portraitseg.data import open_dataset
+    from train.stage import check_data
+
+    dataset = open_dataset(resolved.data, resolved.seed)
+    check_data(dataset, tuple(name for name in dataset.splits if dataset.splits[name]))
+
+
+def resolve_config(config: Path | None, data: Path | None, format: str | None, overrides: list[str] | None) -> Any:
+    """The configuration with DATA, FORMAT and --set applied, in this order."""
+    import json
+
+    from portraitseg.config import load_config
+
+    extra = []
+    if data is not None:
+        extra += [f"data.root={json.dumps(str(data))}", f"data.format={format or 'folder'}"]
+    elif format is not None:
+        extra += [f"data.format={format}"]
+    return load_config(config, extra + (overrides or []))
+
+
+if __name__ == "__main__":
+    cli.run(app)

@@ -1,0 +1,256 @@
+"""The training loop, for float training and for quantization-aware training alike: resumes, stops cleanly, shows its progress."""
+
+import hashlib
+import math
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import numpy as np
+
+from portraitseg import contract
+from portraitseg.config import Config
+from portraitseg.data import Dataset
+from portraitseg.errors import CheckFailed, InputError
+from portraitseg.models import checkpoint
+from train import augment, losses, state
+from train.board import Board
+from train.display import Display
+from train.evaluate import KerasEvaluator
+from train.optimize import Optimization, is_finite
+from train.schedule import learning_rate
+from train.state import Progress
+from train.stream import BatchRecipe, BatchStream
+
+#: Steps whose mean is shown while an epoch runs.
+_SHOWN_STEPS = 20
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What differs between float training and quantization-aware training.
+
+    Attributes:
+        epochs: over the training split.
+        learning_rate: greatest.
+        freeze_bn_epochs: epochs at the end in which the statistics of batch norm stay as they are.
+        init_sha256: of the weights that it starts from, if any.
+    """
+
+    epochs: int
+    learning_rate: float
+    freeze_bn_epochs: int = 0
+    init_sha256: str = ""
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """How a training ended; `best_iou` in [0, 1], epochs from 1."""
+
+    best_iou: float
+    best_epoch: int
+    epochs: int
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C or SIGTERM; the state is on disk."""
+
+
+def fit(
+    model: Any,
+    *,
+    dataset: Dataset,
+    config: Config,
+    plan: Plan,
+    folder: Path,
+    label: str,
+    evaluate: Callable[[Any], float] | None = None,
+    on_start: Callable[[], None] = lambda: None,
+) -> FitResult:
+    """Trains a model, or goes on where a stopped run left off.
+
+    Writes into `folder`: best.h5 (best validation IoU), last.h5, epoch_NNN.h5 every `train.save_every` epochs,
+    state.npz (to resume) and tensorboard/.
+
+    Args:
+        model: its last layer is the sigmoid; on return it holds the best weights.
+        dataset: with `data.train_split` and `data.val_split`.
+        config: of the run.
+        plan: epochs and learning rate.
+        folder: of this training.
+        label: its name on the terminal.
+        evaluate: model → validation IoU in [0, 1]; default: the Keras model's own.
+        on_start: called once the folder is known to be this training's, before anything is written.
+
+    Raises:
+        InputError: unusable data or configuration, or a state of another training in `folder`.
+        CheckFailed: a loss that is not finite; the last good state stays.
+        Interrupted: after a signal, with the state saved.
+    """
+    recipe = BatchRecipe(
+        dataset=dataset,
+        keys=dataset.keys(config.data.train_split),
+        size=config.model.size,
+        batch_size=config.train.batch_size,
+        seed=config.seed,
+        augment=augment.build(config.augment),
+        is_soft=config.data.soft_masks,
+    )
+    val_keys = dataset.keys(config.data.val_split)
+    loop = _Loop(
+        optimization=Optimization(model, losses.build(config.loss), config),
+        evaluate=evaluate or KerasEvaluator(dataset, val_keys, config.model.size),
+        recipe=recipe,
+        config=config,
+        plan=plan,
+        folder=folder,
+        label=label,
+        examples=val_keys[: Board.PHOTOS],
+        on_start=on_start,
+    )
+    return loop.run()
+
+
+def fingerprint(model: Any, config: Config, plan: Plan, recipe: BatchRecipe) -> str:
+    """Hash of all that decides the course of a training; where the photos lie and how many workers read them do not."""
+    decisive = config.model_dump(mode="json", exclude={"data": {"root", "licence"}, "qat": True, "export": True})
+    decisive["train"].pop("workers")
+    parts = (repr(decisive), repr(plan), model.name, repr(recipe.keys))
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+@dataclass
+class _Loop:
+    optimization: Optimization
+    evaluate: Callable[[Any], float]
+    recipe: BatchRecipe
+    config: Config
+    plan: Plan
+    folder: Path
+    label: str
+    examples: tuple[str, ...]
+    on_start: Callable[[], None]
+
+    def run(self) -> FitResult:
+        progress = self._restore()
+        self.on_start()
+        total = self.plan.epochs * self.recipe.steps_per_epoch
+        if progress.step < total:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._train(progress, total)
+        checkpoint.load_weights(self.optimization.model, self.folder / "best.h5")
+        return FitResult(progress.best_iou, progress.best_epoch, self.plan.epochs)
+
+    def _restore(self) -> Progress:
+        expected = fingerprint(self.optimization.model, self.config, self.plan, self.recipe)
+        stored = state.load(self.folder)
+        if stored is None:
+            return Progress(expected)
+        progress, arrays = stored
+        if progress.fingerprint != expected:
+            raise InputError(
+                f"{self.folder} holds a training with another configuration or other photos: "
+                "name another RUN, or pass --overwrite to begin anew"
+            )
+        self.optimization.restore(arrays)
+        return progress
+
+    def _train(self, progress: Progress, total: int) -> None:
+        steps = self.recipe.steps_per_epoch
+        freeze_from = (self.plan.epochs - self.plan.freeze_bn_epochs) * steps
+        if self.plan.freeze_bn_epochs and progress.step > freeze_from:
+            self.optimization.freeze_batch_norm()
+        stream = BatchStream(self.recipe, progress.step, self.config.train.workers)
+        board = Board(self.folder, self.recipe.dataset, self.examples, self.config.model.size)
+        display = Display(self.label, total, progress.step, progress.best_iou)
+        with _stop_signals() as stop, stream, board, display:
+            recent: list[dict[str, float]] = []
+            for images, targets in stream:
+                if self.plan.freeze_bn_epochs and progress.step == freeze_from:
+                    self.optimization.freeze_batch_norm()
+                recent.append(self._step(images, targets, progress.step, total))
+                progress.step += 1
+                display.advance(progress.step, float(np.mean([terms["loss"] for terms in recent[-_SHOWN_STEPS:]])))
+                if progress.step % steps == 0:
+                    row = self._end_epoch(progress, recent, total)
+                    board.write(progress.step, row, self.optimization)
+                    display.epoch(row, progress.best_iou)
+                    recent = []
+                if stop.is_set and progress.step < total:
+                    state.save(self.folder, progress, self.optimization.arrays())
+                    raise Interrupted(f"stopped after step {progress.step} of {total}, state saved in {self.folder}")
+                if progress.step == total:
+                    return
+
+    def _step(self, images: np.ndarray, targets: np.ndarray, step: int, total: int) -> dict[str, float]:
+        train = self.config.train
+        rate = learning_rate(
+            step,
+            total,
+            self.plan.learning_rate,
+            math.ceil(min(train.warmup_epochs * self.recipe.steps_per_epoch, total / 10)),
+            train.schedule,
+        )
+        terms = self.optimization.step(
+            contract.bytes_to_float(images), contract.bytes_to_float(targets)[..., None], rate, step
+        )
+        if not is_finite(terms):
+            figures = ", ".join(f"{name} {value:g}" for name, value in terms.items())
+            raise CheckFailed(
+                f"{self.label}: step {step + 1}: loss is not finite ({figures}); "
+                f"what {self.folder} held before is untouched: lower the learning rate ({self.plan.learning_rate:g})"
+            )
+        return {**terms, "learning_rate": rate}
+
+    def _end_epoch(self, progress: Progress, recent: list[dict[str, float]], total: int) -> dict[str, float]:
+        epoch = progress.step // self.recipe.steps_per_epoch
+        row = {name: float(np.mean([terms[name] for terms in recent])) for name in recent[0]}
+        model = self.optimization.model
+        self.optimization.swap()
+        try:
+            row |= {"epoch": epoch, "val_iou": self.evaluate(model)}
+            progress.history.append(row)
+            if row["val_iou"] > progress.best_iou:
+                progress.best_iou, progress.best_epoch = row["val_iou"], epoch
+                checkpoint.save(model, self.folder / "best.h5")
+            if epoch % self.config.train.save_every == 0:
+                checkpoint.save(model, self.folder / f"epoch_{epoch:03d}.h5")
+            checkpoint.save(model, self.folder / "last.h5")
+        finally:
+            self.optimization.swap()
+        # last: a kill before it repeats the epoch, and writes the same files again
+        state.save(self.folder, progress, self.optimization.arrays())
+        return row
+
+
+class _Stop:
+    is_set = False
+
+
+@contextmanager
+def _stop_signals() -> Iterator[_Stop]:
+    """SIGINT and SIGTERM ask the loop to stop after the current step; a second one stops at once."""
+    stop = _Stop()
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        del frame
+        if stop.is_set:
+            raise KeyboardInterrupt
+        stop.is_set = True
+        signal.signal(number, ask)
+
+    try:
+        previous = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    except ValueError:
+        # not the main thread: whoever runs us there handles signals
+        yield stop
+        return
+    try:
+        yield stop
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

@@ -1,0 +1,119 @@
+"""The train stage: configuration and photos in; h5 files, the resolved configuration and artifact.json out."""
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+
+from rich.progress import track
+
+from portraitseg import files, manifest, models
+from portraitseg.cli import console, warn
+from portraitseg.config import Config
+from portraitseg.data import Dataset, open_dataset
+from portraitseg.data.checking import DataCheck, check_splits
+from portraitseg.models import checkpoint
+from portraitseg.models.keras_route import keras
+from portraitseg.runs import Run
+from train.optimize import tf
+from train.fit import FitResult, Interrupted, Plan, fit
+
+_TOOLS = ("tensorflow", "tf-keras", "numpy", "opencv-python-headless", "pillow")
+
+
+def train_run(run: Run, config: Config, init: Path | None = None, overwrite: bool = False) -> FitResult:
+    """Trains a run, or goes on with one that was stopped.
+
+    Args:
+        run: where the files go.
+        config: everything that decides it.
+        init: h5 of the same network to start from.
+        overwrite: begin anew, whatever the folder holds.
+
+    Raises:
+        InputError: unusable photos, configuration or checkpoint.
+        CheckFailed: a loss that is not finite.
+        KeyboardInterrupt: stopped by the user, with the state saved.
+    """
+    with run.locked():
+        keras.utils.set_random_seed(config.seed)
+        # resumed and uninterrupted runs are to agree to the last bit; measured cost on two cores: none
+        tf.config.experimental.enable_op_determinism()
+        model = models.build(config.model.name, config.model.size)
+        if init is not None:
+            checkpoint.load_weights(model, init)
+        dataset = open_dataset(config.data, config.seed)
+        check_data(dataset, (config.data.train_split, config.data.val_split))
+        if overwrite:
+            clear(run)
+        plan = Plan(
+            epochs=config.train.epochs,
+            learning_rate=config.train.learning_rate,
+            init_sha256=files.sha256(init) if init else "",
+        )
+        try:
+            result = fit(
+                model, dataset=dataset, config=config, plan=plan, folder=run.folder, label=f"train {run.name}",
+                on_start=lambda: files.write_text(run.config, config.model_dump_json(indent=2) + "\n"),
+            )
+        except Interrupted as error:
+            console.print(f"{error}; the same command goes on from there")
+            raise
+        record(run, config, dataset, result)
+    console.print(f"best validation IoU {100 * result.best_iou:.2f} % in epoch {result.best_epoch}: {run.best}")
+    return result
+
+
+def check_data(dataset: Dataset, splits: tuple[str, ...]) -> None:
+    """Reads every photo of the splits once and prints one warning a kind of oddity.
+
+    Raises:
+        InputError: the first photo or mask that cannot be used.
+    """
+    result = DataCheck()
+    steps = check_splits(dataset, splits)
+    for result in track(steps, "reading photos", console=console, transient=True, disable=not console.is_terminal):
+        pass
+    for line in result.warnings():
+        warn(line)
+    counts = ", ".join(f"{split} {len(dataset.keys(split))} ({dataset.split_hash(split)})" for split in splits)
+    console.print(f"photos of {dataset.name}: {counts}")
+
+
+def clear(run: Run) -> None:
+    """Takes away what an earlier training left in the run's folder, and nothing else."""
+    for name in ("best.h5", "last.h5", "state.npz", "config.json", "artifact.json", *(p.name for p in run.folder.glob("epoch_*.h5"))):
+        (run.folder / name).unlink(missing_ok=True)
+    for name in ("tensorboard", "qat"):
+        if (run.folder / name).is_dir():
+            shutil.rmtree(run.folder / name)
+
+
+def record(run: Run, config: Config, dataset: Dataset, result: FitResult) -> None:
+    """Writes artifact.json: where the weights come from, and how training went."""
+    split = config.data.train_split
+    source = manifest.Source(
+        model=config.model.name,
+        config_sha256=config_hash(config),
+        git_commit=manifest.git_commit(),
+        seed=config.seed,
+        weights_sha256=files.sha256(run.best),
+        data=tuple(
+            manifest.DataSource(set=name, split=split, sha256_16=dataset.split_hash(split), licence=dataset.licence)
+            for name in dataset.sets(split)
+        ),
+        tools=manifest.tool_versions(*_TOOLS),
+    )
+    facts = {
+        "best_val_iou": result.best_iou,
+        "best_epoch": result.best_epoch,
+        "epochs": result.epochs,
+        "val_sha256_16": dataset.split_hash(config.data.val_split),
+    }
+    manifest.add_stage(run.artifact, source, "train", facts)
+
+
+def config_hash(config: Config) -> str:
+    """SHA-256 of the resolved configuration without the folder of the photos: the same on every machine."""
+    values = config.model_dump(mode="json", exclude={"data": {"root"}})
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()

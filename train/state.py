@@ -1,0 +1,62 @@
+"""What a training run needs to go on where it was: weights, their average, optimizer, step and history, in one file."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from zipfile import BadZipFile
+
+import numpy as np
+
+from portraitseg import files
+from portraitseg.errors import InputError
+
+STATE_NAME = "state.npz"
+
+
+@dataclass
+class Progress:
+    """Where training stands.
+
+    Attributes:
+        fingerprint: hash of all that decides the course of training; a state of another one does not fit.
+        step: steps done, over all epochs.
+        best_iou: best validation IoU so far, [0, 1]; -1 before the first.
+        best_epoch: the epoch (from 1) that reached it.
+        history: one row of figures per epoch.
+    """
+
+    fingerprint: str
+    step: int = 0
+    best_iou: float = -1.0
+    best_epoch: int = 0
+    history: list[dict[str, float]] = field(default_factory=list)
+
+
+def save(folder: Path, progress: Progress, arrays: Mapping[str, list[np.ndarray]]) -> None:
+    """Writes the state atomically; `arrays` are lists by group, such as `weights`."""
+    flat = {f"{group}/{index}": array for group, values in arrays.items() for index, array in enumerate(values)}
+    with files.replacing(folder / STATE_NAME) as temporary, temporary.open("wb") as file:
+        np.savez(file, progress=np.array(json.dumps(asdict(progress))), **flat)  # type: ignore[arg-type]
+
+
+def load(folder: Path) -> tuple[Progress, dict[str, list[np.ndarray]]] | None:
+    """Reads the state; None where there is none yet.
+
+    Raises:
+        InputError: damaged.
+    """
+    path = folder / STATE_NAME
+    if not path.exists():
+        return None
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            progress = Progress(**json.loads(str(stored["progress"])))
+            groups: dict[str, list[np.ndarray]] = {}
+            # savez keeps the order in which the arrays were given
+            for name in stored.files:
+                if name != "progress":
+                    groups.setdefault(name.partition("/")[0], []).append(stored[name])
+        return progress, groups
+    except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile) as error:
+        raise InputError(f"{path}: damaged ({error}): take it away to train anew") from error
