@@ -1,0 +1,1 @@
+"""What two or more stages share: contract, data, networks, manifest, runners. Never imports a stage."""

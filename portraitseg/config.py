@@ -1,4 +1,4 @@
-"""Typed configuration: TOML (or the JSON that a run saved) plus `--set section.key=value`; nothing is silently corrected."""
+"""Typed configuration: TOML (or the JSON of a run) plus `--set section.key=value`; nothing is silently corrected."""
 
 import json
 import tomllib

@@ -68,7 +68,9 @@ def bytes_to_float(pixels: UInt8[np.ndarray, "..."]) -> Float32[np.ndarray, "...
     return pixels.astype(np.float32) / np.float32(255)
 
 
-def mask_to_target(mask: UInt8[np.ndarray, "h w"], size: tuple[int, int], is_soft: bool = False) -> UInt8[np.ndarray, "h2 w2"]:
+def mask_to_target(
+    mask: UInt8[np.ndarray, "h w"], size: tuple[int, int], is_soft: bool = False
+) -> UInt8[np.ndarray, "h2 w2"]:
     """The training target of a truth mask, at the network's size: 0..255, soft where a pixel straddles the outline.
 
     Args:
@@ -87,7 +89,8 @@ def outputs_to_probability(
 
     Args:
         outputs: float32 probability, or its quantized form.
-        scale, zero_point: of a quantized output; None for a float one.
+        scale: of a quantized output; None for a float one.
+        zero_point: of a quantized output.
 
     Raises:
         ValueError: integer outputs without a scale.

@@ -47,8 +47,8 @@ def replacing(path: Path) -> Iterator[Path]:
                 os.fsync(file.fileno())
         elif path.is_dir():
             # rename(2) does not replace a folder that has content
-            os.replace(path, scratch / "old")
-        os.replace(target, path)
+            path.replace(scratch / "old")
+        target.replace(path)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 

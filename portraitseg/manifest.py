@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from portraitseg import files
 from portraitseg.errors import InputError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION: Literal[1] = 1
 MANIFEST_NAME = "manifest.json"
 ARTIFACT_NAME = "artifact.json"
 
@@ -214,7 +214,7 @@ def extend(path: Path, source: Source, entries: list[FileEntry]) -> Manifest:
 
 
 def add_stage(path: Path, source: Source, stage: str, facts: dict[str, Any]) -> None:
-    """Records what a stage did in `artifact.json`; a run with new weights drops what later stages said of the old ones."""
+    """Records what a stage did in `artifact.json`; new weights drop what later stages said of the old ones."""
     stages: dict[str, dict[str, Any]] = {}
     if path.exists():
         previous = read(Artifact, path)

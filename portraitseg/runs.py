@@ -21,7 +21,9 @@ class Run:
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
-            raise InputError(f"RUN={self.name!r}: use letters, digits, '.', '_' and '-', beginning with a letter or digit")
+            raise InputError(
+                f"RUN={self.name!r}: use letters, digits, '.', '_' and '-', beginning with a letter or digit"
+            )
 
     @property
     def folder(self) -> Path:
@@ -74,5 +76,7 @@ class Run:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
-                raise InputError(f"RUN={self.name}: another process is writing to it: wait for it, or name another RUN") from error
+                raise InputError(
+                    f"RUN={self.name}: another process is writing to it: wait for it, or name another RUN"
+                ) from error
             yield

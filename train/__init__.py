@@ -1,0 +1,1 @@
+"""The train stage: photos and masks → Keras h5."""

@@ -11,7 +11,9 @@ app = cli.new_app("Train a network on portraits with masks.")
 
 RunOption = Annotated[str, typer.Option("--run", help="Name of the run: its files go to runs/<RUN>/.")]
 ConfigOption = Annotated[Path | None, typer.Option("--config", help="A .toml from train/configs/ (or your own).")]
-DataOption = Annotated[Path | None, typer.Option("--data", help="Folder of the photos; without it, synthetic portraits.")]
+DataOption = Annotated[
+    Path | None, typer.Option("--data", help="Folder of the photos; without it, synthetic portraits.")
+]
 FormatOption = Annotated[str | None, typer.Option("--format", help="folder, eg1800 or synthetic.")]
 SetOption = Annotated[list[str] | None, typer.Option("--set", help="section.key=value; may be repeated.")]
 
@@ -48,7 +50,7 @@ def check_data(
     """Read every photo and mask once; count what is odd, stop at what cannot be used."""
     resolved = resolve_config(config, data, format, set)
     from portraitseg.data import open_dataset
-    from train.stage import check_data
+    from train.check import check_data
 
     dataset = open_dataset(resolved.data, resolved.seed)
     check_data(dataset, tuple(name for name in dataset.splits if dataset.splits[name]))

@@ -9,7 +9,8 @@ import numpy as np
 
 from portraitseg import contract
 from portraitseg.data import Dataset
-from train.optimize import Optimization, tf
+from portraitseg.models.keras_route import tf
+from train.optimize import Optimization
 
 
 class Board:

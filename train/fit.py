@@ -1,4 +1,4 @@
-"""The training loop, for float training and for quantization-aware training alike: resumes, stops cleanly, shows its progress."""
+"""The training loop of float and of quantization-aware training: resumes, stops cleanly, shows its progress."""
 
 import hashlib
 import math

@@ -7,9 +7,7 @@ from typing import Any
 import numpy as np
 
 from portraitseg.config import Config
-from portraitseg.models.keras_route import keras  # isort: skip  (before TensorFlow: it chooses Keras 2)
-
-import tensorflow as tf
+from portraitseg.models.keras_route import keras, tf
 
 #: Neither biases nor the parameters of batch norm decay (Goyal et al., 2017).
 _NO_DECAY = ("bias", "gamma", "beta")

@@ -5,17 +5,14 @@ import json
 import shutil
 from pathlib import Path
 
-from rich.progress import track
-
 from portraitseg import files, manifest, models
-from portraitseg.cli import console, warn
+from portraitseg.cli import console
 from portraitseg.config import Config
 from portraitseg.data import Dataset, open_dataset
-from portraitseg.data.checking import DataCheck, check_splits
 from portraitseg.models import checkpoint
-from portraitseg.models.keras_route import keras
+from portraitseg.models.keras_route import keras, tf
 from portraitseg.runs import Run
-from train.optimize import tf
+from train.check import check_data
 from train.fit import FitResult, Interrupted, Plan, fit
 
 _TOOLS = ("tensorflow", "tf-keras", "numpy", "opencv-python-headless", "pillow")
@@ -53,7 +50,12 @@ def train_run(run: Run, config: Config, init: Path | None = None, overwrite: boo
         )
         try:
             result = fit(
-                model, dataset=dataset, config=config, plan=plan, folder=run.folder, label=f"train {run.name}",
+                model,
+                dataset=dataset,
+                config=config,
+                plan=plan,
+                folder=run.folder,
+                label=f"train {run.name}",
                 on_start=lambda: files.write_text(run.config, config.model_dump_json(indent=2) + "\n"),
             )
         except Interrupted as error:
@@ -64,25 +66,16 @@ def train_run(run: Run, config: Config, init: Path | None = None, overwrite: boo
     return result
 
 
-def check_data(dataset: Dataset, splits: tuple[str, ...]) -> None:
-    """Reads every photo of the splits once and prints one warning a kind of oddity.
-
-    Raises:
-        InputError: the first photo or mask that cannot be used.
-    """
-    result = DataCheck()
-    steps = check_splits(dataset, splits)
-    for result in track(steps, "reading photos", console=console, transient=True, disable=not console.is_terminal):
-        pass
-    for line in result.warnings():
-        warn(line)
-    counts = ", ".join(f"{split} {len(dataset.keys(split))} ({dataset.split_hash(split)})" for split in splits)
-    console.print(f"photos of {dataset.name}: {counts}")
-
-
 def clear(run: Run) -> None:
     """Takes away what an earlier training left in the run's folder, and nothing else."""
-    for name in ("best.h5", "last.h5", "state.npz", "config.json", "artifact.json", *(p.name for p in run.folder.glob("epoch_*.h5"))):
+    for name in (
+        "best.h5",
+        "last.h5",
+        "state.npz",
+        "config.json",
+        "artifact.json",
+        *(p.name for p in run.folder.glob("epoch_*.h5")),
+    ):
         (run.folder / name).unlink(missing_ok=True)
     for name in ("tensorboard", "qat"):
         if (run.folder / name).is_dir():

@@ -1,4 +1,4 @@
-"""Batches from worker processes: loading and augmenting use all cores, memory stays flat, each batch follows from its number.
+"""Batches from worker processes: all cores load and augment, memory stays flat, a batch follows from its number.
 
 Nothing here has state that a resumed run would miss: the order of an epoch and the random numbers of a photo are drawn
 from (seed, epoch, photo).
@@ -70,7 +70,9 @@ class BatchRecipe:
     def _make_pair(self, index: int, epoch: int) -> tuple[np.ndarray, np.ndarray]:
         sample = self.dataset.load(self.keys[index])
         if sample.mask is None:
-            raise InputError(f"photo '{sample.key}' has no mask: training needs one; take its set out of data.train_split")
+            raise InputError(
+                f"photo '{sample.key}' has no mask: training needs one; take its set out of data.train_split"
+            )
         image = contract.resize_image(sample.image, self.size)
         target = contract.mask_to_target(sample.mask, self.size, self.is_soft)
         return self.augment(image, target, np.random.default_rng([self.seed, _AUGMENT, epoch, index]))

@@ -36,11 +36,13 @@ class Dataset(ABC):
         name: the format and folder, for messages.
         splits: split name → keys, in a fixed order.
         licence: of the photos.
+        warnings: what the user should know of the data as a whole, a line each.
     """
 
     name: str
     splits: Mapping[str, tuple[str, ...]]
     licence: str = field(default="unknown", kw_only=True)
+    warnings: tuple[str, ...] = field(default=(), kw_only=True)
 
     @abstractmethod
     def load(self, key: str) -> Sample:
@@ -80,7 +82,7 @@ def hash_keys(keys: Iterable[str]) -> str:
 
 
 def draw_val(keys: Iterable[str], val_ratio: float, seed: int) -> dict[str, tuple[str, ...]]:
-    """Divides keys into `train` and `val` by a seeded hash of the stem: a photo stays where it is as others come and go."""
+    """Divides keys into `train` and `val` by a seeded hash of the stem: a photo stays where it is when others come."""
 
     def is_val(key: str) -> bool:
         digest = hashlib.sha256(f"{seed}:{key.rpartition('/')[2]}".encode()).digest()

@@ -28,7 +28,10 @@ class DataCheck:
 
     def warnings(self) -> list[str]:
         """One line a note: what, how often, where first."""
-        return [f"{note}: {count} of {self.photos} (first: {self.examples[note]})" for note, count in self.notes.most_common()]
+        return [
+            f"{note}: {count} of {self.photos} (first: {self.examples[note]})"
+            for note, count in self.notes.most_common()
+        ]
 
 
 def check_splits(dataset: Dataset, splits: Iterable[str]) -> Iterator[DataCheck]:

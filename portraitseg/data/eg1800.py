@@ -21,7 +21,15 @@ MASKS = "images_mask"
 
 #: scipy answers a damaged file with whatever its parser runs into.
 _DAMAGED = (
-    OSError, ValueError, TypeError, KeyError, IndexError, NotImplementedError, MemoryError, OverflowError, zlib.error,
+    OSError,
+    ValueError,
+    TypeError,
+    KeyError,
+    IndexError,
+    NotImplementedError,
+    MemoryError,
+    OverflowError,
+    zlib.error,
 )
 
 
@@ -31,21 +39,16 @@ class Eg1800Dataset(Dataset):
 
     Attributes:
         root: the folder that the user gave.
-        missing: numbers in the lists whose photo or mask is not there.
     """
 
     root: Path
-    missing: int = 0
 
     def load(self, key: str) -> Sample:
         """See `Dataset.load`."""
         image, notes = reading.read_image(self.root / IMAGES / f"{key}.jpg")
         path = _mask_path(self.root, key)
         mask = read_mat_mask(path)
-        if mask.shape != image.shape[:2]:
-            raise InputError(
-                f"mask {path}: {mask.shape[1]}x{mask.shape[0]}, its photo is {image.shape[1]}x{image.shape[0]}: give both the same size"
-            )
+        reading.check_same_size(image, mask, path)
         return Sample(key, image, mask, notes + tuple(f"mask: {note}" for note in reading.odd_mask(mask)))
 
 
@@ -59,7 +62,10 @@ def open_eg1800(config: DataConfig, seed: int) -> Eg1800Dataset:
     root = config.root
     for part in (IMAGES, MASKS, "trainlist.mat", "testlist.mat"):
         if not (root / part).exists():
-            raise InputError(f"DATA {root}: no '{part}': format eg1800 is the data as distributed; for images/ and masks/ use FORMAT=folder")
+            raise InputError(
+                f"DATA {root}: no '{part}': format eg1800 is the data as distributed; "
+                "for images/ and masks/ use FORMAT=folder"
+            )
     listed = {name: read_mat_list(root / f"{name}list.mat") for name in ("train", "test")}
     if shared := set(listed["train"]) & set(listed["test"]):
         raise InputError(f"DATA {root}: photo {min(shared)} is in trainlist.mat and in testlist.mat")
@@ -69,12 +75,13 @@ def open_eg1800(config: DataConfig, seed: int) -> Eg1800Dataset:
     }
     if not any(there.values()):
         raise InputError(f"DATA {root}: none of the photos in trainlist.mat and testlist.mat are in {IMAGES}")
+    missing = sum(len(listed[name]) - len(there[name]) for name in listed)
     return Eg1800Dataset(
         name="eg1800",
         splits={**draw_val(there["train"], config.val_ratio, seed), "test": tuple(there["test"])},
         licence=config.licence,
+        warnings=(f"{missing} of {sum(map(len, listed.values()))} listed photos are not there",) if missing else (),
         root=root,
-        missing=sum(len(listed[name]) - len(there[name]) for name in listed),
     )
 
 
@@ -105,7 +112,12 @@ def read_mat_mask(path: Path) -> UInt8[np.ndarray, "h w"]:
         InputError: missing, not a MATLAB file, or without a two-dimensional numeric `mask`.
     """
     mask = _read_mat(path).get("mask")
-    if mask is None or mask.ndim != 2 or mask.size == 0 or not (np.issubdtype(mask.dtype, np.number) or mask.dtype == bool):
+    if (
+        mask is None
+        or mask.ndim != 2
+        or mask.size == 0
+        or not (np.issubdtype(mask.dtype, np.number) or mask.dtype == bool)
+    ):
         raise InputError(f"mask {path}: no two-dimensional numeric array 'mask'")
     return np.where(mask > 0, np.uint8(255), np.uint8(0))
 

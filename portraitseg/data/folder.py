@@ -42,11 +42,7 @@ class FolderDataset(Dataset):
             is_blank = _set_of(key) in self.blank_sets
             return Sample(key, image, np.zeros(image.shape[:2], np.uint8) if is_blank else None, notes)
         mask, mask_notes = reading.read_mask(self.root / mask_name)
-        if mask.shape != image.shape[:2]:
-            raise InputError(
-                f"mask {self.root / mask_name}: {mask.shape[1]}x{mask.shape[0]}, "
-                f"its photo is {image.shape[1]}x{image.shape[0]}: give both the same size"
-            )
+        reading.check_same_size(image, mask, self.root / mask_name)
         return Sample(key, image, mask, notes + mask_notes)
 
 
@@ -66,14 +62,19 @@ def open_folder(config: DataConfig, seed: int) -> FolderDataset:
     for name in _set_names(root):
         paths.update(_pair_set(root, name, is_mask_free=name in mask_free))
     if not paths:
-        raise InputError(f"DATA {root}: no images/<stem>.jpg|png|webp, nor <set>/images/…: see 'A folder of photos' in the README")
+        raise InputError(
+            f"DATA {root}: no images/<stem>.jpg|png|webp, nor <set>/images/…: see 'A folder of photos' in the README"
+        )
     listed = root / SPLITS_NAME
     if listed.exists():
         splits = read_splits(listed)
         _check_known(splits, paths, root)
     else:
         drawn = draw_val((key for key in paths if _set_of(key) not in mask_free), config.val_ratio, seed)
-        splits = {**drawn, **{name: tuple(sorted(k for k in paths if _set_of(k) == name)) for name in sorted(mask_free)}}
+        splits = {
+            **drawn,
+            **{name: tuple(sorted(k for k in paths if _set_of(k) == name)) for name in sorted(mask_free)},
+        }
         splits = {name: keys for name, keys in splits.items() if keys or name in drawn}
     _check_unmasked(splits, paths, config, root)
     return FolderDataset(
@@ -91,7 +92,7 @@ def read_splits(path: Path) -> dict[str, tuple[str, ...]]:
     """Reads and checks splits.json.
 
     Raises:
-        InputError: not the documented form, a key twice in a split or in two training and test splits, a hash that differs.
+        InputError: not the documented form, a key twice, a photo to train on and to measure on, a hash that differs.
     """
     try:
         content = path.read_bytes()
@@ -130,17 +131,21 @@ def parse_splits(value: Any, origin: str) -> dict[str, tuple[str, ...]]:
         except UnicodeEncodeError as error:
             raise InputError(f"{origin}: split '{name}' has a key that is not text") from error
         if name in hashes and hashes[name] != actual:
-            raise InputError(f"{origin}: split '{name}' has hash {actual}, the file says {hashes[name]}: the list was changed")
+            raise InputError(
+                f"{origin}: split '{name}' has hash {actual}, the file says {hashes[name]}: the list was changed"
+            )
     _check_disjoint(splits, origin)
     return splits
 
 
 def _check_disjoint(splits: Mapping[str, tuple[str, ...]], origin: str) -> None:
-    """No photo may be learnt from and measured on: `train` against `val` and every `test…`, `val` against every `test…`."""
+    """No photo may be learnt from and measured on: `train` against `val` and `test…`, `val` against `test…`."""
     measured = [name for name in splits if name.startswith("test")]
     for first, second in [("train", "val"), *((name, test) for name in ("train", "val") for test in measured)]:
         if shared := set(splits.get(first, ())) & set(splits.get(second, ())):
-            raise InputError(f"{origin}: '{min(shared)}' is in '{first}' and in '{second}': a photo belongs to one of them")
+            raise InputError(
+                f"{origin}: '{min(shared)}' is in '{first}' and in '{second}': a photo belongs to one of them"
+            )
 
 
 def _is_unsafe(key: str) -> bool:
@@ -171,7 +176,9 @@ def _pair_set(root: Path, name: str, is_mask_free: bool) -> dict[str, tuple[str,
     folder = base / "masks"
     masks = {p.stem: p.name for p in sorted(folder.iterdir()) if p.suffix.lower() == ".png"} if folder.is_dir() else {}
     if orphan := next((stem for stem in masks if stem not in images), None):
-        raise InputError(f"mask {folder / masks[orphan]}: no photo of this name in {base / 'images'}: add it or take the mask out")
+        raise InputError(
+            f"mask {folder / masks[orphan]}: no photo of this name in {base / 'images'}: add it or take the mask out"
+        )
     if masks and is_mask_free:
         raise InputError(f"set '{name}' is declared blank or unlabelled but has {folder}: take one of the two out")
     prefix = f"{name}/" if name else ""
@@ -187,13 +194,16 @@ def _check_known(splits: Mapping[str, tuple[str, ...]], paths: Mapping[str, Any]
             raise InputError(f"{root / SPLITS_NAME}: split '{name}' names '{missing}', no such photo under {root}")
 
 
-def _check_unmasked(splits: Mapping[str, tuple[str, ...]], paths: Mapping[str, Any], config: DataConfig, root: Path) -> None:
+def _check_unmasked(
+    splits: Mapping[str, tuple[str, ...]], paths: Mapping[str, Any], config: DataConfig, root: Path
+) -> None:
     mask_free = {*config.blank_sets, *config.unlabelled_sets}
     for name, keys in splits.items():
         for key in keys:
             # a split of nothing but unmasked photos is for distillation and looking; it is refused where it is used
             if paths[key][1] is None and _set_of(key) not in mask_free and name != "unlabelled":
+                stem = key.rpartition("/")[2]
                 raise InputError(
-                    f"photo {root / paths[key][0]} (split '{name}') has no mask: add masks/{key.rpartition('/')[2]}.png, "
+                    f"photo {root / paths[key][0]} (split '{name}') has no mask: add masks/{stem}.png, "
                     "or declare its set in data.blank_sets or data.unlabelled_sets"
                 )

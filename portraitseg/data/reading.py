@@ -20,7 +20,7 @@ def read_image(path: Path) -> tuple[UInt8[np.ndarray, "h w 3"], tuple[str, ...]]
     """Reads a photo as RGB.
 
     Returns:
-        image (h, w, 3), and notes on what was converted: grayscale, alpha dropped, 16 bit, CMYK, EXIF rotation, animation.
+        image (h, w, 3), and notes on what was converted: grayscale, alpha, 16 bit, CMYK, EXIF rotation, animation.
 
     Raises:
         InputError: missing, empty, truncated, not an image, or too large.
@@ -28,7 +28,7 @@ def read_image(path: Path) -> tuple[UInt8[np.ndarray, "h w 3"], tuple[str, ...]]
     image, notes = _open(path, "photo")
     if image.mode not in ("RGB", "L", "1") and "16 bit" not in notes:
         notes.append({"RGBA": "alpha dropped", "LA": "alpha dropped", "P": "palette"}.get(image.mode, image.mode))
-    if image.mode in ("L", "LA", "1", "I", "I;16", "I;16B", "F"):
+    if image.mode in ("L", "LA", "1", "F") or image.mode.startswith("I"):
         notes.append("grayscale")
     if "16 bit" in notes and image.mode != "RGB":
         image = Image.fromarray((np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8))
@@ -58,6 +58,19 @@ def read_mask(path: Path) -> tuple[UInt8[np.ndarray, "h w"], tuple[str, ...]]:
     return mask, tuple(f"mask: {note}" for note in [*notes, *odd_mask(mask)])
 
 
+def check_same_size(image: UInt8[np.ndarray, "h w 3"], mask: UInt8[np.ndarray, "h2 w2"], path: Path) -> None:
+    """Refuses a mask of another size than its photo; `path` is the mask's.
+
+    Raises:
+        InputError: with both sizes.
+    """
+    if mask.shape != image.shape[:2]:
+        raise InputError(
+            f"mask {path}: {mask.shape[1]}x{mask.shape[0]}, its photo is {image.shape[1]}x{image.shape[0]}: "
+            "give both the same size"
+        )
+
+
 def odd_mask(mask: UInt8[np.ndarray, "h w"]) -> list[str]:
     """Notes on a mask that shows nobody, or nothing else."""
     if not (mask > 127).any():
@@ -73,7 +86,7 @@ def _open(path: Path, what: str) -> tuple[Image.Image, list[str]]:
             if not header:
                 raise InputError(f"{what} {path}: the file is empty: replace it or take it out")
             file.seek(0)
-            image = Image.open(file)
+            image: Image.Image = Image.open(file)
             if image.width * image.height > MAX_PIXELS:
                 raise InputError(
                     f"{what} {path}: {image.width}x{image.height} is over {MAX_PIXELS // 10**6} megapixels: reduce it"

@@ -28,7 +28,7 @@ class SyntheticDataset(Dataset):
 
 
 def open_synthetic(config: DataConfig, seed: int) -> SyntheticDataset:
-    """Splits `train`, `val` and `test` of different indices. The portraits do not depend on the run's seed: scores compare."""
+    """Splits `train`, `val` and `test` of different indices. The run's seed changes no portrait: scores compare."""
     del seed
     train = config.synthetic_photos
     held_out = min(128, train // 8)

@@ -8,15 +8,13 @@ layers = keras.layers
 
 
 def conv_bn(x: Any, filters: int, kernel: int = 1, stride: int = 1, relu: bool = True, name: str = "") -> Any:
-    """Convolution → batch norm (→ ReLU6): one int8 operator after export. (n, h, w, c) → (n, h/stride, w/stride, filters)."""
+    """Convolution → batch norm (→ ReLU6): one int8 operator. (n, h, w, c) → (n, h/stride, w/stride, filters)."""
     x = layers.Conv2D(filters, kernel, strides=stride, padding="same", use_bias=False, name=f"{name}_conv")(x)
     x = layers.BatchNormalization(name=f"{name}_bn")(x)
     return layers.ReLU(6.0, name=f"{name}_relu")(x) if relu else x
 
 
-def depthwise_bn(
-    x: Any, kernel: int = 3, stride: int = 1, dilation: int = 1, relu: bool = True, name: str = ""
-) -> Any:
+def depthwise_bn(x: Any, kernel: int = 3, stride: int = 1, dilation: int = 1, relu: bool = True, name: str = "") -> Any:
     """Depthwise convolution → batch norm (→ ReLU6). (n, h, w, c) → (n, h/stride, w/stride, c)."""
     x = layers.DepthwiseConv2D(
         kernel, strides=stride, padding="same", dilation_rate=dilation, use_bias=False, name=f"{name}_dw"
@@ -26,7 +24,7 @@ def depthwise_bn(
 
 
 def separable(x: Any, filters: int, stride: int = 1, name: str = "") -> Any:
-    """Depthwise separable convolution, batch norm and ReLU6 after each half. (n, h, w, c) → (n, h/stride, w/stride, filters)."""
+    """Depthwise separable convolution, ReLU6 after each half. (n, h, w, c) → (n, h/stride, w/stride, filters)."""
     return conv_bn(depthwise_bn(x, stride=stride, name=name), filters, name=f"{name}_pw")
 
 

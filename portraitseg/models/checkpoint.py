@@ -1,4 +1,4 @@
-"""Keras h5 files without `load_model`: the config is read as text, the network rebuilt from our registry, weights loaded.
+"""Keras h5 files without `load_model`: the config is read as text, the network rebuilt, the weights loaded.
 
 tf_keras runs a Lambda that it finds in an h5, whatever `safe_mode` says; here nothing in the file is ever executed.
 """
@@ -64,7 +64,9 @@ def read_header(path: Path) -> Header:
     except (OSError, KeyError, TypeError, ValueError, AttributeError, StopIteration, RecursionError) as error:
         raise InputError(f"checkpoint {path}: not a Keras h5 with a model of one image input ({error})") from error
     if found := classes & EXECUTABLE_LAYERS:
-        raise InputError(f"checkpoint {path}: refused: it holds {', '.join(sorted(found))}, a layer that runs foreign code")
+        raise InputError(
+            f"checkpoint {path}: refused: it holds {', '.join(sorted(found))}, a layer that runs foreign code"
+        )
     return Header(
         name=name.removeprefix("quant_"),
         size=(height, width),

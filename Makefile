@@ -1,0 +1,79 @@
+# Everything runs in .venv, which is built from the hashed lock when it is needed.
+
+RUN ?= default
+PROFILE ?= quick
+
+# the first of these that is 3.11, 3.12 or 3.13: TensorFlow 2.21 and coremltools 9 have wheels for no other
+SUPPORTED = import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do $$p -c '$(SUPPORTED)' 2>/dev/null && echo $$p && break; done)
+
+ENV = .venv/.installed
+PY = .venv/bin/python
+
+# what a stage gets of the variables that were set
+WITH_DATA = $(if $(DATA),--data "$(DATA)") $(if $(FORMAT),--format "$(FORMAT)")
+WITH_CONFIG = $(if $(CONFIG),--config "$(CONFIG)")
+WITH_SET = $(foreach pair,$(SET),--set "$(pair)")
+
+.DEFAULT_GOAL := demo
+.PHONY: demo train export-android export-ios export-onnx benchmark test test-full lint format lock golden clean help
+
+demo: ## train, export and benchmark on the embedded synthetic portraits, as run `demo`
+	@$(MAKE) --no-print-directory train RUN=demo CONFIG=train/configs/demo.toml
+	@$(MAKE) --no-print-directory export-android RUN=demo
+	@$(MAKE) --no-print-directory export-ios RUN=demo
+	@$(MAKE) --no-print-directory benchmark RUN=demo
+
+train: $(ENV) ## train a network: RUN= CONFIG= DATA= FORMAT= INIT= SET="section.key=value …" OVERWRITE=1
+	@$(PY) -m train fit --run "$(RUN)" $(WITH_CONFIG) $(WITH_DATA) $(WITH_SET) $(if $(INIT),--init "$(INIT)") $(if $(OVERWRITE),--overwrite)
+
+export-android: $(ENV) ## quantization-aware training, then .tflite files with parity: RUN= DATA= SET=
+	@$(PY) -m export android --run "$(RUN)" $(WITH_DATA) $(WITH_SET)
+
+export-ios: $(ENV) ## Core ML packages: RUN= DATA=
+	@$(PY) -m export ios --run "$(RUN)" $(WITH_DATA) $(WITH_SET)
+
+export-onnx: $(ENV) ## ONNX files, float and QDQ: RUN= DATA=
+	@$(PY) -m export onnx --run "$(RUN)" $(WITH_DATA) $(WITH_SET)
+
+benchmark: $(ENV) ## quality and latency of every exported file: RUN= DATA= SPLITS= PEERS= REFERENCE= THREADS= PROFILE=quick|full
+	@$(PY) -m benchmark run --run "$(RUN)" $(WITH_DATA) --profile "$(PROFILE)" $(if $(SPLITS),--splits "$(SPLITS)") \
+	  $(if $(PEERS),--peers "$(PEERS)") $(if $(REFERENCE),--reference "$(REFERENCE)") $(if $(THREADS),--threads "$(THREADS)")
+
+test: $(ENV) ## the tests that CI runs
+	@$(PY) -m pytest
+
+test-full: $(ENV) ## every test, however long
+	@$(PY) -m pytest -m "full or not full"
+
+lint: $(ENV) ## lint, format check, types, import rules
+	@.venv/bin/ruff check .
+	@.venv/bin/ruff format --check .
+	@.venv/bin/mypy
+	@.venv/bin/lint-imports
+
+format: $(ENV) ## put the code into its form
+	@.venv/bin/ruff check --fix .
+	@.venv/bin/ruff format .
+
+golden: $(ENV) ## write tests/golden/ and the manifest's schema anew; a changed file needs a line in CHANGELOG.md
+	@$(PY) -m tests.golden.write
+
+lock: ## resolve pyproject.toml anew into requirements.lock (needs uv)
+	@uv pip compile --universal --generate-hashes --python-version 3.11 --group dev pyproject.toml -o requirements.lock
+
+clean: ## take away the environment and caches; runs and assets stay
+	@rm -rf .venv .cache .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | awk -F'\t' '{printf "  %-16s %s\n", $$1, $$2}'
+
+$(ENV): requirements.lock
+	@if [ -z "$(PYTHON)" ]; then \
+	  echo "error: Python 3.11, 3.12 or 3.13 is needed (python3 here: $$(python3 --version 2>&1)): install one, or name it with PYTHON=" >&2; exit 1; fi
+	@"$(PYTHON)" -c '$(SUPPORTED)' || { \
+	  echo "error: Python 3.11, 3.12 or 3.13 is needed ($(PYTHON) is $$("$(PYTHON)" --version 2>&1)): TensorFlow has wheels for no other" >&2; exit 1; }
+	@echo "building .venv from requirements.lock (2.6 GB, a minute or two)"
+	@"$(PYTHON)" -m venv .venv
+	@$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.lock
+	@touch $@

@@ -1,0 +1,95 @@
+"""What every network must do; a line added to MODELS is tested by these."""
+
+import numpy as np
+import pytest
+
+from portraitseg import models
+from portraitseg.errors import InputError
+from portraitseg.models import checkpoint
+
+SIZE = (64, 96)  # not square: swapped sides would show
+
+
+@pytest.fixture(scope="module", params=models.MODELS)
+def network(request):
+    return models.build(request.param, SIZE)
+
+
+def _randomise(model, seed=0):
+    rng = np.random.default_rng(seed)
+    model.set_weights(
+        [
+            rng.normal(0, 0.1, w.shape).astype(w.dtype) + ("variance" in v.name)
+            for w, v in zip(model.get_weights(), model.weights, strict=True)
+        ]
+    )
+
+
+def test_maps_an_image_to_a_probability_of_the_same_size(network):
+    inputs = np.random.default_rng(0).random((2, *SIZE, 3), np.float32)
+    probability = network.predict_on_batch(inputs)
+    assert probability.shape == (2, *SIZE, 1)
+    assert probability.dtype == np.float32
+    assert 0 <= probability.min() and probability.max() <= 1
+
+
+def test_names_follow_the_convention(network):
+    assert network.input.name == "image"
+    assert network.layers[-1].name == "mask"
+    assert network.layers[-1].activation.__name__ == "sigmoid"
+
+
+def test_is_flat_and_free_of_code(network):
+    kinds = {type(layer).__name__ for layer in network.layers}
+    assert not kinds & {"Functional", "Sequential", "Model", *checkpoint.EXECUTABLE_LAYERS}
+    # `x + y` on tensors would be a TFOpLambda; a subclass of ours would not come from Keras
+    assert all(type(layer).__module__.startswith("tf_keras") for layer in network.layers)
+
+
+def test_no_bias_before_a_batch_norm(network):
+    # the norm takes it away again: dead weight in training, and one more constant in the file
+    for layer in network.layers:
+        if type(layer).__name__ == "BatchNormalization":
+            assert not layer.input._keras_history.layer.use_bias, layer.name
+
+
+def test_checkpoint_round_trip_is_exact(network, tmp_path):
+    _randomise(network)
+    path = tmp_path / "a.h5"
+    checkpoint.save(network, path)
+    header = checkpoint.read_header(path)
+    assert (header.name, header.size, header.channels, header.is_quantized) == (network.name, SIZE, 3, False)
+    again = checkpoint.load(path)
+    inputs = np.random.default_rng(1).random((1, *SIZE, 3), np.float32)
+    np.testing.assert_array_equal(network.predict_on_batch(inputs), again.predict_on_batch(inputs))
+
+
+def test_takes_four_channels(network):
+    wide = models.build(network.name, SIZE, 4)
+    assert wide.input_shape == (None, *SIZE, 4)
+    assert [w.shape for w in wide.weights][1:] == [w.shape for w in network.weights][1:]
+
+
+def test_every_weight_gets_a_gradient(network):
+    from portraitseg.models.keras_route import tf
+
+    inputs = tf.constant(np.random.default_rng(2).random((4, *SIZE, 3), np.float32))
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_mean(network(inputs, training=True) ** 2)
+    gradients = tape.gradient(loss, network.trainable_variables)
+    assert all(gradient is not None for gradient in gradients)
+
+
+def test_refuses_a_size_that_it_cannot_take():
+    with pytest.raises(InputError, match="multiples of 32"):
+        models.build("fast_scnn", (100, 96))
+
+
+def test_an_unknown_name_lists_the_known_ones():
+    with pytest.raises(InputError, match="fast_scnn"):
+        models.build("slow_scnn", SIZE)
+
+
+def test_fast_scnn_has_the_papers_size():
+    # Poudel et al., 2019, Table 5: 1.11 M parameters; ours differs by pooling and one class instead of 19
+    assert models.build("fast_scnn", (256, 256)).count_params() == pytest.approx(1.11e6, rel=0.05)
