@@ -56,6 +56,27 @@ def check_data(
     check_data(dataset, tuple(name for name in dataset.splits if dataset.splits[name]))
 
 
+@app.command("show-data")
+def show_data(
+    out: Annotated[Path, typer.Option(help="The picture to write (.png).")],
+    config: ConfigOption = None,
+    data: DataOption = None,
+    format: FormatOption = None,
+    set: SetOption = None,
+    split: Annotated[str | None, typer.Option(help="Default: the training split.")] = None,
+    photos: Annotated[int, typer.Option(min=1, max=200)] = 16,
+    augmented: Annotated[bool, typer.Option("--augmented", help="As training sees them.")] = False,
+) -> None:
+    """Draw photos above their masks, as they are or augmented."""
+    resolved = resolve_config(config, data, format, set)
+    from portraitseg.data import open_dataset
+    from train.show import write_sheet
+
+    dataset = open_dataset(resolved.data, resolved.seed)
+    write_sheet(out, dataset, resolved, split or resolved.data.train_split, photos, augmented)
+    cli.console.print(f"{out} written")
+
+
 def resolve_config(config: Path | None, data: Path | None, format: str | None, overrides: list[str] | None) -> Any:
     """The configuration with DATA, FORMAT and --set applied, in this order."""
     import json

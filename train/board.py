@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import ClassVar
 
 import cv2
 import numpy as np
@@ -11,6 +11,7 @@ from portraitseg import contract
 from portraitseg.data import Dataset
 from portraitseg.models.keras_route import tf
 from train.optimize import Optimization
+from train.show import tint
 
 
 class Board:
@@ -27,7 +28,7 @@ class Board:
         self._samples = [dataset.load(key) for key in keys]
         self._size = size
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "Board":
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -53,9 +54,3 @@ class Board:
         target = np.zeros(self._size, np.uint8) if truth is None else contract.mask_to_target(truth, self._size)
         truth_rgb = cv2.cvtColor(target, cv2.COLOR_GRAY2RGB)
         return np.concatenate([photo, tint(photo, probability > contract.PROBABILITY_THRESHOLD), truth_rgb], axis=1)
-
-
-def tint(photo: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """The photo (h, w, 3) uint8 with everything outside the mask (h, w) bool shaded in magenta."""
-    shaded = (0.35 * photo + 0.65 * np.array([255, 0, 160])).astype(np.uint8)
-    return np.where(mask[..., None], photo, shaded)

@@ -2,7 +2,7 @@
 
 from rich.progress import track
 
-from portraitseg.cli import console, warn
+from portraitseg.cli import console, say, warn
 from portraitseg.data import Dataset
 from portraitseg.data.checking import DataCheck, check_splits
 
@@ -11,8 +11,10 @@ def check_data(dataset: Dataset, splits: tuple[str, ...]) -> None:
     """Reads every photo of the splits once and prints one warning a kind of oddity.
 
     Raises:
-        InputError: the first photo or mask that cannot be used.
+        InputError: an empty split, or the first photo or mask that cannot be used.
     """
+    for split in dataset.splits:
+        dataset.keys(split)
     result = DataCheck()
     steps = check_splits(dataset, splits)
     for seen in track(steps, "reading photos", console=console, transient=True, disable=not console.is_terminal):
@@ -20,4 +22,4 @@ def check_data(dataset: Dataset, splits: tuple[str, ...]) -> None:
     for line in (*dataset.warnings, *result.warnings()):
         warn(line)
     counts = ", ".join(f"{split} {len(dataset.keys(split))} ({dataset.split_hash(split)})" for split in splits)
-    console.print(f"photos of {dataset.name}: {counts}")
+    say(f"photos of {dataset.name}: {counts}")

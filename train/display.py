@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Mapping
-from typing import Self
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
@@ -30,7 +29,7 @@ class Display:
         )
         self._task = self._bar.add_task(label, total=total, completed=done, loss=float("nan"), iou=_percent(best_iou))
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "Display":
         self._bar.start()
         return self
 

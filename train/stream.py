@@ -14,7 +14,6 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Self
 
 import numpy as np
 from jaxtyping import UInt8
@@ -96,7 +95,7 @@ class BatchStream:
         self._next = start
         self._pending: deque[Future[Batch]] = deque()
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "BatchStream":
         return self
 
     def __exit__(self, *_: object) -> None:

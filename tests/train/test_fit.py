@@ -1,0 +1,168 @@
+"""Training: the same again after a stop, a clean end on faults, and nothing half-written."""
+
+import os
+import signal
+
+import numpy as np
+import pytest
+
+from portraitseg import manifest, models
+from portraitseg.config import parse_config
+from portraitseg.data import open_dataset
+from portraitseg.errors import CheckFailed, InputError
+from portraitseg.models import checkpoint
+from portraitseg.models.keras_route import keras, tf
+from portraitseg.runs import Run
+from train import state
+from train.fit import Interrupted, Plan, fit
+
+PLAN = Plan(epochs=3, learning_rate=2e-3)
+
+
+def _config(**train):
+    return parse_config(
+        {
+            "data": {"synthetic_photos": 16},
+            "model": {"name": "fast_scnn_w050", "size": [64, 64]},
+            "train": {"batch_size": 4, "workers": 1, "warmup_epochs": 0.5, **train},
+            "augment": {"horizontal_flip": {"p": 0.5}, "gamma": {"p": 0.5}},
+        },
+        "test",
+    )
+
+
+def _fit(folder, config=None, plan=PLAN, evaluate=None):
+    config = config or _config()
+    keras.utils.set_random_seed(config.seed)
+    tf.config.experimental.enable_op_determinism()
+    model = models.build(config.model.name, config.model.size)
+    dataset = open_dataset(config.data, config.seed)
+    result = fit(model, dataset=dataset, config=config, plan=plan, folder=folder, label="test", evaluate=evaluate)
+    return model, result
+
+
+def _raising_scores():
+    scores = iter(np.linspace(0.1, 0.9, 9))
+    return lambda model: float(next(scores))
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """An uninterrupted training, its last epoch the best."""
+    folder = tmp_path_factory.mktemp("whole")
+    return folder, *_fit(folder, evaluate=_raising_scores())
+
+
+def test_writes_what_it_says(whole):
+    folder, model, result = whole
+    assert result.best_epoch == 3 and result.best_iou == pytest.approx(0.3)
+    assert {p.name for p in folder.iterdir()} == {"best.h5", "last.h5", "state.npz", "tensorboard"}
+    saved = checkpoint.load(folder / "best.h5")
+    for a, b in zip(saved.get_weights(), model.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_the_loss_falls(whole):
+    progress, _ = state.load(whole[0])
+    losses = [row["loss"] for row in progress.history]
+    assert losses[-1] < losses[0]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stopped_run_goes_on_bit_for_bit(whole, tmp_path, number):
+    scores = _raising_scores()
+
+    def stop_in_the_first_epoch(model):
+        score = scores(model)
+        if score < 0.15:
+            os.kill(os.getpid(), number)
+        return score
+
+    with pytest.raises(Interrupted):
+        _fit(tmp_path, evaluate=stop_in_the_first_epoch)
+    progress, _ = state.load(tmp_path)
+    assert 0 < progress.step < 12
+    model, result = _fit(tmp_path, evaluate=scores)
+    assert result == whole[2]
+    for a, b in zip(model.get_weights(), whole[1].get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_a_finished_run_is_not_trained_again(whole):
+    folder, model, result = whole
+    before = (folder / "last.h5").stat().st_mtime_ns
+    again, repeated = _fit(folder, evaluate=lambda model: pytest.fail("evaluated"))
+    assert repeated == result and (folder / "last.h5").stat().st_mtime_ns == before
+    np.testing.assert_array_equal(again.get_weights()[0], model.get_weights()[0])
+
+
+def test_another_configuration_does_not_go_on(whole):
+    with pytest.raises(InputError, match="another configuration"):
+        _fit(whole[0], config=_config(weight_decay=0.5))
+
+
+def test_where_the_photos_lie_does_not_matter(whole):
+    _fit(whole[0], config=_config(workers=2))
+
+
+def test_best_is_the_best_and_not_the_last(tmp_path):
+    scores = iter([0.5, 0.7, 0.6])
+    model, result = _fit(tmp_path, config=_config(save_every=2), evaluate=lambda model: next(scores))
+    assert (result.best_epoch, result.best_iou) == (2, 0.7)
+    kept = checkpoint.load(tmp_path / "epoch_002.h5")
+    last = checkpoint.load(tmp_path / "last.h5")
+    np.testing.assert_array_equal(model.get_weights()[0], kept.get_weights()[0])
+    assert (model.get_weights()[0] != last.get_weights()[0]).any()
+
+
+def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_state(tmp_path):
+    with pytest.raises(CheckFailed, match="not finite"):
+        # no clipping and an absurd rate: the first update throws the weights out of float32
+        _fit(tmp_path, config=_config(clip_norm=None, warmup_epochs=0), plan=Plan(epochs=3, learning_rate=1e30))
+    assert not (tmp_path / "state.npz").exists()
+
+
+def test_a_damaged_state_is_refused(whole, tmp_path):
+    content = (whole[0] / "state.npz").read_bytes()
+    (tmp_path / "state.npz").write_bytes(content[: len(content) // 2])
+    with pytest.raises(InputError, match="damaged"):
+        _fit(tmp_path)
+
+
+def test_frozen_batch_norm_statistics_stay(tmp_path):
+    seen = []
+
+    def moving_statistics(model):
+        seen.append(np.concatenate([w.numpy().ravel() for w in model.weights if "moving" in w.name]))
+        return 0.5 + 0.1 * len(seen)
+
+    plan = Plan(epochs=3, learning_rate=1e-3, freeze_bn_epochs=1)
+    _fit(tmp_path, config=_config(ema=0), plan=plan, evaluate=moving_statistics)
+    assert (seen[0] != seen[1]).any()
+    np.testing.assert_array_equal(seen[1], seen[2])
+
+
+def test_the_stage_writes_an_artifact_that_holds(tmp_path, monkeypatch):
+    from train.stage import train_run
+
+    monkeypatch.chdir(tmp_path)
+    run = Run("a")
+    config = _config(epochs=1)
+    train_run(run, config)
+    artifact = manifest.read(manifest.Artifact, run.artifact)
+    from portraitseg import files
+
+    assert artifact.source.weights_sha256 == files.sha256(run.best)
+    assert artifact.source.data[0].sha256_16 == open_dataset(config.data, config.seed).split_hash("train")
+    assert set(artifact.stages) == {"train"}
+    # fine-tuning from it begins where it ended
+    train_run(Run("b"), config, init=run.best)
+    other = _config(epochs=1).model_copy(update={"model": config.model.model_copy(update={"name": "fast_scnn"})})
+    with pytest.raises(InputError, match="same network"):
+        train_run(Run("c"), other, init=run.best)
+
+
+def test_two_writers_of_one_run_are_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with Run("a").locked(), pytest.raises(InputError, match="another process"), Run("a").locked():
+        pass
