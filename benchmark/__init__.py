@@ -1,0 +1,1 @@
+"""Measures exported files: quality, latency and size, on a host that needs no training stack."""

@@ -1,0 +1,152 @@
+"""What the reader gets: CSV, CSV by photo, Markdown and a terminal table; and the scores in the manifests."""
+
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from benchmark.latency import MAX_SLOWDOWN
+from benchmark.measure import Measurement, machine
+from benchmark.quality import FileScores
+from benchmark.table import Row, to_csv
+from benchmark.targets import Target
+from portraitseg import files
+from portraitseg.manifest import FileEntry, Manifest, Quality, read, write
+from portraitseg.metrics import METRICS
+
+HEADER = (
+    "File",
+    "Split",
+    "IoU %",
+    "95 %",
+    "mIoU %",
+    "Boundary IoU %",
+    "Threads",
+    "p50 ms",
+    "p90 ms",
+    "Ratio",
+    "MB",
+    "Note",
+)
+
+
+def write_results(folder: Path, rows: Sequence[Row], measurement: Measurement) -> None:
+    """Writes `results.csv`, `results.md` and `photos.csv`, each whole or not at all."""
+    files.write_text(folder / "results.csv", to_csv(rows))
+    files.write_text(folder / "results.md", to_markdown(rows, measurement))
+    files.write_text(folder / "photos.csv", photos_csv(measurement))
+
+
+def record_quality(measurement: Measurement) -> None:
+    """Puts the scores beside the files in their manifests, replacing those of the same split.
+
+    A file that was exported anew in the meantime keeps what its manifest says.
+    """
+    for path in sorted({target.manifest for target in measurement.targets if target.manifest is not None}):
+        targets = {target.sha256: target for target in measurement.targets if target.manifest == path}
+        current = read(Manifest, path)
+        entries = [
+            _with_quality(entry, targets[entry.sha256], measurement) if entry.sha256 in targets else entry
+            for entry in current.files
+        ]
+        write(path, current.model_copy(update={"files": tuple(entries)}))
+
+
+def photos_csv(measurement: Measurement) -> str:
+    """One line a photo and file: `file,split,key` and every measure as a fraction."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("file", "split", "key", *METRICS))
+    for split in measurement.splits:
+        for name, scores in split.files.items():
+            columns = (scores.scores[measure] for measure in METRICS)
+            for key, *values in zip(scores.keys, *columns, strict=True):
+                writer.writerow((name, split.split, key, *(f"{value:.5f}" for value in values)))
+    return text.getvalue()
+
+
+def to_markdown(rows: Sequence[Row], measurement: Measurement) -> str:
+    """The table with the conditions under which it was measured. Scores are percentages, as the header says."""
+    lines = ["# Benchmark", "", *(f"- {line}" for line in _conditions(measurement)), ""]
+    lines.append("| " + " | ".join(HEADER) + " |")
+    lines.append("|" + "|".join("---" if name in ("File", "Split", "Note") else "--:" for name in HEADER) + "|")
+    lines += ["| " + " | ".join(cell.replace("|", r"\|") for cell in _cells(row)) + " |" for row in rows]
+    return "\n".join(lines) + "\n"
+
+
+def print_table(rows: Sequence[Row], measurement: Measurement) -> None:
+    """Prints the table to stdout."""
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        # a file has no width; at rich's default of 80 every cell would be cut
+        console = Console(highlight=False, width=200)
+    table = Table(caption=escape("\n".join(_conditions(measurement))), caption_justify="left")
+    for name in HEADER:
+        is_text = name in ("File", "Split", "Note")
+        table.add_column(name, justify="left" if is_text else "right", overflow="fold", no_wrap=name == "Split")
+    for row in rows:
+        table.add_row(*(escape(cell) for cell in _cells(row)), style=None if row.valid else "dim")
+    console.print(table)
+
+
+def _conditions(measurement: Measurement) -> list[str]:
+    """What a reader must know before comparing a figure with another one."""
+    lines = [f"machine: {machine()}"]
+    if runtimes := sorted({f"{runtime} ({delegate})" for runtime, delegate, _ in measurement.facts.values()}):
+        lines.append(f"runtimes: {', '.join(runtimes)}")
+    for split in measurement.splits:
+        photos = max((len(scores.keys) for scores in split.files.values()), default=0)
+        lines.append(f"split {split.split}: {photos} photos, list {split.sha256_16}")
+    lines.append(f"latency: single runs of the file alone, interleaved in one process, profile {measurement.profile}")
+    lines.append(f"a latency is valid if its median is within {MAX_SLOWDOWN} × the fastest run: the machine was free")
+    if measurement.reference:
+        lines.append(f"ratio: median latency over that of {measurement.reference.path.name} at the same thread count")
+    if measurement.is_interrupted:
+        lines.append("INTERRUPTED: only what was measured until then, valid rows only")
+    return lines
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    def number(value: float | int | None, digits: int, factor: float = 1.0) -> str:
+        return "" if value is None else f"{value * factor:.{digits}f}"
+
+    interval = "" if row.iou_low is None else f"{number(row.iou_low, 1, 100.0)}–{number(row.iou_high, 1, 100.0)}"
+    return (
+        Path(row.file).name,
+        row.split or "",
+        number(row.iou, 2, 100.0),
+        interval,
+        number(row.miou, 2, 100.0),
+        number(row.boundary_iou, 2, 100.0),
+        str(row.threads or ""),
+        number(row.p50_ms, 2),
+        number(row.p90_ms, 2),
+        number(row.ratio_to_reference, 2),
+        number(row.bytes, 2, 1e-6),
+        row.reason if row.valid or row.reason.startswith("not_run") else f"INVALID: {row.reason}",
+    )
+
+
+def _with_quality(entry: FileEntry, target: Target, measurement: Measurement) -> FileEntry:
+    fresh: dict[str, Quality] = {}
+    for split in measurement.splits:
+        scores = split.files.get(target.name)
+        if scores is not None and scores.fault is None:
+            fresh[split.split] = _quality(split.split, split.sha256_16, scores)
+    kept = [quality for quality in entry.quality if quality.split not in fresh]
+    return entry.model_copy(update={"quality": (*kept, *fresh.values())})
+
+
+def _quality(split: str, sha256_16: str, scores: FileScores) -> Quality:
+    return Quality(
+        split=split,
+        sha256_16=sha256_16,
+        iou=round(scores.mean("iou"), 5),
+        boundary_iou=round(scores.mean("boundary_iou"), 5),
+        miou=round(scores.mean("miou"), 5),
+        photos=len(scores.keys),
+    )

@@ -1,0 +1,110 @@
+"""Which files are measured: everything in the run's manifests, and the peers that the user points to."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from portraitseg import files, manifest
+from portraitseg.errors import InputError
+from portraitseg.runs import Run
+
+#: Recipe of a file that is not ours.
+FOREIGN = "foreign"
+
+#: The file to which latencies are compared when it is among the peers and the user names none.
+DEFAULT_PEER = "mediapipe_selfie_general_256.tflite"
+
+
+@dataclass(frozen=True)
+class Target:
+    """One file to measure.
+
+    Attributes:
+        path: as the user would type it.
+        model, recipe: from the manifest; the stem and `foreign` for a peer.
+        channels: from the manifest; None for a peer until it is opened.
+        bytes: of the file, or of the folder that an .mlpackage is.
+        manifest, sha256: the manifest that lists it, and the hash there; None for a peer.
+    """
+
+    path: Path
+    model: str
+    recipe: str
+    channels: str | None
+    bytes: int
+    manifest: Path | None = None
+    sha256: str | None = None
+
+    @property
+    def name(self) -> str:
+        """What the table calls the file."""
+        return self.path.as_posix()
+
+
+def collect_targets(run: Run, peers: Path | None) -> list[Target]:
+    """The run's files in the order of their manifests (Android, iOS, ONNX), then the peers.
+
+    Raises:
+        InputError: a file that differs from its manifest; a folder of peers without a .tflite; nothing at all.
+    """
+    targets = [target for folder in (run.android, run.ios, run.onnx) for target in _manifest_targets(folder)]
+    if peers is not None:
+        targets.extend(_peer_targets(peers))
+    if not targets:
+        raise InputError(f"run '{run.name}': no manifest in {run.android}, {run.ios} or {run.onnx}: export it first")
+    return targets
+
+
+def choose_reference(targets: list[Target], named: Path | None) -> tuple[list[Target], Target | None]:
+    """The file to which latencies are compared: as named, else MediaPipe's general model, else our fp32 RGB file.
+
+    Args:
+        targets: what is measured.
+        named: a path, or the name of a file among the targets.
+
+    Returns:
+        The targets, with the reference added where it was not among them; and the reference, None if there is none.
+
+    Raises:
+        InputError: no such file.
+    """
+    if named is not None:
+        for target in targets:
+            if named in (target.path, Path(target.path.name)) or named.resolve() == target.path.resolve():
+                return targets, target
+        if not named.exists():
+            known = ", ".join(target.path.name for target in targets)
+            raise InputError(f"--reference {named}: no such file (measured are: {known})")
+        added = _peer_target(named)
+        return [*targets, added], added
+    for target in targets:
+        if target.manifest is None and target.path.name == DEFAULT_PEER:
+            return targets, target
+    plain = [target for target in targets if (target.recipe, target.channels) == ("fp32", "rgb")]
+    # the TFLite file first: it is the one that the others are derived from on the phone
+    plain.sort(key=lambda target: target.path.suffix != ".tflite")
+    return targets, plain[0] if plain else None
+
+
+def _manifest_targets(folder: Path) -> list[Target]:
+    path = folder / manifest.MANIFEST_NAME
+    if not path.exists():
+        return []
+    record = manifest.read(manifest.Manifest, path)
+    manifest.verify(record, folder)
+    return [
+        Target(folder / entry.path, entry.model, entry.recipe, entry.channels, entry.bytes, path, entry.sha256)
+        for entry in record.files
+    ]
+
+
+def _peer_targets(folder: Path) -> list[Target]:
+    if not folder.is_dir():
+        raise InputError(f"PEERS {folder}: no such folder")
+    paths = sorted(folder.glob("*.tflite"))
+    if not paths:
+        raise InputError(f"PEERS {folder}: no .tflite file in it")
+    return [_peer_target(path) for path in paths]
+
+
+def _peer_target(path: Path) -> Target:
+    return Target(path, path.stem, FOREIGN, None, files.size_bytes(path))
