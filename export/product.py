@@ -1,0 +1,118 @@
+"""What a target is asked for and what it promises: networks in, files to be written out."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from jaxtyping import Float32
+
+from export.parity import Bound
+from portraitseg.contract import CHANNEL_COUNT, Channels
+from portraitseg.manifest import Tensor
+from portraitseg.runners import TensorInfo
+
+_COLOR: dict[Channels, Literal["RGB", "RGBA", "RGB+prior"]] = {"rgb": "RGB", "rgba": "RGBA", "prior": "RGB+prior"}
+
+ReferenceName = Literal["float", "qat"]
+
+
+@dataclass(frozen=True)
+class Networks:
+    """The Keras models of a run, and what goes with them into a file.
+
+    Attributes:
+        float_model: RGB, probability out.
+        qat_model: the same after quantization-aware training; None: its files are left out.
+        calibration: photos of the training split, (n, h, w, 3) in [0, 1].
+        run: name of the run.
+        licence: of the photos that the weights were trained on.
+    """
+
+    float_model: Any
+    qat_model: Any | None
+    calibration: Float32[np.ndarray, "n h w 3"]
+    run: str
+    licence: str
+
+    @property
+    def name(self) -> str:
+        """Of the network, variant included."""
+        return str(self.float_model.name)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width)."""
+        height, width = self.float_model.input_shape[1:3]
+        return height, width
+
+    def get(self, reference: ReferenceName) -> Any | None:
+        """The float model or the QAT model."""
+        return self.float_model if reference == "float" else self.qat_model
+
+
+@dataclass(frozen=True)
+class Product:
+    """One file that a target makes.
+
+    Attributes:
+        path: name of the file, by INTERFACE.
+        write: makes it under the given path (of the same name, elsewhere).
+        describe: reads its input and output from the file that was written.
+        reference: the Keras model that it is compared with.
+        bound: how far it may be from that.
+        rgb_twin: name of the file that it must equal bit by bit, whatever the alpha.
+        note: what a user of the file should know.
+    """
+
+    path: str
+    channels: Channels
+    recipe: str
+    write: Callable[[Path], None]
+    describe: Callable[[Path], tuple[Tensor, Tensor]]
+    reference: ReferenceName
+    bound: Bound
+    rgb_twin: str | None = None
+    note: str | None = None
+
+
+def describe_with_runner(path: Path) -> tuple[Tensor, Tensor]:
+    """Reads input and output with the file's own runtime."""
+    from portraitseg.runners import open_runner
+
+    runner = open_runner(path)
+    return input_tensor(runner.input, runner.channels), output_tensor(runner.output)
+
+
+def input_tensor(info: TensorInfo, channels: Channels, is_image: bool = False) -> Tensor:
+    """The manifest's words for an input."""
+    is_nhwc = info.shape[-1] == CHANNEL_COUNT[channels]
+    return Tensor(
+        name=info.name,
+        shape=info.shape,
+        dtype="image" if is_image else _dtype(info),
+        layout="NHWC" if is_nhwc else "NCHW",
+        color=_COLOR[channels],
+        range=(0, 255) if is_image else (0, 1),
+        scale=None if is_image else info.scale,
+        zero_point=None if is_image else info.zero_point,
+    )
+
+
+def output_tensor(info: TensorInfo, is_image: bool = False) -> Tensor:
+    """The manifest's words for a mask."""
+    return Tensor(
+        name=info.name,
+        shape=info.shape,
+        dtype="image" if is_image else _dtype(info),
+        range=(0, 255) if is_image else (0, 1),
+        foreground="high",
+        scale=None if is_image else info.scale,
+        zero_point=None if is_image else info.zero_point,
+    )
+
+
+def _dtype(info: TensorInfo) -> Literal["float32", "uint8"]:
+    assert info.dtype in ("float32", "uint8"), f"{info.name}: {info.dtype}"
+    return "uint8" if info.dtype == "uint8" else "float32"

@@ -1,0 +1,164 @@
+"""Networks for quantization-aware training: TFMOT's 8-bit scheme, with the input fixed to [0, 1]."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float32
+
+from portraitseg import models
+from portraitseg.errors import InputError
+from portraitseg.models import checkpoint
+
+#: What to write instead of a layer that TFMOT refuses, by class.
+REMEDIES = {
+    "PReLU": "use layers.ReLU(6.0)",
+    "Multiply": "give it a QuantizeConfig with one output quantizer",
+    "Rescaling": "fold it into the first convolution",
+    "Resizing": "use blocks.upsample (UpSampling2D)",
+    "BatchNormalization": "put it right behind a convolution",
+    "Lambda": "write it with Keras layers",
+    "TFOpLambda": "write it with a Keras layer, such as layers.Add for x + y",
+    "SlicingOpLambda": "use layers.Cropping2D",
+    "Conv2DTranspose": "use blocks.upsample and a convolution",
+}
+
+#: Variables that TFMOT quantizes, and the outputs that it observes: a layer's own, or that of the activation inside a
+#: convolution without batch norm.
+_KERNELS = frozenset({"kernel", "depthwise_kernel"})
+_ACTIVATIONS = ("output", "post_activation")
+
+#: Photos per call while ranges are measured.
+_BATCH = 16
+
+
+def quantize(float_model: Any) -> Any:
+    """Makes the network that is trained under fake quantization, with the weights of the float one.
+
+    Args:
+        float_model: functional Keras model, inputs (n, h, w, c) float32 in [0, 1].
+
+    Returns:
+        A Keras model of the same name, its layers named `quant_…`; inputs are quantized with scale 1/255 and zero
+        point -128, always. Its other ranges are TFMOT's [-6, 6] until `calibrate`.
+
+    Raises:
+        InputError: a layer that TFMOT refuses, with its name, class and a remedy.
+    """
+    import tensorflow_model_optimization as tfmot
+
+    for layer in float_model.layers:
+        kind = type(layer).__name__
+        if hasattr(layer, "layers"):
+            raise InputError(_refusal(layer.name, kind, "call its layers in the one functional model"))
+        # TFMOT fails on these while it clones the network, with an error that names no layer
+        if kind in checkpoint.EXECUTABLE_LAYERS:
+            raise InputError(_refusal(layer.name, kind, REMEDIES[kind]))
+    try:
+        model = tfmot.quantization.keras.quantize_model(float_model)
+    except (RuntimeError, ValueError) as error:
+        # TFMOT: "Layer act:<class 'tf_keras.src.layers…PReLU'> is not supported. You can quantize this layer by …"
+        found = re.search(r"Layer (\S+?):<class '(?:\S+\.)?(\w+)'> is not supported", str(error))
+        if not found:
+            raise InputError(f"QAT: TFMOT refuses '{float_model.name}': {str(error).splitlines()[0]}") from error
+        name, kind = found.groups()
+        raise InputError(_refusal(name, kind, REMEDIES.get(kind, "rewrite it with other layers"))) from error
+    _fix_input_range(model)
+    _disown_wrapped_weights(model)
+    return model
+
+
+def calibrate(qat_model: Any, float_model: Any, inputs: Float32[np.ndarray, "n h w c"]) -> None:
+    """Sets the range of every kernel to its values, and of every activation to what the float network shows on photos.
+
+    TFMOT starts each range at [-6, 6] and moves those of activations by a thousandth a step, so that a short training
+    would end with most of the 256 steps unused. An activation's range is the mean over batches of its least and
+    greatest value, as in TFMOT's own average.
+
+    Args:
+        qat_model: of `quantize(float_model)`; changed in place.
+        float_model: the float network.
+        inputs: photos by the contract, in [0, 1].
+    """
+    own = {layer.name for layer in float_model.layers}
+    observed: dict[str, Any] = {}
+    for layer in qat_model.layers:
+        variables = {variable.name.rpartition("/")[2].removesuffix(":0"): variable for variable in layer.weights}
+        for which in _KERNELS & variables.keys():
+            _set_kernel_range(variables[which], variables[f"{which}_min"], variables[f"{which}_max"])
+        name = layer.name.removeprefix("quant_")
+        for which in _ACTIVATIONS:
+            if name in own and f"{which}_min" in variables:
+                observed[name] = (variables[f"{which}_min"], variables[f"{which}_max"])
+    ranges = _activation_ranges(float_model, list(observed), inputs)
+    for (low, high), values in zip(observed.values(), ranges, strict=True):
+        # zero must be exact: padding and ReLU make it
+        low.assign(min(values[0], 0.0))
+        high.assign(max(values[1], 0.0))
+
+
+def load_qat(path: Path) -> Any:
+    """Rebuilds the QAT network of an h5 from our registry and loads its weights; nothing in the file is executed.
+
+    Raises:
+        InputError: missing, damaged, of an unknown network, or the h5 of a float network.
+    """
+    header = checkpoint.read_header(path)
+    if not header.is_quantized:
+        raise InputError(f"checkpoint {path}: a float network: expected the h5 of quantization-aware training")
+    model = quantize(models.build(header.name, header.size, header.channels))
+    checkpoint.load_weights(model, path)
+    return model
+
+
+def _refusal(name: str, kind: str, remedy: str) -> str:
+    return f"QAT: layer '{name}' ({kind}) cannot be quantized: {remedy}"
+
+
+def _fix_input_range(model: Any) -> None:
+    from export._fixed_range import FixedRangeQuantizer
+
+    layer = model.layers[1]
+    assert type(layer).__name__ == "QuantizeLayer", f"TFMOT put {type(layer).__name__} behind the input"
+    # a Keras layer looks its quantizer up at each call, so the fixed one is what every later trace and call uses
+    layer.quantizer = FixedRangeQuantizer(0.0, 1.0)
+    for name, value in (("min_var", 0.0), ("max_var", 1.0)):
+        layer.quantizer_vars[name].assign(value)
+
+
+def _set_kernel_range(kernel: Any, low: Any, high: Any) -> None:
+    """Symmetric; per channel of the last axis where the observer has a range for each, else of the whole kernel."""
+    magnitude = np.abs(kernel.numpy())
+    greatest = magnitude.max(axis=tuple(range(magnitude.ndim - 1))) if low.shape.rank else magnitude.max()
+    low.assign(-greatest)
+    high.assign(greatest)
+
+
+def _disown_wrapped_weights(model: Any) -> None:
+    """Lets the batch norms of a QAT network be frozen.
+
+    QuantizeWrapperV2 lists the trainable weights of its layer as its own too; once the layer is frozen they stand there
+    twice, and saving an h5 fails with "name already exists". The order of the weights stays as it is.
+    """
+    for wrapper in model.layers:
+        if hasattr(wrapper, "layer") and type(wrapper.layer).__name__ == "BatchNormalization":
+            inner = {id(weight) for weight in wrapper.layer.weights}
+            wrapper._trainable_weights = [weight for weight in wrapper._trainable_weights if id(weight) not in inner]
+
+
+def _activation_ranges(
+    float_model: Any, names: list[str], inputs: Float32[np.ndarray, "n h w c"]
+) -> Float32[np.ndarray, "layers 2"]:
+    import tensorflow as tf
+
+    from portraitseg.models.keras_route import keras
+
+    probe = keras.Model(float_model.input, [float_model.get_layer(name).output for name in names])
+
+    @tf.function(reduce_retracing=True)
+    def ranges(batch: Any) -> Any:
+        return tf.stack([tf.stack([tf.reduce_min(y), tf.reduce_max(y)]) for y in probe(batch, training=False)])
+
+    batches = [inputs[start : start + _BATCH] for start in range(0, len(inputs), _BATCH)]
+    return np.mean([ranges(tf.constant(batch)).numpy() for batch in batches], axis=0)

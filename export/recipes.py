@@ -1,0 +1,115 @@
+"""The recipes: how weights and activations of a TFLite file are stored, named as AI Edge Quantizer names them."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from jaxtyping import Float32
+
+from export import flatbuffer
+from export.parity import Bound
+from export.quiet import quiet
+
+Calibration = Float32[np.ndarray, "n h w c"]
+
+
+def fp32(model: Any, calibration: Calibration) -> bytes:
+    """Everything float32: for desktops and as a yardstick."""
+    del calibration
+    return _convert(_converter(model))
+
+
+def fp16(model: Any, calibration: Calibration) -> bytes:
+    """Weights stored as float16, computed as the device likes: the file for GPUs."""
+    del calibration
+    import tensorflow as tf
+
+    converter = _converter(model)
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.target_spec.supported_types = [tf.float16]
+    return _convert(converter)
+
+
+def static_wi8_ai8(model: Any, calibration: Calibration) -> bytes:
+    """Post-training: whole int8 with ranges from photos, float input and output."""
+    import tensorflow as tf
+
+    converter = _converter(model)
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+    converter.representative_dataset = lambda: _representative(calibration, model.input_shape[3])
+    return _convert(converter)
+
+
+def qat_wi8_ai8(model: Any, calibration: Calibration) -> bytes:
+    """Whole int8 with the ranges of quantization-aware training, float input and output: the file for CPU and NPU."""
+    del calibration
+    import tensorflow as tf
+
+    converter = _converter(model)
+    # with fake quantization in the graph this makes its integers real, and needs no photos
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    return _convert(converter)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One line of the registry.
+
+    Attributes:
+        convert: (Keras model, photos in [0, 1]) → content of a .tflite.
+        reference: the Keras model that is converted and that the file is compared with.
+        is_int8: the file must be whole int8.
+        bound: how far the file may be from its reference.
+    """
+
+    convert: Callable[[Any, Calibration], bytes]
+    reference: Literal["float", "qat"]
+    is_int8: bool
+    bound: Bound
+
+
+#: Bounds from Fast-SCNN at 256 px, and at 64 px with half the channels, which is the most sensitive that we measured.
+RECIPES: dict[str, Recipe] = {
+    # measured max 2e-6 and 7e-6: another order of summation
+    "fp32": Recipe(fp32, "float", is_int8=False, bound=Bound(1e-4, 1e-5, 0.999)),
+    # measured max 0.003 and 0.010, mean 9e-5 and 5e-4: weights rounded to 11 bits
+    "fp16": Recipe(fp16, "float", is_int8=False, bound=Bound(0.03, 2e-3, 0.995)),
+    # measured mean 0.004 and 0.015, mask IoU 0.993 and 0.968. The largest difference (0.10 and 0.28) is that of single
+    # pixels on the outline, where a step of the logits is a tenth in probability: it says nothing of the file
+    "static_wi8_ai8": Recipe(static_wi8_ai8, "float", is_int8=True, bound=Bound(None, 0.03, 0.93)),
+    # measured max 0.05 and 0.18, mean 0.002 and 0.007, mask IoU 0.997 and 0.985, before any training under fake
+    # quantization. Keras rounds activations as the file does, but sums in float and does not round the sigmoid
+    "qat_wi8_ai8": Recipe(qat_wi8_ai8, "qat", is_int8=True, bound=Bound(0.3, 0.015, 0.97)),
+}
+
+
+def _converter(model: Any) -> Any:
+    import tensorflow as tf
+    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+    shape = (1, *model.input_shape[1:])
+    spec = tf.TensorSpec(shape, tf.float32, name="image")
+    function = tf.function(lambda image: {"mask": model(image, training=False)}, input_signature=[spec])
+    # frozen first: given the Keras model, the converter saves and traces every layer of it (5 to 20 times slower)
+    frozen = convert_variables_to_constants_v2(function.get_concrete_function(), lower_control_flow=False)
+    return tf.lite.TFLiteConverter.from_concrete_functions([frozen], tf.Module())
+
+
+def _convert(converter: Any) -> bytes:
+    with quiet():
+        content = converter.convert()
+    return flatbuffer.rename_io(content, "image", "mask")
+
+
+def _representative(calibration: Calibration, channels: int) -> Iterator[list[np.ndarray]]:
+    """Photos one by one, made such that the input range is exactly [0, 1] and a fourth channel moves no range."""
+    for index, photo in enumerate(calibration):
+        inputs = photo[None, ..., :3].copy()
+        if index == 0:
+            # one black and one white pixel: the scale of the input is then 1/255 whatever the photos hold
+            inputs[0, 0, 0], inputs[0, 0, 1] = 0, 1
+        if channels == 4:
+            inputs = np.concatenate([inputs, inputs[..., 2:3]], axis=3)
+        yield [inputs]

@@ -1,0 +1,257 @@
+"""The export stage: a trained run in; files that passed parity, and their manifest, out."""
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from rich.table import Table
+
+from export import parity
+from export.parity import Reference
+from export.product import Networks, Product
+from export.quiet import quiet
+from export.targets import TARGETS, Target
+from export.training import trained_qat
+from portraitseg import contract, files, manifest
+from portraitseg.cli import console
+from portraitseg.config import Config
+from portraitseg.data import Dataset, open_dataset
+from portraitseg.errors import CheckFailed, InputError
+from portraitseg.manifest import FileEntry, GpuCheck, Manifest, Parity, Source
+from portraitseg.models import checkpoint
+from portraitseg.runners import open_runner
+from portraitseg.runs import Run
+
+#: Names, by path, the file for each class of device.
+RECOMMENDED_NAME = "recommended.json"
+
+#: Photos on which RGBA and RGB files are compared bit by bit: equal arithmetic needs no large sample.
+_TWIN_PHOTOS = 4
+
+
+@dataclass(frozen=True)
+class Made:
+    """A file that was written to the scratch folder and measured.
+
+    Attributes:
+        path: name of the file.
+        entry: for the manifest; None where the conversion itself did not pass its check.
+        fault: why it is not published; None: it passed.
+    """
+
+    path: str
+    entry: FileEntry | None
+    fault: str | None
+
+
+def export_run(run: Run, config: Config, target_name: str, skip_qat: bool = False) -> Manifest:
+    """Exports a run for one target.
+
+    Files are made and measured in a scratch folder; only those that passed come to lie under their names.
+
+    Args:
+        run: trained by `python -m train fit`.
+        config: what the run saved, with the overrides of this export.
+        target_name: a key of `TARGETS`.
+        skip_qat: leave out the files that need quantization-aware training.
+
+    Returns:
+        The manifest as written.
+
+    Raises:
+        InputError: no such run, weights or photos other than it was trained with, a layer that cannot be quantized.
+        CheckFailed: files that are too far from the Keras model, after all were measured.
+    """
+    target = TARGETS[target_name]
+    folder = target.folder(run)
+    source = verified_source(run)
+    with run.locked():
+        dataset = open_dataset(config.data, config.seed)
+        check_photos(source, dataset)
+        networks = load_networks(run, source, config, dataset, with_qat=not skip_qat and target_name != "ios")
+        photos = [
+            dataset.load(key).image for key in _spread(dataset.keys(config.data.val_split), config.export.parity_photos)
+        ]
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".tmp-", dir=folder) as scratch:
+            made = make_files(target, networks, photos, Path(scratch))
+            result = publish(made, source, folder, Path(scratch), target)
+    _show(made, folder)
+    if faults := [f"{item.path}: {item.fault}" for item in made if item.fault]:
+        raise CheckFailed(f"{len(faults)} of {len(made)} files not published: {'; '.join(faults)}")
+    return result
+
+
+def verified_source(run: Run) -> Source:
+    """Where the run's weights come from, once best.h5 is known to be those weights.
+
+    Raises:
+        InputError: not trained yet, or other weights than artifact.json names.
+    """
+    if not run.config.exists() or not run.artifact.exists():
+        raise InputError(f"{run.folder}: no finished training: run `make train RUN={run.name}` first")
+    source = manifest.read(manifest.Artifact, run.artifact).source
+    if not run.best.exists():
+        raise InputError(f"{run.best}: no such file: run `make train RUN={run.name}` first")
+    if files.sha256(run.best) != source.weights_sha256:
+        raise InputError(f"{run.best}: its SHA-256 differs from {run.artifact}: finish the training of the run first")
+    return source
+
+
+def check_photos(source: Source, dataset: Dataset) -> None:
+    """Makes sure that the photos are those of the training: QAT and the manifest rely on it.
+
+    Raises:
+        InputError: another split under the same name.
+    """
+    for split, expected in {item.split: item.sha256_16 for item in source.data}.items():
+        found = dataset.split_hash(split)
+        if found != expected:
+            raise InputError(
+                f"{dataset.name}: split '{split}' has hash {found}, the run was trained on {expected}: "
+                "give the photos of the training, or train anew"
+            )
+
+
+def load_networks(run: Run, source: Source, config: Config, dataset: Dataset, with_qat: bool) -> Networks:
+    """Rebuilds the run's network, reads the photos for calibration and trains or loads the QAT network."""
+    with quiet():
+        float_model = checkpoint.load(run.best)
+    keys = _spread(dataset.keys(config.data.train_split), config.export.calibration_photos)
+    size = tuple(float_model.input_shape[1:3])
+    calibration = np.concatenate([contract.image_to_inputs(dataset.load(key).image, size) for key in keys])
+    model = trained_qat(run, source, config, dataset, float_model, calibration) if with_qat else None
+    return Networks(
+        float_model=float_model,
+        qat_model=model,
+        calibration=calibration,
+        run=run.name,
+        licence=", ".join(sorted({item.licence for item in source.data})),
+    )
+
+
+def make_files(target: Target, networks: Networks, photos: parity.Photos, scratch: Path) -> list[Made]:
+    """Writes and measures all files of a target, however many fail."""
+    references: dict[str, Reference] = {}
+    made = []
+    for product in target.products(networks):
+        if product.reference not in references:
+            references[product.reference] = parity.predict_keras(networks.get(product.reference), photos)
+        made.append(_make(product, references[product.reference], networks.name, scratch, target))
+    return made
+
+
+def _make(product: Product, reference: Reference, model: str, scratch: Path, target: Target) -> Made:
+    path = scratch / product.path
+    try:
+        product.write(path)
+    except CheckFailed as error:
+        return Made(product.path, None, str(error))
+    result, fault = parity.measure(path, reference, product.bound)
+    if product.rgb_twin is not None and (scratch / product.rgb_twin).exists():
+        rgb = open_runner(scratch / product.rgb_twin)
+        if not parity.is_equal_to_rgb(open_runner(path), rgb, reference.photos[:_TWIN_PHOTOS]):
+            fault = f"differs from {product.rgb_twin} under another alpha"
+    return Made(product.path, _entry(product, path, model, result, target), fault)
+
+
+def publish(made: list[Made], source: Source, folder: Path, scratch: Path, target: Target) -> Manifest:
+    """Moves what passed under its final name and writes manifest.json and recommended.json.
+
+    A file of an earlier export whose successor failed is taken away, so that nobody takes it for this one.
+    """
+    path = folder / manifest.MANIFEST_NAME
+    passed: list[FileEntry] = []
+    for item in made:
+        final = folder / item.path
+        if item.fault is None and item.entry is not None:
+            with files.replacing(final) as temporary:
+                (scratch / item.path).replace(temporary)
+            passed.append(item.entry)
+        elif final.exists():
+            final.replace(scratch / f"old-{item.path}")
+    result = manifest.extend(path, source, passed)
+    failed = {item.path for item in made if item.fault is not None}
+    if failed & {entry.path for entry in result.files}:
+        kept = tuple(entry for entry in result.files if entry.path not in failed)
+        result = result.model_copy(update={"files": kept})
+        manifest.write(path, result)
+    if target.recommended:
+        files.write_json(folder / RECOMMENDED_NAME, recommend(result, target))
+    return result
+
+
+def recommend(listed: Manifest, target: Target) -> dict[str, str]:
+    """Device class → path of the file to take, for the classes that have one."""
+    paths = [entry.path for entry in listed.files]
+    found = {
+        device: next((path for end in ends for path in paths if path.endswith(end)), None)
+        for device, ends in target.recommended.items()
+    }
+    return {device: path for device, path in found.items() if path is not None}
+
+
+def load_run_config(run: Run, overrides: list[str] | None) -> Config:
+    """The configuration that training saved, with overrides of what may still change.
+
+    Raises:
+        InputError: not trained yet, or an override of what decided the training.
+    """
+    from portraitseg.config import load_config
+
+    for override in overrides or []:
+        section = override.partition("=")[0].strip().partition(".")[0]
+        if section not in ("qat", "export") and not override.strip().startswith(("data.root=", "data.format=")):
+            raise InputError(f"--set {override}: at export only qat.*, export.*, data.root and data.format can be set")
+    if not run.config.exists():
+        raise InputError(f"{run.config}: no such file: run `make train RUN={run.name}` first")
+    return load_config(run.config, overrides)
+
+
+def _spread(keys: tuple[str, ...], count: int) -> list[str]:
+    """At most `count` keys, evenly over the whole list: neighbours are often frames of one video."""
+    if count >= len(keys):
+        return list(keys)
+    return [keys[index * len(keys) // count] for index in range(count)]
+
+
+def _entry(product: Product, path: Path, model: str, result: Parity, target: Target) -> FileEntry:
+    source, mask = product.describe(path)
+    gpu = (
+        (GpuCheck(route="litert_swiftshader", verdict="not_run", reason=target.gpu_reason),)
+        if target.gpu_reason
+        else ()
+    )
+    return FileEntry(
+        path=product.path,
+        sha256=files.sha256(path),
+        bytes=files.size_bytes(path),
+        model=model,
+        channels=product.channels,
+        recipe=product.recipe,
+        input=source,
+        output=mask,
+        parity=result,
+        gpu=gpu,
+        note=product.note,
+    )
+
+
+def _show(made: list[Made], folder: Path) -> None:
+    table = Table("file", "bytes", "max abs", "mean abs", "mask IoU", "verdict")
+    for item in made:
+        if item.entry is None:
+            table.add_row(item.path, "–", "–", "–", "–", "failed")
+            continue
+        result = item.entry.parity
+        verdict = "failed" if item.fault else f"not run: {result.not_run}" if result.not_run else "passed"
+        figures = (_text(result.max_abs, ".2g"), _text(result.mean_abs, ".2g"), _text(result.mask_iou, ".4f"))
+        table.add_row(item.path, f"{item.entry.bytes:,}", *figures, verdict)
+    console.print(table)
+    published = sum(item.fault is None for item in made)
+    console.print(f"{published} of {len(made)} files published in {folder}")
+
+
+def _text(figure: float | None, form: str) -> str:
+    return "–" if figure is None else format(figure, form)

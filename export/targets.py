@@ -1,0 +1,49 @@
+"""The targets by name: which files they make, where these go, and which file is for which device."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from export.product import Networks, Product
+from export.to_coreml import coreml_products
+from export.to_onnx import onnx_products
+from export.to_tflite import tflite_products
+from portraitseg.runs import Run
+
+
+@dataclass(frozen=True)
+class Target:
+    """One line of the registry.
+
+    Attributes:
+        folder: of a run's files.
+        products: the files, RGB before the RGBA twin that is compared with it.
+        recommended: device class → end of the name of the file to take; the first that exists.
+        gpu_reason: why the GPU check did not run; None where there is no such check.
+    """
+
+    folder: Callable[[Run], Path]
+    products: Callable[[Networks], list[Product]]
+    recommended: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    gpu_reason: str | None = None
+
+
+TARGETS: dict[str, Target] = {
+    "android": Target(
+        folder=lambda run: run.android,
+        products=tflite_products,
+        recommended={
+            # int8 runs on a GPU as float with emulated rounding: its accuracy at float's speed
+            "gpu": ("-rgb-fp16.tflite",),
+            "cpu": ("-rgb-qat_wi8_ai8.tflite", "-rgb-static_wi8_ai8.tflite"),
+            "old": ("-rgb-fp16.tflite",),
+        },
+        gpu_reason="GPU check comes with `make check-gpu`, not built yet",
+    ),
+    "ios": Target(
+        folder=lambda run: run.ios,
+        products=coreml_products,
+        recommended=dict.fromkeys(("gpu", "cpu", "old"), ("-fp16.mlpackage",)),
+    ),
+    "onnx": Target(folder=lambda run: run.onnx, products=onnx_products),
+}

@@ -1,0 +1,75 @@
+"""Quantization-aware training of a run, done once for the same weights and configuration."""
+
+import hashlib
+import json
+import shutil
+from typing import Any
+
+from export import qat
+from portraitseg import files, manifest
+from portraitseg.config import Config
+from portraitseg.data import Dataset
+from portraitseg.runs import Run
+
+#: What the QAT folder was trained from; a folder of something else is taken away.
+ORIGIN_NAME = "origin.json"
+
+
+def trained_qat(
+    run: Run, source: manifest.Source, config: Config, dataset: Dataset, float_model: Any, calibration: Any
+) -> Any:
+    """The QAT network of a run: trained now, resumed, or read where it is finished.
+
+    Args:
+        run: `run.qat` holds the training.
+        source: of the float weights.
+        config: of the run, with the overrides of this export.
+        dataset: photos of the run.
+        float_model: to start from.
+        calibration: photos (n, h, w, 3) in [0, 1] that set the first ranges.
+
+    Raises:
+        InputError: a layer that cannot be quantized.
+        CheckFailed: training diverged.
+    """
+    from train.fit import Plan, fit
+
+    origin = _origin(source, config)
+    best = run.qat / "best.h5"
+    finished = manifest.read(manifest.Artifact, run.artifact).stages.get("qat", {})
+    if finished.get("origin") == origin and best.exists() and finished.get("weights_sha256") == files.sha256(best):
+        return qat.load_qat(best)
+    _clear_if_of_another(run, origin)
+    model = qat.quantize(float_model)
+    qat.calibrate(model, float_model, calibration)
+    plan = Plan(
+        epochs=config.qat.epochs,
+        learning_rate=config.qat.learning_rate,
+        freeze_bn_epochs=min(config.qat.freeze_bn_epochs, config.qat.epochs),
+        init_sha256=source.weights_sha256,
+    )
+    result = fit(model, dataset=dataset, config=config, plan=plan, folder=run.qat, label=f"qat {run.name}")
+    facts = {
+        "origin": origin,
+        "weights_sha256": files.sha256(best),
+        "best_val_iou": result.best_iou,
+        "best_epoch": result.best_epoch,
+        "epochs": result.epochs,
+    }
+    manifest.add_stage(run.artifact, source, "qat", facts)
+    return model
+
+
+def _origin(source: manifest.Source, config: Config) -> str:
+    """Hash of what decides the training: float weights and configuration, but not where photos lie, nor `export`."""
+    decisive = config.model_dump(mode="json", exclude={"data": {"root"}, "export": True})
+    return hashlib.sha256(json.dumps([source.weights_sha256, decisive], sort_keys=True).encode()).hexdigest()
+
+
+def _clear_if_of_another(run: Run, origin: str) -> None:
+    marker = run.qat / ORIGIN_NAME
+    if marker.exists() and json.loads(marker.read_text(encoding="utf-8")) == {"origin": origin}:
+        return
+    if run.qat.exists():
+        shutil.rmtree(run.qat)
+    files.write_json(marker, {"origin": origin})

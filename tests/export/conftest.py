@@ -1,0 +1,65 @@
+"""One tiny trained network, its QAT form and its exported files, shared by all tests: converting takes seconds."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from export import parity, qat
+from export.product import Networks, Product
+from export.to_coreml import coreml_products
+from export.to_onnx import onnx_products
+from export.to_tflite import tflite_products
+from tests.export import tiny
+
+
+@dataclass(frozen=True)
+class Exported:
+    """All files of the tiny network in one folder."""
+
+    folder: Path
+    products: dict[str, Product]
+    references: dict[str, parity.Reference]
+
+    def find(self, end: str) -> tuple[Product, Path]:
+        """The product whose name ends so, and its file."""
+        name = next(name for name in self.products if name.endswith(end))
+        return self.products[name], self.folder / name
+
+
+@pytest.fixture(scope="session")
+def float_model() -> Any:
+    return tiny.trained_model("fast_scnn_w050", (64, 64))
+
+
+@pytest.fixture(scope="session")
+def calibration() -> np.ndarray:
+    return tiny.stack_inputs(tiny.samples(32, first=100)[0], (64, 64))
+
+
+@pytest.fixture(scope="session")
+def qat_model(float_model: Any, calibration: np.ndarray) -> Any:
+    model = qat.quantize(float_model)
+    qat.calibrate(model, float_model, calibration)
+    return model
+
+
+@pytest.fixture(scope="session")
+def networks(float_model: Any, qat_model: Any, calibration: np.ndarray) -> Networks:
+    return Networks(float_model, qat_model, calibration, run="tiny", licence="Apache-2.0")
+
+
+@pytest.fixture(scope="session")
+def exported(networks: Networks, tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    folder = tmp_path_factory.mktemp("exported")
+    products = [*tflite_products(networks), *coreml_products(networks), *onnx_products(networks)]
+    for product in products:
+        product.write(folder / product.path)
+    photos = tiny.samples(8, first=200)[0]
+    references = {
+        "float": parity.predict_keras(networks.float_model, photos),
+        "qat": parity.predict_keras(networks.qat_model, photos),
+    }
+    return Exported(folder, {product.path: product for product in products}, references)

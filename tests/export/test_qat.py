@@ -1,0 +1,103 @@
+"""QAT networks: the fixed input, the first ranges, the way through an h5, refusals by name."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from export import qat
+from export.widen import rgba_twin
+from portraitseg.errors import InputError
+from portraitseg.models import checkpoint
+
+
+def _input_range(model: Any) -> list[float]:
+    return [float(model.layers[1].quantizer_vars[name]) for name in ("min_var", "max_var")]
+
+
+def test_input_range_is_fixed_and_does_not_move(qat_model: Any) -> None:
+    assert _input_range(qat_model) == [0, 1]
+    other = qat.quantize(_small_model())
+    for _ in range(3):
+        other(np.full((2, 8, 8, 3), 0.3, np.float32), training=True)
+    assert _input_range(other) == [0, 1]
+
+
+def test_input_is_rounded_to_bytes(float_model: Any) -> None:
+    layer = qat.quantize(_small_model()).layers[1]
+    values = np.array([-0.5, 0, 0.4 / 255, 0.6 / 255, 254.4 / 255, 1, 7], np.float32).reshape(1, 7, 1, 1)
+    for training in (False, True):
+        result = np.asarray(layer(values, training=training)).ravel() * 255
+        np.testing.assert_allclose(result, [0, 0, 0, 1, 254, 255, 255], atol=1e-4)
+
+
+def test_calibrated_network_is_near_the_float_one(float_model: Any, qat_model: Any, calibration: np.ndarray) -> None:
+    ours = qat_model(calibration, training=False).numpy()
+    theirs = float_model(calibration, training=False).numpy()
+    # measured 0.013; with TFMOT's own first ranges 0.39
+    assert np.abs(ours - theirs).mean() < 0.04
+
+
+def test_h5_round_trip(qat_model: Any, tmp_path: Path, calibration: np.ndarray) -> None:
+    path = tmp_path / "qat.h5"
+    checkpoint.save(qat_model, path)
+    header = checkpoint.read_header(path)
+    assert (header.name, header.size, header.channels, header.is_quantized) == ("fast_scnn_w050", (64, 64), 3, True)
+    loaded = qat.load_qat(path)
+    assert _input_range(loaded) == [0, 1]
+    inputs = calibration[:2]
+    np.testing.assert_array_equal(loaded(inputs, training=False), qat_model(inputs, training=False))
+
+
+def test_frozen_batch_norm_still_saves(tmp_path: Path) -> None:
+    model = qat.quantize(_small_model(lambda keras, x: keras.layers.ReLU(6.0)(keras.layers.BatchNormalization()(x))))
+    norms = [layer for layer in model.layers if type(getattr(layer, "layer", None)).__name__ == "BatchNormalization"]
+    names = [weight.name for weight in model.weights]
+    norms[0].layer.trainable = False
+    assert [weight.name for weight in model.weights] == names
+    checkpoint.save(model, tmp_path / "frozen.h5")
+
+
+def test_float_h5_is_not_taken_for_qat(float_model: Any, tmp_path: Path) -> None:
+    checkpoint.save(float_model, tmp_path / "float.h5")
+    with pytest.raises(InputError, match="a float network"):
+        qat.load_qat(tmp_path / "float.h5")
+
+
+def test_rgba_twin_has_a_zero_row(float_model: Any) -> None:
+    twin = rgba_twin(float_model)
+    kernel, wide = float_model.layers[1].get_weights()[0], twin.layers[1].get_weights()[0]
+    np.testing.assert_array_equal(wide[:, :, :3], kernel)
+    assert not wide[:, :, 3].any()
+
+
+def _small_model(middle: Any = None) -> Any:
+    from portraitseg.models.keras_route import keras
+
+    image = keras.Input((8, 8, 3), name="image")
+    x = keras.layers.Conv2D(4, 3, padding="same", name="first")(image)
+    if middle is not None:
+        x = middle(keras, x)
+    return keras.Model(image, keras.layers.Activation("sigmoid", name="mask")(x), name="small")
+
+
+REFUSED = {
+    "PReLU": lambda keras, x: keras.layers.PReLU(shared_axes=[1, 2], name="bad")(x),
+    "Multiply": lambda keras, x: keras.layers.Multiply(name="bad")([x, x]),
+    "Rescaling": lambda keras, x: keras.layers.Rescaling(2.0, name="bad")(x),
+    "Lambda": lambda keras, x: keras.layers.Lambda(lambda y: y, name="bad")(x),
+    "TFOpLambda": lambda keras, x: x + x,
+    "Functional": lambda keras, x: keras.Sequential([keras.layers.ReLU(6.0)], name="bad")(x),
+    "BatchNormalization": lambda keras, x: keras.layers.BatchNormalization(name="bad")(keras.layers.ReLU(6.0)(x)),
+}
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_refused_layer_is_named_with_its_remedy(kind: str) -> None:
+    model = _small_model(REFUSED[kind])
+    name = "add" if kind == "TFOpLambda" else "bad"
+    with pytest.raises(InputError, match=f"layer '[^']*{name}[^']*' \\(") as caught:
+        qat.quantize(model)
+    if kind in qat.REMEDIES:
+        assert qat.REMEDIES[kind] in str(caught.value) and kind in str(caught.value)

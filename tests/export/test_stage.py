@@ -1,0 +1,215 @@
+"""The stage on a run of the tiny network: manifest, resumed QAT, refusals, and what happens to files that fail."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from export import stage, to_tflite
+from export.parity import Bound
+from export.recipes import RECIPES, Recipe
+from export.to_coreml import coreml_products
+from portraitseg import files, manifest
+from portraitseg.config import Config, DataConfig, ExportConfig, ModelConfig, QatConfig, TrainConfig
+from portraitseg.data import open_dataset
+from portraitseg.errors import CheckFailed, InputError
+from portraitseg.manifest import Manifest
+from portraitseg.models import checkpoint
+from portraitseg.runs import Run
+from tests.export.conftest import Exported
+
+CONFIG = Config(
+    data=DataConfig(synthetic_photos=32),
+    model=ModelConfig(name="fast_scnn_w050", size=(64, 64)),
+    train=TrainConfig(epochs=1, workers=1, batch_size=8),
+    qat=QatConfig(epochs=1, learning_rate=1e-5, freeze_bn_epochs=1),
+    export=ExportConfig(calibration_photos=16, parity_photos=3),
+)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory, float_model: Any) -> Iterator[Run]:
+    """A run as training leaves it, in a folder of its own that is the current one."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path_factory.mktemp("project"))
+        run = Run("tiny")
+        checkpoint.save(float_model, run.best)
+        files.write_text(run.config, CONFIG.model_dump_json())
+        dataset = open_dataset(CONFIG.data, CONFIG.seed)
+        source = manifest.Source(
+            model="fast_scnn_w050",
+            config_sha256="0" * 64,
+            git_commit="unknown",
+            seed=CONFIG.seed,
+            weights_sha256=files.sha256(run.best),
+            data=(
+                manifest.DataSource(
+                    set="synthetic", split="train", sha256_16=dataset.split_hash("train"), licence="Apache-2.0"
+                ),
+            ),
+            tools={},
+        )
+        manifest.add_stage(run.artifact, source, "train", {})
+        # two recipes are enough here: every one of them is converted in test_files
+        patch.setattr(to_tflite, "RECIPES", {name: RECIPES[name] for name in ("fp32", "qat_wi8_ai8")})
+        yield run
+
+
+@pytest.fixture(scope="module")
+def android(trained: Run) -> Manifest:
+    return stage.export_run(trained, CONFIG, "android")
+
+
+def test_android_manifest(trained: Run, android: Manifest) -> None:
+    stored = manifest.read(Manifest, trained.android / manifest.MANIFEST_NAME)
+    assert stored == android
+    manifest.verify(stored, trained.android)
+    assert {entry.path for entry in stored.files} == {
+        f"fast_scnn_w050-64x64-{channels}-{recipe}.tflite"
+        for channels in ("rgb", "rgba")
+        for recipe in ("fp32", "qat_wi8_ai8")
+    }
+    for entry in stored.files:
+        assert entry.parity.passed
+        assert entry.parity.photos == 3
+        assert [check.verdict for check in entry.gpu] == ["not_run"]
+    assert not list(trained.android.glob(".tmp-*"))
+
+
+def test_recommended_names_only_files_that_exist(trained: Run, android: Manifest) -> None:
+    import json
+
+    recommended = json.loads((trained.android / stage.RECOMMENDED_NAME).read_text())
+    assert recommended["cpu"] == "fast_scnn_w050-64x64-rgb-qat_wi8_ai8.tflite"
+    listed = {entry.path for entry in android.files}
+    assert set(recommended.values()) <= listed
+
+
+def test_finished_qat_is_not_trained_again(trained: Run, android: Manifest, monkeypatch: pytest.MonkeyPatch) -> None:
+    import train.fit
+
+    def no_training(*_: object, **__: object) -> None:
+        raise AssertionError("trained again")
+
+    stages = manifest.read(manifest.Artifact, trained.artifact).stages
+    assert stages["qat"]["weights_sha256"] == files.sha256(trained.qat / "best.h5")
+    monkeypatch.setattr(train.fit, "fit", no_training)
+    result = stage.export_run(trained, CONFIG, "onnx")
+    assert [entry.path for entry in result.files] == [
+        "fast_scnn_w050-64x64-nhwc-fp32.onnx",
+        "fast_scnn_w050-64x64-nhwc-qdq.onnx",
+    ]
+    other = CONFIG.model_copy(update={"qat": CONFIG.qat.model_copy(update={"learning_rate": 2e-5})})
+    with pytest.raises(AssertionError, match="trained again"):
+        stage.export_run(trained, other, "onnx")
+    assert not (trained.qat / "best.h5").exists()
+
+
+def test_ios_says_not_run_away_from_macos(trained: Run) -> None:
+    result = stage.export_run(trained, CONFIG, "ios")
+    (entry,) = result.files
+    assert (entry.input.dtype, entry.input.shape, entry.input.color) == ("image", (1, 64, 64, 3), "RGB")
+    assert (entry.output.name, entry.output.dtype, entry.output.range) == ("mask", "image", (0, 255))
+    assert entry.parity.not_run == "needs macOS" or entry.parity.passed
+
+
+def test_failing_file_is_taken_away_and_others_stay(trained: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    # fp32 alone: neither QAT nor the files of other tests are touched
+    run = trained
+    stage.export_run(run, CONFIG, "android", skip_qat=True)
+    name = "fast_scnn_w050-64x64-rgb-fp32.tflite"
+    assert (run.android / name).exists()
+    too_tight = Recipe(RECIPES["fp32"].convert, "float", is_int8=False, bound=Bound(0.0, 0.0, 1.0))
+    monkeypatch.setattr(to_tflite, "RECIPES", {"fp32": too_tight, "fp16": RECIPES["fp16"]})
+    with pytest.raises(CheckFailed, match=r"2 of 4 files not published.*max_abs"):
+        stage.export_run(run, CONFIG, "android", skip_qat=True)
+    assert not (run.android / name).exists()
+    stored = manifest.read(Manifest, run.android / manifest.MANIFEST_NAME)
+    manifest.verify(stored, run.android)
+    paths = {entry.path for entry in stored.files}
+    assert name not in paths and "fast_scnn_w050-64x64-rgb-fp16.tflite" in paths
+
+
+def test_conversion_that_fails_its_check_is_reported(trained: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    not_int8 = Recipe(RECIPES["fp32"].convert, "float", is_int8=True, bound=Bound(None, 1.0, 0.0))
+    monkeypatch.setattr(to_tflite, "RECIPES", {"static_wi8_ai8": not_int8})
+    with pytest.raises(CheckFailed, match="not whole int8"):
+        stage.export_run(trained, CONFIG, "android", skip_qat=True)
+
+
+def test_untrained_run_is_refused(trained: Run) -> None:
+    with pytest.raises(InputError, match="make train RUN=nobody"):
+        stage.load_run_config(Run("nobody"), None)
+    with pytest.raises(InputError, match="make train RUN=nobody"):
+        stage.export_run(Run("nobody"), CONFIG, "ios")
+
+
+@pytest.mark.parametrize("override", ["model.name=mattingnet", "seed=3", "data.train_split=test", "train.epochs=2"])
+def test_overrides_of_the_training_are_refused(trained: Run, override: str) -> None:
+    with pytest.raises(InputError, match="at export only"):
+        stage.load_run_config(trained, [override])
+
+
+def test_overrides_of_the_export_are_taken(trained: Run) -> None:
+    config = stage.load_run_config(trained, ["qat.epochs=3", "export.parity_photos=5"])
+    assert (config.qat.epochs, config.export.parity_photos) == (3, 5)
+
+
+def test_other_photos_are_refused(trained: Run) -> None:
+    config = CONFIG.model_copy(update={"data": CONFIG.data.model_copy(update={"synthetic_photos": 48})})
+    with pytest.raises(InputError, match="was trained on"):
+        stage.export_run(trained, config, "ios")
+
+
+def test_other_weights_are_refused(trained: Run, float_model: Any) -> None:
+    kept = trained.best.read_bytes()
+    try:
+        trained.best.write_bytes(kept + b"\0")
+        with pytest.raises(InputError, match="SHA-256 differs"):
+            stage.export_run(trained, CONFIG, "ios")
+    finally:
+        trained.best.write_bytes(kept)
+
+
+def test_coreml_takes_and_gives_images(exported: Exported) -> None:
+    import coremltools as ct
+
+    _, path = exported.find("-fp16.mlpackage")
+    spec = ct.utils.load_spec(str(path))
+    # specification 6 is that of iOS 15
+    assert spec.specificationVersion == 6
+    (source,), (mask,) = spec.description.input, spec.description.output
+    assert (source.name, source.type.imageType.width, source.type.imageType.height) == ("image", 64, 64)
+    # FeatureTypes.proto: RGB = 20, GRAYSCALE = 10
+    assert source.type.imageType.colorSpace == 20
+    assert (mask.name, mask.type.imageType.colorSpace) == ("mask", 10)
+    metadata = spec.description.metadata
+    assert "Apache-2.0" in metadata.license and metadata.author and metadata.shortDescription
+
+
+def test_coreml_scales_input_and_output_inside(exported: Exported, networks: Any) -> None:
+    """The program's constants: 1/255 once at the input, 255 once at the output."""
+    import coremltools as ct
+    from coremltools.converters.mil.frontend.milproto.load import load
+
+    (product,) = coreml_products(networks)
+    model = ct.models.MLModel(str(exported.folder / product.path), skip_model_load=True)
+    spec = model.get_spec()
+    program = load(spec, spec.specificationVersion, file_weights_dir=model.weights_dir)
+    operators = list(program.functions["main"].operations)
+    factors = [
+        float(op.y.val) for op in operators if op.op_type == "mul" and op.y.val is not None and op.y.val.ndim == 0
+    ]
+    assert factors[0] == pytest.approx(1 / 255, rel=1e-3) and factors[-1] == pytest.approx(255)
+    assert [op.op_type for op in operators].count("sigmoid") == 1
+
+
+def test_help_is_instant_and_imports_no_tensorflow() -> None:
+    import subprocess
+    import sys
+
+    code = "import sys, export.__main__; print('tensorflow' in sys.modules)"
+    root = Path(stage.__file__).parents[1]
+    result = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "False"

@@ -1,0 +1,39 @@
+"""A tiny network that knows something: fresh weights are near constant, random ones chaotic."""
+
+from typing import Any
+
+import numpy as np
+
+from portraitseg import contract, models
+from portraitseg.data import synthetic
+
+PHOTO_SIZE = (96, 80)
+
+
+def samples(count: int, first: int = 0) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Synthetic portraits, RGB, and their masks."""
+    pairs = [synthetic.render(index, PHOTO_SIZE, 0) for index in range(first, first + count)]
+    return [image for image, _ in pairs], [mask for _, mask in pairs]
+
+
+def stack_inputs(images: list[np.ndarray], size: tuple[int, int]) -> np.ndarray:
+    """(n, h, w, 3) in [0, 1], by the contract."""
+    return np.concatenate([contract.image_to_inputs(image, size) for image in images])
+
+
+def trained_model(name: str, size: tuple[int, int], steps: int = 240, seed: int = 0) -> Any:
+    """A float network after some seconds of training on 64 portraits."""
+    from portraitseg.models.keras_route import keras
+
+    keras.utils.set_random_seed(seed)
+    images, masks = samples(64)
+    inputs = stack_inputs(images, size)
+    targets = np.stack([contract.mask_to_target(mask, size) for mask in masks])[..., None] / np.float32(255)
+    model = models.build(name, size, 3)
+    # statistics that follow within these few steps
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.momentum = 0.9
+    model.compile(keras.optimizers.Adam(3e-3), "binary_crossentropy")
+    model.fit(inputs, targets, batch_size=16, epochs=steps // 4, verbose=0)
+    return model
