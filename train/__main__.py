@@ -77,6 +77,22 @@ def show_data(
     cli.console.print(f"{out} written")
 
 
+@app.command()
+def speed(
+    config: ConfigOption = None,
+    data: DataOption = None,
+    format: FormatOption = None,
+    set: SetOption = None,
+    steps: Annotated[int, typer.Option(min=1, help="Batches per measurement.")] = 60,
+) -> None:
+    """Measure images per second: the step alone, the input pipeline alone, both."""
+    resolved = resolve_config(config, data, format, set)
+    from train.speed import measure_speed
+
+    for name, rate in measure_speed(resolved, steps).items():
+        print(f"{name:9} {rate:6.0f} images/s")
+
+
 def resolve_config(config: Path | None, data: Path | None, format: str | None, overrides: list[str] | None) -> Any:
     """The configuration with DATA, FORMAT and --set applied, in this order."""
     import json

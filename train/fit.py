@@ -17,14 +17,14 @@ from portraitseg.config import Config
 from portraitseg.data import Dataset
 from portraitseg.errors import CheckFailed, InputError
 from portraitseg.models import checkpoint
-from train import augment, losses, state
+from train import losses, state
 from train.board import Board
 from train.display import Display
 from train.evaluate import KerasEvaluator
 from train.optimize import Optimization, is_finite
 from train.schedule import learning_rate
 from train.state import Progress
-from train.stream import BatchRecipe, BatchStream
+from train.stream import BatchRecipe, BatchStream, recipe_of
 
 #: Steps whose mean is shown while an epoch runs.
 _SHOWN_STEPS = 20
@@ -91,15 +91,7 @@ def fit(
         CheckFailed: a loss that is not finite; the last good state stays.
         Interrupted: after a signal, with the state saved.
     """
-    recipe = BatchRecipe(
-        dataset=dataset,
-        keys=dataset.keys(config.data.train_split),
-        size=config.model.size,
-        batch_size=config.train.batch_size,
-        seed=config.seed,
-        augment=augment.build(config.augment),
-        is_soft=config.data.soft_masks,
-    )
+    recipe = recipe_of(dataset, config)
     val_keys = dataset.keys(config.data.val_split)
     loop = _Loop(
         optimization=Optimization(model, losses.build(config.loss), config),

@@ -63,11 +63,9 @@ class Optimization:
 
     def arrays(self) -> dict[str, list[np.ndarray]]:
         """Everything that a resumed run needs."""
-        return {
-            "weights": self.model.get_weights(),
-            "average": [v.numpy() for v in self._average],
-            "optimizer": [v.numpy() for v in self._optimizer.variables],
-        }
+        groups = {"weights": self.model.weights, "average": self._average, "optimizer": self._optimizer.variables}
+        # scalars (QAT has some) come as numpy's own scalar type
+        return {name: [np.asarray(v.numpy()) for v in variables] for name, variables in groups.items()}
 
     def restore(self, arrays: Mapping[str, list[np.ndarray]]) -> None:
         """Puts back what `arrays` returned."""

@@ -19,8 +19,10 @@ import numpy as np
 from jaxtyping import UInt8
 
 from portraitseg import contract
+from portraitseg.config import Config
 from portraitseg.data import Dataset
 from portraitseg.errors import InputError
+from train import augment
 from train.augment import Augmenter
 
 Batch = tuple[UInt8[np.ndarray, "n h w 3"], UInt8[np.ndarray, "n h w"]]
@@ -75,6 +77,23 @@ class BatchRecipe:
         image = contract.resize_image(sample.image, self.size)
         target = contract.mask_to_target(sample.mask, self.size, self.is_soft)
         return self.augment(image, target, np.random.default_rng([self.seed, _AUGMENT, epoch, index]))
+
+
+def recipe_of(dataset: Dataset, config: Config) -> BatchRecipe:
+    """The batches of a configuration.
+
+    Raises:
+        InputError: no training split, or an augmentation that is unknown or out of range.
+    """
+    return BatchRecipe(
+        dataset=dataset,
+        keys=dataset.keys(config.data.train_split),
+        size=config.model.size,
+        batch_size=config.train.batch_size,
+        seed=config.seed,
+        augment=augment.build(config.augment),
+        is_soft=config.data.soft_masks,
+    )
 
 
 @lru_cache(maxsize=2)

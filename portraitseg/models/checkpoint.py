@@ -18,6 +18,29 @@ from portraitseg.errors import InputError
 EXECUTABLE_LAYERS = frozenset({"Lambda", "TFOpLambda", "SlicingOpLambda"})
 
 
+#: Sides and channels of an input that may be built; others would only fill the memory.
+_SIDES = range(1, 4097)
+_CHANNELS = range(1, 9)
+
+#: A Keras configuration is at most a few hundred kilobytes.
+MAX_CONFIG_CHARACTERS = 20_000_000
+
+#: h5py answers a damaged file with whatever the C library runs into.
+_DAMAGED = (
+    OSError,
+    KeyError,
+    TypeError,
+    ValueError,
+    AttributeError,
+    IndexError,
+    OverflowError,
+    RuntimeError,
+    SystemError,
+    StopIteration,
+    RecursionError,
+)
+
+
 @dataclass(frozen=True)
 class Header:
     """What an h5 says of its network.
@@ -48,8 +71,12 @@ def read_header(path: Path) -> Header:
         InputError: missing, not an h5 of a Keras model, or one with a layer that carries code.
     """
     try:
+        if not path.is_file():
+            raise InputError(f"checkpoint {path}: no such file: give an h5 that training wrote, such as best.h5")
         with h5py.File(path, "r") as file:
             text = file.attrs["model_config"]
+        if len(text) > MAX_CONFIG_CHARACTERS:
+            raise InputError(f"checkpoint {path}: a configuration of {len(text)} characters: this is no network")
         config = json.loads(text)
         classes = set(_class_names(config))
         inputs = next(
@@ -57,20 +84,27 @@ def read_header(path: Path) -> Header:
             for layer in config["config"]["layers"]
             if layer["class_name"] == "InputLayer"
         )
-        height, width, channels = (int(side) for side in inputs[1:])
+        height, width, channels = inputs[1:]
+        if not {height, width} <= set(_SIDES) or channels not in _CHANNELS:
+            raise ValueError(f"an input of {height}x{width}x{channels}")
         name = str(config["config"]["name"])
-    except FileNotFoundError as error:
-        raise InputError(f"checkpoint {path}: no such file") from error
-    except (OSError, KeyError, TypeError, ValueError, AttributeError, StopIteration, RecursionError) as error:
-        raise InputError(f"checkpoint {path}: not a Keras h5 with a model of one image input ({error})") from error
+    except InputError:
+        raise
+    except _DAMAGED as error:
+        reason = str(error).split("\n")[0][:200]
+        raise InputError(
+            f"checkpoint {path}: not a Keras h5 with a model of one image input ({reason}): "
+            "give an h5 that training wrote, such as best.h5"
+        ) from error
     if found := classes & EXECUTABLE_LAYERS:
         raise InputError(
-            f"checkpoint {path}: refused: it holds {', '.join(sorted(found))}, a layer that runs foreign code"
+            f"checkpoint {path}: refused: it holds {', '.join(sorted(found))}, a layer that runs foreign code: "
+            "give an h5 that training wrote, such as best.h5"
         )
     return Header(
         name=name.removeprefix("quant_"),
-        size=(height, width),
-        channels=channels,
+        size=(int(height), int(width)),
+        channels=int(channels),
         is_quantized=any(kind.startswith("Quantize") for kind in classes),
     )
 
@@ -100,9 +134,11 @@ def load_weights(model: Any, path: Path) -> None:
         raise InputError(f"checkpoint {path}: holds '{header.name}', not '{own}': name an h5 of the same network")
     try:
         model.load_weights(str(path))
-    except (OSError, KeyError, ValueError, TypeError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"checkpoint {path}: its weights do not fit '{own}': {reason}") from error
+    except _DAMAGED as error:
+        reason = str(error).split("\n")[0][:200]
+        raise InputError(
+            f"checkpoint {path}: its weights do not fit '{own}': {reason}: name an undamaged h5 of the same network"
+        ) from error
 
 
 def load(path: Path) -> Any:
