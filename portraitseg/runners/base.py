@@ -39,6 +39,7 @@ class Runner(ABC):
         input, output: the file's only input and the output that is the mask.
         size: (height, width) of the input.
         channels: `rgb`, `rgba` or `prior`.
+        latency_reason: why its run time says nothing about the file, for `not_run: <reason>`; None where it does.
     """
 
     path: Path
@@ -49,6 +50,7 @@ class Runner(ABC):
     output: TensorInfo
     size: tuple[int, int]
     channels: contract.Channels = "rgb"
+    latency_reason: str | None = None
 
     @abstractmethod
     def run(self, inputs: Shaped[np.ndarray, "1 h w c"]) -> Shaped[np.ndarray, "1 h w 1"]:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from portraitseg.errors import InputError
-from portraitseg.runners import RUNNERS, NotRunnable, coreml, open_runner
+from portraitseg.runners import RUNNERS, coreml, open_runner
 from tests.runners.tiny import expected, write_onnx, write_tflite
 
 IMAGE = np.random.default_rng(1).integers(0, 256, (8, 10, 3), dtype=np.uint8)
@@ -123,14 +123,6 @@ def test_refuses_unknown_suffix_missing_file_and_no_threads(tmp_path):
 
 
 @pytest.mark.skipif(sys.platform == "darwin", reason="Core ML is there")
-def test_core_ml_needs_macos(tmp_path):
-    path = tmp_path / "m.mlpackage"
-    path.mkdir()
-    with pytest.raises(NotRunnable, match="Core ML runs on macOS only") as caught:
-        open_runner(path)
-    assert caught.value.needs == "macOS"
-
-
 def _feature(name: str, kind: str, **values: object) -> SimpleNamespace:
     return SimpleNamespace(
         name=name, type=SimpleNamespace(WhichOneof=lambda _: kind, **{kind: SimpleNamespace(**values)})
@@ -150,19 +142,3 @@ def test_core_ml_description_of_images_and_arrays():
     assert (info.dtype, output.shape, output.dtype) == ("float32", (1, 8, 10, 1), "float32")
     with pytest.raises(InputError, match="2 inputs"):
         coreml.describe(path, SimpleNamespace(input=[image, array], output=[gray]))
-
-
-def test_core_ml_run_returns_nhwc():
-    class Model:
-        def predict(self, inputs):
-            (image,) = inputs.values()
-            assert image.size == (10, 8)
-            return {"mask": np.asarray(image)[:, :, 0]}
-
-        def get_spec(self):
-            image = _feature("image", "imageType", height=8, width=10, colorSpace=20)
-            gray = _feature("mask", "imageType", height=8, width=10, colorSpace=10)
-            return SimpleNamespace(description=SimpleNamespace(input=[image], output=[gray]))
-
-    runner = coreml.CoremlRunner(Path("m.mlpackage"), Model(), "all")
-    np.testing.assert_allclose(runner.predict(IMAGE), IMAGE[:, :, 0] / 255, atol=FLOAT_BOUND)
