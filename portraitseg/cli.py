@@ -6,8 +6,10 @@ from collections.abc import Callable
 
 import typer
 from rich.console import Console
+from rich.text import Text
 
 from portraitseg.errors import CheckFailed, InputError
+from portraitseg.files import explain
 
 #: Messages go to stderr, so that what a command prints can be piped.
 console = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -15,7 +17,20 @@ console = Console(stderr=True, highlight=False, soft_wrap=True)
 
 def warn(message: str) -> None:
     """Prints one warning line."""
-    console.print(f"[yellow]warning:[/] {_escape(message)}")
+    console.print(Text.assemble(("warning:", "yellow"), " ", one_line(message)))
+
+
+def say(message: str) -> None:
+    """Prints one line that may hold file names: nothing in it is taken for markup."""
+    console.print(Text(one_line(message)))
+
+
+def one_line(message: str) -> str:
+    r"""The message with what cannot be printed written as an escape.
+
+    A photo may be called `a\nerror: b`, or hold the codes that recolour a terminal.
+    """
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in message)
 
 
 def run(app: Callable[[], object]) -> None:
@@ -31,19 +46,18 @@ def run(app: Callable[[], object]) -> None:
         # a full disk or a read-only folder is the user's to mend; anything without a number is our own fault
         if error.errno is None:
             raise
-        _fail(f"{error.filename or 'system'}: {error.strerror}", 2)
+        _fail(f"{error.filename or 'system'}: {explain(error)}", 2)
+    except MemoryError as error:
+        # numpy says what it asked for, Python nothing
+        asked = f" ({error})" if str(error) else ""
+        _fail(f"out of memory{asked}: close other programs, or take smaller photos or batches (train.batch_size)", 2)
     except KeyboardInterrupt:
         _fail("interrupted", 130)
 
 
 def _fail(message: str, code: int) -> None:
-    one_line = " ".join(message.splitlines())
-    console.print(f"[red]error:[/] {_escape(one_line)}")
+    console.print(Text.assemble(("error:", "red"), " ", one_line(message)))
     sys.exit(code)
-
-
-def _escape(message: str) -> str:
-    return message.replace("[", r"\[")
 
 
 def new_app(help_text: str) -> typer.Typer:

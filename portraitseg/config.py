@@ -3,14 +3,25 @@
 import json
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from portraitseg import files
 from portraitseg.errors import InputError
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
+
+
+#: A configuration is two kilobytes; more is some other file.
+MAX_BYTES = 100_000
+
+#: Parts of a dotted key; ours have three. The standard library's parser takes quadratic time in them.
+MAX_KEY_PARTS = 100
+
+#: Faults that one message lists.
+_SHOWN_FAULTS = 5
 
 
 class Section(BaseModel):
@@ -35,13 +46,13 @@ class DataConfig(Section):
     "Sets whose masks are unknown; only losses that need no mask may use them."
     soft_masks: bool = False
     "True: values between 0 and 255 are alpha; False: > 127 is person."
-    synthetic_photos: Annotated[int, Field(ge=8)] = 2048
+    synthetic_photos: Annotated[int, Field(ge=8, le=500_000)] = 2048
     "Portraits in the synthetic `train` split; `val` and `test` are each an eighth of it, at most 128."
     licence: str = "unknown"
     "Licence of the photos, copied into every file made from them."
 
     @model_validator(mode="after")
-    def _root_where_needed(self) -> Self:
+    def _root_where_needed(self) -> "DataConfig":
         if self.format != "synthetic" and self.root is None:
             raise ValueError(f"format '{self.format}' needs a folder: give DATA=… or data.root")
         return self
@@ -58,8 +69,8 @@ class ModelConfig(Section):
 class TrainConfig(Section):
     """The optimisation."""
 
-    epochs: Annotated[int, Field(ge=1)] = 30
-    batch_size: Annotated[int, Field(ge=1)] = 16
+    epochs: Annotated[int, Field(ge=1, le=1_000_000)] = 30
+    batch_size: Annotated[int, Field(ge=1, le=4096)] = 16
     learning_rate: Positive = 1e-3
     warmup_epochs: Annotated[float, Field(ge=0)] = 1
     schedule: Literal["cosine", "constant"] = "cosine"
@@ -69,34 +80,34 @@ class TrainConfig(Section):
     "Greatest global norm of the gradient; None: no clipping."
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.998
     "Decay of the exponential moving average of the weights that is validated and saved; 0: none."
-    save_every: Annotated[int, Field(ge=1)] = 10
+    save_every: Annotated[int, Field(ge=1, le=1_000_000)] = 10
     "Epochs between the h5 files that are kept."
-    workers: Annotated[int, Field(ge=0)] = 0
+    workers: Annotated[int, Field(ge=0, le=256)] = 0
     "Processes that load and augment; 0: one per core."
 
 
 class QatConfig(Section):
     """Quantization-aware training; what is not named here is as in `train`."""
 
-    epochs: Annotated[int, Field(ge=1)] = 6
+    epochs: Annotated[int, Field(ge=1, le=1_000_000)] = 6
     learning_rate: Positive = 1e-4
-    freeze_bn_epochs: Annotated[int, Field(ge=0)] = 2
+    freeze_bn_epochs: Annotated[int, Field(ge=0, le=1_000_000)] = 2
     "Epochs at the end in which the statistics of batch norm no longer move."
 
 
 class ExportConfig(Section):
     """What the export stage needs beside the weights."""
 
-    calibration_photos: Annotated[int, Field(ge=1)] = 128
+    calibration_photos: Annotated[int, Field(ge=1, le=1_000_000)] = 128
     "Photos of the training split that set the ranges of post-training quantization."
-    parity_photos: Annotated[int, Field(ge=1)] = 16
+    parity_photos: Annotated[int, Field(ge=1, le=1_000_000)] = 16
     "Photos of the validation split on which each file is compared with the Keras model."
 
 
 class Config(Section):
     """Everything that decides a run."""
 
-    seed: Annotated[int, Field(ge=0)] = 7
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 7
     data: DataConfig = DataConfig()
     model: ModelConfig = ModelConfig()
     train: TrainConfig = TrainConfig()
@@ -121,15 +132,44 @@ def load_config(path: Path | None, overrides: list[str] | None = None) -> Config
     values: dict[str, Any] = {}
     if path is not None:
         try:
-            text = path.read_text(encoding="utf-8")
-            values = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
+            if not path.is_file():
+                raise InputError(f"config {path}: no such file: name a .toml, such as those in train/configs/")
+            with path.open("rb") as file:
+                content = file.read(MAX_BYTES + 1)
         except OSError as error:
-            raise InputError(f"config {path}: {error.strerror}") from error
-        except (ValueError, RecursionError) as error:
-            raise InputError(f"config {path}: {error}") from error
+            raise InputError(f"config {path}: {files.explain(error)}") from error
+        values = parse_text(content, f"config {path}", is_json=path.suffix == ".json")
     for override in overrides or []:
         _apply_override(values, override)
     return parse_config(values, str(path) if path else "config")
+
+
+def parse_text(content: bytes, origin: str, is_json: bool = False) -> dict[str, Any]:
+    """The values of a TOML (or JSON) text, not yet checked against the types.
+
+    Raises:
+        InputError: too long, not UTF-8, not TOML (or a JSON object), nested too deep, a key twice.
+    """
+    if len(content) > MAX_BYTES:
+        raise InputError(f"{origin}: over {MAX_BYTES // 1000} kB, more than a configuration can have")
+    try:
+        text = content.decode("utf-8")
+        if is_json:
+            values = json.loads(text, object_pairs_hook=files.unique_pairs)
+        elif any(line.count(".") > MAX_KEY_PARTS and line.lstrip()[0] != "#" for line in text.split("\n")):
+            raise InputError(f"{origin}: a key of more than {MAX_KEY_PARTS} parts: write section.key = value")
+        else:
+            values = tomllib.loads(text)
+    except InputError:
+        raise
+    except RecursionError as error:
+        raise InputError(f"{origin}: nested too deep: write sections with keys and values") from error
+    except ValueError as error:
+        form = "JSON" if is_json else "TOML"
+        raise InputError(f"{origin}: not {form}: {error}: correct it there") from error
+    if not isinstance(values, dict):
+        raise InputError(f"{origin}: not sections with keys and values")
+    return values
 
 
 def parse_config(values: Any, origin: str) -> Config:
@@ -139,10 +179,18 @@ def parse_config(values: Any, origin: str) -> Config:
         InputError: one line, the dotted path of each fault and what is allowed.
     """
     try:
-        return Config.model_validate(values)
+        # as JSON, because there strict means: a list may be a tuple and a string a path, but "30" is no number
+        return Config.model_validate_json(json.dumps(values), strict=True)
     except ValidationError as error:
-        faults = "; ".join(_describe_fault(dict(fault)) for fault in error.errors())
-        raise InputError(f"{origin}: {faults}") from error
+        # a million faults would be a million dictionaries
+        if error.error_count() > 100 * _SHOWN_FAULTS:
+            raise InputError(f"{origin}: {error.error_count()} faults: this is no configuration") from error
+        faults = [_describe_fault(dict(fault)) for fault in error.errors()]
+        more = f"; and {len(faults) - _SHOWN_FAULTS} more" if len(faults) > _SHOWN_FAULTS else ""
+        raise InputError(f"{origin}: {'; '.join(faults[:_SHOWN_FAULTS])}{more}") from error
+    except (TypeError, ValueError, RecursionError) as error:
+        # a date, a number of 5,000 digits, a deep nest: TOML has them, no key takes them
+        raise InputError(f"{origin}: a value that no key takes: {error}") from error
 
 
 def _describe_fault(fault: dict[str, Any]) -> str:
@@ -152,6 +200,8 @@ def _describe_fault(fault: dict[str, Any]) -> str:
         for part in fault["loc"][:-1]:
             section = section.model_fields[part].annotation
         return f"{where}: unknown key (known: {', '.join(section.model_fields)})"
+    if not fault["loc"]:
+        return str(fault["msg"])
     given = repr(fault["input"])
     return f"{where}: {fault['msg']} (given: {given if len(given) < 80 else given[:77] + '…'})"
 
@@ -161,12 +211,27 @@ def _apply_override(values: dict[str, Any], override: str) -> None:
     keys = path.strip().split(".")
     if not equals or not all(keys):
         raise InputError(f"--set {override}: write section.key=value")
-    try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        value = text.strip()
+    value = _override_value(text.strip(), override)
     for key in keys[:-1]:
         values = values.setdefault(key, {})
         if not isinstance(values, dict):
             raise InputError(f"--set {override}: '{key}' is not a section")
     values[keys[-1]] = value
+
+
+def _override_value(text: str, override: str) -> Any:
+    """A value as TOML writes it; a string as JSON writes it (it escapes more than TOML knows); else the bare word."""
+    try:
+        # a second line would be a second key
+        if "\n" not in text:
+            return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        pass
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"--set {override[:80]}: {error}") from error
+    try:
+        if text.startswith('"'):
+            return json.loads(text)
+    except (ValueError, RecursionError):
+        pass
+    return text

@@ -10,7 +10,7 @@ from importlib import metadata
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, FailFast, Field, ValidationError, field_validator, model_validator
 
 from portraitseg import files
 from portraitseg.errors import InputError
@@ -21,6 +21,7 @@ ARTIFACT_NAME = "artifact.json"
 
 #: A manifest of a hundred files is a tenth of this; more is not a manifest.
 MAX_BYTES = 4_000_000
+_MAX_FAULTS = 1000
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Sha256Short = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
@@ -51,7 +52,7 @@ class Source(Record):
     git_commit: str
     seed: int
     weights_sha256: Sha256
-    data: tuple[DataSource, ...]
+    data: Annotated[tuple[DataSource, ...], FailFast()]
     tools: dict[str, str]
 
 
@@ -59,7 +60,7 @@ class Tensor(Record):
     """The one input or output of a file; scale and zero point only where it is quantized."""
 
     name: str
-    shape: tuple[Annotated[int, Field(ge=1)], ...]
+    shape: Annotated[tuple[Annotated[int, Field(ge=1)], ...], FailFast()]
     dtype: Literal["float32", "uint8", "image"]
     layout: Literal["NHWC", "NCHW"] | None = None
     color: Literal["RGB", "RGBA", "RGB+prior"] | None = None
@@ -116,8 +117,8 @@ class FileEntry(Record):
     input: Tensor
     output: Tensor
     parity: Parity
-    gpu: tuple[GpuCheck, ...] = ()
-    quality: tuple[Quality, ...] = ()
+    gpu: Annotated[tuple[GpuCheck, ...], FailFast()] = ()
+    quality: Annotated[tuple[Quality, ...], FailFast()] = ()
     note: str | None = None
 
     @field_validator("path")
@@ -134,7 +135,15 @@ class Manifest(Record):
 
     schema_version: Literal[1] = SCHEMA_VERSION
     source: Source
-    files: tuple[FileEntry, ...] = ()
+    files: Annotated[tuple[FileEntry, ...], FailFast()] = ()
+    # FailFast: a hostile list of a million faulty entries took 40 s
+
+    @model_validator(mode="after")
+    def _names_each_file_once(self) -> "Manifest":
+        paths = [PurePosixPath(entry.path) for entry in self.files]
+        if len(set(paths)) != len(paths):
+            raise ValueError("names a file twice")
+        return self
 
 
 class Artifact(Record):
@@ -155,13 +164,19 @@ def parse(kind: type[RecordT], text: str | bytes, origin: str) -> RecordT:
         InputError: too long, not JSON, an unknown key, a wrong type; `origin` names the file.
     """
     if len(text) > MAX_BYTES:
-        raise InputError(f"{origin}: {len(text)} bytes, more than a manifest can have ({MAX_BYTES})")
+        raise InputError(f"{origin}: over {MAX_BYTES // 10**6} MB, more than a manifest can have: is it one?")
     try:
         return kind.model_validate_json(text)
     except ValidationError as error:
-        fault = error.errors()[0]
-        where = ".".join(str(part) for part in fault["loc"]) or "file"
-        raise InputError(f"{origin}: {where}: {fault['msg']}; export the run again to rewrite it") from error
+        remedy = "take it away and export the run again"
+        # a million faults would be a million dictionaries
+        if error.error_count() > _MAX_FAULTS:
+            raise InputError(f"{origin}: {error.error_count()} faults: {remedy}") from error
+        fault = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        where = ".".join(str(part) for part in fault["loc"])[:200] or "file"
+        raise InputError(f"{origin}: {where}: {fault['msg']}: {remedy}") from error
+    except UnicodeEncodeError as error:
+        raise InputError(f"{origin}: not text: {error}") from error
 
 
 def read(kind: type[RecordT], path: Path) -> RecordT:
@@ -171,11 +186,13 @@ def read(kind: type[RecordT], path: Path) -> RecordT:
         InputError: missing or malformed.
     """
     try:
-        return parse(kind, path.read_bytes(), str(path))
+        with path.open("rb") as file:
+            text = file.read(MAX_BYTES + 1)
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file: run the stage that writes it first") from error
     except OSError as error:
-        raise InputError(f"{path}: {error.strerror}") from error
+        raise InputError(f"{path}: {files.explain(error)}") from error
+    return parse(kind, text, str(path))
 
 
 def write(path: Path, record: Record) -> None:
@@ -191,7 +208,7 @@ def verify(manifest: Manifest, folder: Path) -> None:
     """
     for entry in manifest.files:
         path = folder / entry.path
-        if not path.exists():
+        if not path.is_file() and not path.is_dir():
             raise InputError(f"{path}: named in {MANIFEST_NAME} but missing: export the run again")
         if files.sha256(path) != entry.sha256:
             raise InputError(f"{path}: its SHA-256 differs from {MANIFEST_NAME}: export the run again")
@@ -200,15 +217,19 @@ def verify(manifest: Manifest, folder: Path) -> None:
 def extend(path: Path, source: Source, entries: list[FileEntry]) -> Manifest:
     """Adds files to a manifest, replacing those of the same path; a manifest of another source starts anew.
 
-    Files of an older source that are still on disk are not listed any more: their weights are not these.
+    Scores belong to a file's bytes: an entry whose hash is the same as before keeps them. Files of an older source that
+    are still on disk are not listed any more: their weights are not these.
     """
-    old: tuple[FileEntry, ...] = ()
+    kept: dict[str, FileEntry] = {}
     if path.exists():
         previous = read(Manifest, path)
         if previous.source.weights_sha256 == source.weights_sha256:
-            fresh = {entry.path for entry in entries}
-            old = tuple(entry for entry in previous.files if entry.path not in fresh)
-    manifest = Manifest(source=source, files=tuple(sorted([*old, *entries], key=lambda entry: entry.path)))
+            kept = {entry.path: entry for entry in previous.files}
+    for entry in entries:
+        old = kept.get(entry.path)
+        scores = old.quality if old and old.sha256 == entry.sha256 else entry.quality
+        kept[entry.path] = entry.model_copy(update={"quality": scores})
+    manifest = Manifest(source=source, files=tuple(kept[path] for path in sorted(kept)))
     write(path, manifest)
     return manifest
 
@@ -226,7 +247,7 @@ def add_stage(path: Path, source: Source, stage: str, facts: dict[str, Any]) -> 
 
 def schema() -> str:
     """The JSON schema of `manifest.json`, as committed in docs/manifest.schema.json."""
-    return json.dumps(Manifest.model_json_schema(mode="serialization"), indent=2) + "\n"
+    return json.dumps(Manifest.model_json_schema(), indent=2) + "\n"
 
 
 def tool_versions(*packages: str) -> dict[str, str]:

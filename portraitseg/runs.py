@@ -71,7 +71,10 @@ class Run:
         Raises:
             InputError: another process holds it.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except FileExistsError as error:
+            raise InputError(f"RUN={self.name}: {error.filename} is a file: move it, or name another RUN") from error
         with (self.folder / ".lock").open("w") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

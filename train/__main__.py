@@ -53,7 +53,7 @@ def check_data(
     from train.check import check_data
 
     dataset = open_dataset(resolved.data, resolved.seed)
-    check_data(dataset, tuple(name for name in dataset.splits if dataset.splits[name]))
+    check_data(dataset, tuple(dataset.splits))
 
 
 @app.command("show-data")
@@ -74,7 +74,7 @@ def show_data(
 
     dataset = open_dataset(resolved.data, resolved.seed)
     write_sheet(out, dataset, resolved, split or resolved.data.train_split, photos, augmented)
-    cli.console.print(f"{out} written")
+    cli.say(f"{out} written")
 
 
 @app.command()

@@ -12,6 +12,7 @@ from portraitseg.data import Dataset, open_dataset
 from portraitseg.models import checkpoint
 from portraitseg.models.keras_route import keras, tf
 from portraitseg.runs import Run
+from train import augment, losses
 from train.check import check_data
 from train.fit import FitResult, Interrupted, Plan, fit
 
@@ -33,6 +34,9 @@ def train_run(run: Run, config: Config, init: Path | None = None, overwrite: boo
         KeyboardInterrupt: stopped by the user, with the state saved.
     """
     with run.locked():
+        # a misspelt name shows before photos are read, and before anything is cleared
+        augment.build(config.augment)
+        losses.build(config.loss)
         keras.utils.set_random_seed(config.seed)
         # resumed and uninterrupted runs are to agree to the last bit; measured cost on two cores: none
         tf.config.experimental.enable_op_determinism()

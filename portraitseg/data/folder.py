@@ -1,6 +1,7 @@
 """Format `folder`: images/<stem>.jpg beside masks/<stem>.png, one set or several, with or without splits.json."""
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,12 +9,15 @@ from typing import Any
 
 import numpy as np
 
+from portraitseg import files
 from portraitseg.config import DataConfig
 from portraitseg.data import reading
 from portraitseg.data.base import Dataset, Sample, draw_val, hash_keys
 from portraitseg.errors import InputError
 
 SPLITS_NAME = "splits.json"
+
+_SPLITS_FORM = 'write {"splits": {"<name>": ["<set>/<stem>", …]}, "sha256_16": {…}}'
 
 #: A million keys of fifty characters; more is not a list of photos.
 MAX_SPLITS_BYTES = 100_000_000
@@ -56,7 +60,7 @@ def open_folder(config: DataConfig, seed: int) -> FolderDataset:
     assert config.root is not None
     root = config.root
     if not root.is_dir():
-        raise InputError(f"DATA {root}: no such folder")
+        raise InputError(f"DATA {root}: no such folder: give the folder that holds the photos now with DATA=")
     mask_free = {*config.blank_sets, *config.unlabelled_sets}
     paths: dict[str, tuple[str, str | None]] = {}
     for name in _set_names(root):
@@ -95,16 +99,29 @@ def read_splits(path: Path) -> dict[str, tuple[str, ...]]:
         InputError: not the documented form, a key twice, a photo to train on and to measure on, a hash that differs.
     """
     try:
-        content = path.read_bytes()
-        if len(content) > MAX_SPLITS_BYTES:
-            raise InputError(f"{path}: {len(content)} bytes, more than a list of photos can have")
-        return parse_splits(json.loads(content), str(path))
+        if not path.is_file():
+            raise InputError(f"{path}: not a file: take it out, or write the splits into it")
+        with path.open("rb") as file:
+            content = file.read(MAX_SPLITS_BYTES + 1)
     except OSError as error:
-        raise InputError(f"{path}: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"{path}: not JSON ({error})") from error
+        raise InputError(f"{path}: {files.explain(error)}") from error
+    if len(content) > MAX_SPLITS_BYTES:
+        raise InputError(f"{path}: over {MAX_SPLITS_BYTES // 10**6} MB, more than a list of photos can have")
+    return parse_splits(parse_splits_text(content, str(path)), str(path))
+
+
+def parse_splits_text(content: bytes, origin: str) -> Any:
+    """The JSON of splits.json, not yet checked.
+
+    Raises:
+        InputError: not JSON, nested too deep, a key twice in one object.
+    """
+    try:
+        return json.loads(content, object_pairs_hook=files.unique_pairs)
+    except RecursionError as error:
+        raise InputError(f"{origin}: nested too deep: {_SPLITS_FORM}") from error
+    except ValueError as error:
+        raise InputError(f"{origin}: not JSON ({error}): {_SPLITS_FORM}") from error
 
 
 def parse_splits(value: Any, origin: str) -> dict[str, tuple[str, ...]]:
@@ -115,24 +132,32 @@ def parse_splits(value: Any, origin: str) -> dict[str, tuple[str, ...]]:
     """
     lists = value.get("splits") if isinstance(value, dict) else None
     hashes = value.get("sha256_16", {}) if isinstance(value, dict) else None
-    if not isinstance(lists, dict) or not isinstance(hashes, dict):
-        raise InputError(f'{origin}: expected {{"splits": {{"<name>": ["<set>/<stem>", …]}}, "sha256_16": {{…}}}}')
+    if not isinstance(lists, dict) or not isinstance(hashes, dict) or not lists:
+        raise InputError(f"{origin}: {_SPLITS_FORM}")
+    if (unknown := next((key for key in value if key not in ("splits", "sha256_16")), None)) is not None:
+        raise InputError(f"{origin}: unknown key '{unknown}': {_SPLITS_FORM}")
+    if (unknown := next((name for name in hashes if name not in lists), None)) is not None:
+        raise InputError(f"{origin}: sha256_16 names a split '{unknown}' that is not there: take it out or correct it")
     splits: dict[str, tuple[str, ...]] = {}
     for name, keys in lists.items():
         if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
-            raise InputError(f"{origin}: split '{name}' is not a list of keys")
+            raise InputError(f"{origin}: split '{name}' is not a list of keys: {_SPLITS_FORM}")
+        if not keys:
+            raise InputError(f"{origin}: split '{name}' is empty: add photos or take the split out")
         if len(set(keys)) != len(keys):
-            raise InputError(f"{origin}: split '{name}' names a photo twice")
-        if bad := next((key for key in keys if _is_unsafe(key)), None):
-            raise InputError(f"{origin}: split '{name}': key {bad!r} leaves the folder: use <set>/<stem>")
+            twice = next(key for key, count in Counter(keys).items() if count > 1)
+            raise InputError(f"{origin}: split '{name}' names '{twice}' twice: take one out")
+        if (bad := next((key for key in keys if _is_unsafe(key)), None)) is not None:
+            raise InputError(f"{origin}: split '{name}': key {bad!r} is no name of a photo here: use <set>/<stem>")
         splits[name] = tuple(keys)
         try:
             actual = hash_keys(keys)
         except UnicodeEncodeError as error:
-            raise InputError(f"{origin}: split '{name}' has a key that is not text") from error
+            raise InputError(f"{origin}: split '{name}' has a key that is not text: correct it") from error
         if name in hashes and hashes[name] != actual:
             raise InputError(
-                f"{origin}: split '{name}' has hash {actual}, the file says {hashes[name]}: the list was changed"
+                f"{origin}: split '{name}' has hash {actual}, the file says {str(hashes[name])[:80]}: "
+                "the list was changed; restore it, or write its hash anew"
             )
     _check_disjoint(splits, origin)
     return splits
@@ -150,7 +175,12 @@ def _check_disjoint(splits: Mapping[str, tuple[str, ...]], origin: str) -> None:
 
 def _is_unsafe(key: str) -> bool:
     parts = key.split("/")
-    return len(parts) > 2 or any(part in ("", ".", "..") for part in parts) or "\\" in key or "\0" in key
+    return len(parts) > 2 or any(part in ("", ".", "..") for part in parts) or "\\" in key or _has_control(key)
+
+
+def _has_control(name: str) -> bool:
+    """Line breaks and the like: the hash of a split joins its keys by newlines, so that a key can have none."""
+    return any(ord(character) < 32 or ord(character) == 127 for character in name)
 
 
 def _set_of(key: str) -> str:
@@ -161,21 +191,24 @@ def _set_names(root: Path) -> list[str]:
     """`""` for the flat layout, else the sub-folders that hold images/."""
     if (root / "images").is_dir():
         return [""]
-    return sorted(child.name for child in root.iterdir() if (child / "images").is_dir())
+    return sorted(child.name for child in root.iterdir() if (child / "images").is_dir() and child.name[0] != ".")
 
 
 def _pair_set(root: Path, name: str, is_mask_free: bool) -> dict[str, tuple[str, str | None]]:
     base = root / name
+    _check_name(base, "set")
     images: dict[str, str] = {}
     for path in sorted((base / "images").iterdir()):
         if path.suffix.lower() not in reading.IMAGE_SUFFIXES or path.name.startswith("."):
             continue
+        _check_name(path, "photo")
         if path.stem in images:
             raise InputError(f"photo {path}: a second photo named '{path.stem}' ({images[path.stem]}): rename one")
         images[path.stem] = path.name
     folder = base / "masks"
-    masks = {p.stem: p.name for p in sorted(folder.iterdir()) if p.suffix.lower() == ".png"} if folder.is_dir() else {}
-    if orphan := next((stem for stem in masks if stem not in images), None):
+    listed = sorted(folder.iterdir()) if folder.is_dir() else []
+    masks = {p.stem: p.name for p in listed if p.suffix.lower() == ".png" and not p.name.startswith(".")}
+    if (orphan := next((stem for stem in masks if stem not in images), None)) is not None:
         raise InputError(
             f"mask {folder / masks[orphan]}: no photo of this name in {base / 'images'}: add it or take the mask out"
         )
@@ -188,10 +221,22 @@ def _pair_set(root: Path, name: str, is_mask_free: bool) -> dict[str, tuple[str,
     }
 
 
+def _check_name(path: Path, what: str) -> None:
+    try:
+        path.name.encode()
+    except UnicodeEncodeError as error:
+        raise InputError(f"{what} {path}: its name is not UTF-8: rename it") from error
+    if _has_control(path.name) or "\\" in path.name:
+        raise InputError(f"{what} {path}: its name has a line break, a backslash or the like: rename it")
+
+
 def _check_known(splits: Mapping[str, tuple[str, ...]], paths: Mapping[str, Any], root: Path) -> None:
     for name, keys in splits.items():
-        if missing := next((key for key in keys if key not in paths), None):
-            raise InputError(f"{root / SPLITS_NAME}: split '{name}' names '{missing}', no such photo under {root}")
+        if (missing := next((key for key in keys if key not in paths), None)) is not None:
+            raise InputError(
+                f"{root / SPLITS_NAME}: split '{name}' names '{missing}', no such photo under {root}: "
+                "add it or take it out of the split"
+            )
 
 
 def _check_unmasked(

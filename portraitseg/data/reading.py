@@ -1,11 +1,16 @@
 """Photos and masks from files as people really have them: converted with a note, or refused with a reason."""
 
+import struct
+import warnings
+import zlib
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
+from portraitseg import files
+from portraitseg.contract import MASK_THRESHOLD
 from portraitseg.errors import InputError
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
@@ -13,7 +18,52 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 #: Greatest number of pixels that is decoded: 50 megapixels are 150 MB; more does not come from a phone's portrait mode.
 MAX_PIXELS = 50_000_000
 
+#: What Pillow may take a file for, whatever its name says. It knows forty more, and hands EPS to Ghostscript, which
+#: would run a stranger's PostScript.
+_FORMATS = ("JPEG", "PNG", "WEBP")
+
+#: Pillow answers a damaged file with whatever its parsers run into.
+_DAMAGED = (
+    OSError,
+    ValueError,
+    SyntaxError,
+    EOFError,
+    TypeError,
+    KeyError,
+    IndexError,
+    AttributeError,
+    OverflowError,
+    RuntimeError,
+    AssertionError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
+)
+
 _EXIF_ORIENTATION = 0x0112
+
+#: EXIF orientation → what shows the photo upright. Not `ImageOps.exif_transpose`: it also writes the EXIF block anew,
+#: and fails on photos whose block has an odd entry anywhere.
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+_MODE_NOTES = {
+    "L": "grayscale",
+    "1": "grayscale",
+    "LA": "grayscale with alpha",
+    "RGBA": "alpha dropped",
+    "P": "palette",
+}
+
+# what Pillow warns of, we either convert with a note or refuse; its own lines would come between
+warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
 def read_image(path: Path) -> tuple[UInt8[np.ndarray, "h w 3"], tuple[str, ...]]:
@@ -26,12 +76,11 @@ def read_image(path: Path) -> tuple[UInt8[np.ndarray, "h w 3"], tuple[str, ...]]
         InputError: missing, empty, truncated, not an image, or too large.
     """
     image, notes = _open(path, "photo")
-    if image.mode not in ("RGB", "L", "1") and "16 bit" not in notes:
-        notes.append({"RGBA": "alpha dropped", "LA": "alpha dropped", "P": "palette"}.get(image.mode, image.mode))
-    if image.mode in ("L", "LA", "1", "F") or image.mode.startswith("I"):
-        notes.append("grayscale")
-    if "16 bit" in notes and image.mode != "RGB":
-        image = Image.fromarray((np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8))
+    if image.mode.startswith("I"):
+        notes[notes.index("16 bit")] = "16-bit grayscale"
+        image = Image.fromarray(_high_bytes(image))
+    elif image.mode != "RGB":
+        notes.append(_MODE_NOTES.get(image.mode, image.mode))
     return np.asarray(image.convert("RGB")), tuple(f"photo: {note}" for note in notes)
 
 
@@ -48,9 +97,14 @@ def read_mask(path: Path) -> tuple[UInt8[np.ndarray, "h w"], tuple[str, ...]]:
     if image.mode == "P":
         # a palette's indices are the labels; its colours are decoration
         mask = np.asarray(image)
-    elif "16 bit" in notes:
-        mask = (np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8)
+        notes.append("palette, its indices taken")
+    elif image.mode.startswith("I"):
+        values = np.asarray(image)
+        # labels that were merely stored in 16 bits
+        mask = values.astype(np.uint8) if values.max(initial=0) <= 255 else _high_bytes(image)
     else:
+        if image.mode not in ("L", "1"):
+            notes.append(f"{image.mode}, its brightness taken")
         mask = np.asarray(image.convert("L"))
     if mask.max(initial=0) == 1:
         mask = mask * np.uint8(255)
@@ -73,41 +127,63 @@ def check_same_size(image: UInt8[np.ndarray, "h w 3"], mask: UInt8[np.ndarray, "
 
 def odd_mask(mask: UInt8[np.ndarray, "h w"]) -> list[str]:
     """Notes on a mask that shows nobody, or nothing else."""
-    if not (mask > 127).any():
+    if not (mask > MASK_THRESHOLD).any():
         return ["all black"]
-    return ["all white"] if (mask > 127).all() else []
+    return ["all white"] if (mask > MASK_THRESHOLD).all() else []
+
+
+def _high_bytes(image: Image.Image) -> UInt8[np.ndarray, "h w"]:
+    return (np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8)
 
 
 def _open(path: Path, what: str) -> tuple[Image.Image, list[str]]:
-    notes: list[str] = []
     try:
+        # a pipe of this name would be waited for
+        if not path.is_file():
+            fault = "not a file: take it out" if path.exists() else "no such file: add it or take it out of the list"
+            raise InputError(f"{what} {path}: {fault}")
         with path.open("rb") as file:
             header = file.read(32)
             if not header:
                 raise InputError(f"{what} {path}: the file is empty: replace it or take it out")
             file.seek(0)
-            image: Image.Image = Image.open(file)
+            image: Image.Image = Image.open(file, formats=_FORMATS)
             if image.width * image.height > MAX_PIXELS:
                 raise InputError(
                     f"{what} {path}: {image.width}x{image.height} is over {MAX_PIXELS // 10**6} megapixels: reduce it"
                 )
-            if getattr(image, "n_frames", 1) > 1:
-                notes.append("animated, first frame taken")
+            notes = _frame_notes(image)
             # a PNG of 16 bits per channel says so in byte 24 of its header; Pillow shows some of them as plain RGB
             if image.mode.startswith("I") or (header.startswith(b"\x89PNG") and header[24] == 16):
                 notes.append("16 bit")
             image.load()
-            if image.getexif().get(_EXIF_ORIENTATION, 1) not in (0, 1):
-                image = ImageOps.exif_transpose(image)
-                notes.append("EXIF rotation")
-            return image, notes
+            return _turn_upright(image, notes), notes
     except InputError:
         raise
-    except FileNotFoundError as error:
-        raise InputError(f"{what} {path}: no such file") from error
     except UnidentifiedImageError as error:
-        raise InputError(f"{what} {path}: not an image that can be read (jpg, png or webp expected)") from error
+        raise InputError(f"{what} {path}: not a jpg, png or webp image: save it as one, or take it out") from error
     except Image.DecompressionBombError as error:
         raise InputError(f"{what} {path}: over {MAX_PIXELS // 10**6} megapixels: reduce it") from error
-    except (OSError, ValueError, SyntaxError, EOFError, TypeError, KeyError, IndexError) as error:
+    except _DAMAGED as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise InputError(f"{what} {path}: {files.explain(error)}") from error
         raise InputError(f"{what} {path}: truncated or damaged ({error}): replace it or take it out") from error
+
+
+def _frame_notes(image: Image.Image) -> list[str]:
+    if getattr(image, "n_frames", 1) <= 1:
+        return []
+    # phones put the depth or a brighter copy behind the photo (multi-picture JPEG)
+    return ["several pictures, first taken" if image.format == "MPO" else "animated, first frame taken"]
+
+
+def _turn_upright(image: Image.Image, notes: list[str]) -> Image.Image:
+    try:
+        turn = _UPRIGHT.get(image.getexif().get(_EXIF_ORIENTATION, 1))
+    except (*_DAMAGED, RecursionError):
+        notes.append("EXIF damaged, rotation unknown")
+        return image
+    if turn is None:
+        return image
+    notes.append("EXIF rotation")
+    return image.transpose(turn)

@@ -4,12 +4,12 @@ tf_keras runs a Lambda that it finds in an h5, whatever `safe_mode` says; here n
 """
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import h5py
 
 from portraitseg import files, models
 from portraitseg.errors import InputError
@@ -23,7 +23,12 @@ _SIDES = range(1, 4097)
 _CHANNELS = range(1, 9)
 
 #: A Keras configuration is at most a few hundred kilobytes.
-MAX_CONFIG_CHARACTERS = 20_000_000
+MAX_CONFIG_BYTES = 20_000_000
+
+#: For reading all of an h5 in a child process: 0.4 s here, most of it Python's start.
+READ_LIMIT_S = 60
+
+_REMEDY = "give an h5 that training wrote, such as best.h5"
 
 #: h5py answers a damaged file with whatever the C library runs into.
 _DAMAGED = (
@@ -70,13 +75,35 @@ def read_header(path: Path) -> Header:
     Raises:
         InputError: missing, not an h5 of a Keras model, or one with a layer that carries code.
     """
+    if not path.is_file():
+        raise InputError(f"checkpoint {path}: no such file: {_REMEDY}")
+    return parse_header(_read_config(path), path)
+
+
+def _read_config(path: Path) -> bytes:
+    """The text of the network's configuration, once a child process has read all of the file and come back."""
+    command = [sys.executable, "-I", "-B", str(Path(__file__).with_name("_h5_child.py")), str(path.absolute())]
     try:
-        if not path.is_file():
-            raise InputError(f"checkpoint {path}: no such file: give an h5 that training wrote, such as best.h5")
-        with h5py.File(path, "r") as file:
-            text = file.attrs["model_config"]
-        if len(text) > MAX_CONFIG_CHARACTERS:
-            raise InputError(f"checkpoint {path}: a configuration of {len(text)} characters: this is no network")
+        done = subprocess.run(command, capture_output=True, timeout=READ_LIMIT_S, check=False)
+    except subprocess.TimeoutExpired:
+        reason = f"reading it took over {READ_LIMIT_S} s"
+    else:
+        if done.returncode == 0:
+            return done.stdout
+        lines = done.stderr.decode("utf-8", "replace").strip().split("\n")
+        reason = lines[-1] if done.returncode > 0 else f"reading it ended with signal {-done.returncode}"
+    raise InputError(f"checkpoint {path}: not a Keras h5, or a damaged one ({reason[:200]}): {_REMEDY}")
+
+
+def parse_header(text: bytes, path: Path) -> Header:
+    """What the configuration inside an h5 says; `path` names the file in errors.
+
+    Raises:
+        InputError: not the configuration of a model of one image input, or one with a layer that carries code.
+    """
+    try:
+        if len(text) > MAX_CONFIG_BYTES:
+            raise InputError(f"checkpoint {path}: a configuration of {len(text)} bytes: this is no network: {_REMEDY}")
         config = json.loads(text)
         classes = set(_class_names(config))
         inputs = next(
@@ -92,14 +119,11 @@ def read_header(path: Path) -> Header:
         raise
     except _DAMAGED as error:
         reason = str(error).split("\n")[0][:200]
-        raise InputError(
-            f"checkpoint {path}: not a Keras h5 with a model of one image input ({reason}): "
-            "give an h5 that training wrote, such as best.h5"
-        ) from error
+        raise InputError(f"checkpoint {path}: no model of one image input ({reason}): {_REMEDY}") from error
     if found := classes & EXECUTABLE_LAYERS:
         raise InputError(
-            f"checkpoint {path}: refused: it holds {', '.join(sorted(found))}, a layer that runs foreign code: "
-            "give an h5 that training wrote, such as best.h5"
+            f"checkpoint {path}: refused: it holds {', '.join(sorted(found))}, "
+            f"a layer that runs foreign code: {_REMEDY}"
         )
     return Header(
         name=name.removeprefix("quant_"),

@@ -1,0 +1,20 @@
+"""Fixtures that several packages' tests share."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+from tests.data.bad_cases import write_photos
+
+# a machine that trains in the background misses any deadline now and then
+settings.register_profile("portraitseg", deadline=None)
+settings.load_profile("portraitseg")
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """A folder of four portraits of 24×16 pixels with masks, in two splits."""
+    folder = tmp_path / "DATA"
+    write_photos(folder)
+    return folder

@@ -1,0 +1,97 @@
+"""One function per reader of files from strangers: `target(data)` returns, or lets an InputError pass by.
+
+Whatever else comes out, a crash, a hang or gigabytes, is a finding. A new reader gets a function here, a line in
+`TARGETS` and seeds in `seeds.py`; both the quick test and `python -m tests.fuzz.run` pick it up.
+"""
+
+import atexit
+import contextlib
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from portraitseg import config, manifest
+from portraitseg.data import eg1800, folder, reading
+from portraitseg.errors import InputError
+
+#: In memory where there is a place for it: the readers that take a path are called millions of times.
+_FOLDER = Path(tempfile.mkdtemp(prefix="fuzz-", dir="/dev/shm" if Path("/dev/shm").is_dir() else None))
+atexit.register(shutil.rmtree, _FOLDER, ignore_errors=True)
+
+
+def _file(name: str, data: bytes) -> Path:
+    path = _FOLDER / f"{os.getpid()}-{name}"
+    path.write_bytes(data)
+    return path
+
+
+def read_manifest(data: bytes) -> None:
+    for kind in (manifest.Manifest, manifest.Artifact):
+        with contextlib.suppress(InputError):
+            manifest.parse(kind, data, "manifest.json")
+    with contextlib.suppress(InputError):
+        # as text, which may hold what UTF-8 cannot
+        manifest.parse(manifest.Manifest, data.decode("utf-8", "surrogateescape"), "m")
+
+
+def read_config(data: bytes) -> None:
+    for is_json in (False, True):
+        with contextlib.suppress(InputError):
+            config.parse_config(config.parse_text(data, "config.toml", is_json), "config.toml")
+
+
+def read_override(data: bytes) -> None:
+    with contextlib.suppress(InputError):
+        config.load_config(None, data.decode("utf-8", "replace").split("\x1f"))
+
+
+def read_splits(data: bytes) -> None:
+    with contextlib.suppress(InputError):
+        folder.parse_splits(folder.parse_splits_text(data, "splits.json"), "splits.json")
+
+
+def read_mat(data: bytes) -> None:
+    path = _file("x.mat", data)
+    for reader in (eg1800.read_mat_mask, eg1800.read_mat_list):
+        with contextlib.suppress(InputError):
+            reader(path)
+
+
+def read_h5(data: bytes) -> None:
+    """Slow: each input has a process of its own, because the HDF5 library may never come back."""
+    from portraitseg.models.checkpoint import read_header
+
+    with contextlib.suppress(InputError):
+        read_header(_file("x.h5", data))
+
+
+def read_h5_config(data: bytes) -> None:
+    """The JSON inside an h5 of good form."""
+    from portraitseg.models.checkpoint import parse_header
+
+    with contextlib.suppress(InputError):
+        parse_header(data, Path("x.h5"))
+
+
+def read_image(data: bytes) -> None:
+    path = _file("x.png", data)
+    for reader in (reading.read_image, reading.read_mask):
+        with contextlib.suppress(InputError):
+            reader(path)
+
+
+TARGETS: dict[str, Callable[[bytes], None]] = {
+    "manifest": read_manifest,
+    "config": read_config,
+    "override": read_override,
+    "splits": read_splits,
+    "mat": read_mat,
+    "h5": read_h5,
+    "h5_config": read_h5_config,
+    "image": read_image,
+}
+
+#: They start a process for each input: not for atheris, and only a few.
+SLOW = ("h5",)

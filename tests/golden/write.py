@@ -1,0 +1,31 @@
+"""`python -m tests.golden.write`: writes anew the committed files that the code generates."""
+
+import tempfile
+from pathlib import Path
+
+from portraitseg import files, manifest
+from tests.data import bad_cases
+
+ROOT = Path(__file__).parents[2]
+SCHEMA = ROOT / "docs/manifest.schema.json"
+BAD_INPUT = ROOT / "docs/bad-input.md"
+
+
+def bad_input() -> str:
+    """The table of docs/bad-input.md, from running every case."""
+    outcomes = []
+    for case in bad_cases.CASES:
+        with tempfile.TemporaryDirectory() as folder:
+            outcomes.append((case, bad_cases.run_case(case, Path(folder))))
+    return bad_cases.table(outcomes)
+
+
+def main() -> None:
+    """Writes them."""
+    for path, content in ((SCHEMA, manifest.schema()), (BAD_INPUT, bad_input())):
+        files.write_text(path, content)
+        print(f"{path.relative_to(ROOT)} written")
+
+
+if __name__ == "__main__":
+    main()

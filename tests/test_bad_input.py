@@ -1,0 +1,173 @@
+"""Every bad input gets exit code 2 and one line, or is used with one counted warning; see docs/bad-input.md."""
+
+import functools
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from portraitseg import cli, files
+from portraitseg.errors import CheckFailed, InputError
+from tests.data import bad_cases
+from tests.data.bad_cases import CASES, Case, Outcome
+from tests.golden import write
+
+ROOT = Path(__file__).parents[1]
+
+
+@functools.cache
+def outcome(case: Case) -> Outcome:
+    """Each case runs once, for its own test and for the table."""
+    with tempfile.TemporaryDirectory() as folder:
+        return bad_cases.run_case(case, Path(folder))
+
+
+def check(case: Case, result: Outcome) -> None:
+    assert result.code == case.code, result.lines
+    assert not any("Traceback" in line for line in result.lines)
+    errors, warnings = result.starting("error:"), result.starting("warning:")
+    if case.code:
+        assert len(errors) == 1 and not warnings
+        assert all(part in errors[0] for part in case.says), errors[0]
+    else:
+        assert not errors and len(warnings) == bool(case.says)
+        assert all(part in warnings[0] for part in case.says), warnings
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.what.replace(" ", "_"))
+def test_one_line(case: Case) -> None:
+    result = outcome(case)
+    check(case, result)
+    if case.code:
+        # TensorFlow's own lines do not pass through Python's stderr
+        assert all(line.startswith(("error:", "photos of ")) for line in result.lines), result.lines
+
+
+def test_cases_are_told_apart() -> None:
+    assert len({case.what for case in CASES}) == len(CASES)
+
+
+def test_the_table_is_true() -> None:
+    """Run `make golden` where this fails, and look at what changed."""
+    expected = bad_cases.table([(case, outcome(case)) for case in CASES])
+    assert write.BAD_INPUT.read_text(encoding="utf-8") == expected
+
+
+@pytest.mark.parametrize(
+    "what",
+    [
+        "text file called .png",
+        "12,000×12,000 photo",
+        "16-bit RGB photo",
+        "photo name that is not UTF-8",
+        "RUN with `../`",
+    ],
+)
+def test_as_a_command(what: str, tmp_path: Path) -> None:
+    """The same in a process of its own: no traceback on a way that the tests in this process do not take."""
+    case = next(case for case in CASES if case.what == what)
+    bad_cases.write_photos(tmp_path / "DATA")
+    case.prepare(tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-m", "train", *case.arguments],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    check(case, Outcome(done.returncode, tuple(done.stderr.splitlines())))
+
+
+@pytest.mark.parametrize("side", [12_000, 20_000])
+def test_a_huge_photo_is_refused_before_it_is_decoded(side: int, tmp_path: Path) -> None:
+    from portraitseg.data.reading import read_image
+
+    path = tmp_path / "huge.png"
+    path.write_bytes(bad_cases.huge_png(side))
+    assert path.stat().st_size < 100_000
+    start = time.process_time()
+    with pytest.raises(InputError, match="megapixels: reduce it"):
+        read_image(path)
+    assert time.process_time() - start < 1
+
+
+# ---- what is not the input's fault
+
+
+def answer(error: BaseException, capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
+    def fail() -> None:
+        raise error
+
+    with pytest.raises(SystemExit) as exit_:
+        cli.run(fail)
+    return exit_.value.code, capsys.readouterr().err  # type: ignore[return-value]
+
+
+def test_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
+    assert answer(InputError("x: do y"), capsys) == (2, "error: x: do y\n")
+    assert answer(CheckFailed("parity"), capsys) == (1, "error: parity\n")
+    assert answer(KeyboardInterrupt(), capsys) == (130, "error: interrupted\n")
+
+
+def test_out_of_memory(capsys: pytest.CaptureFixture[str]) -> None:
+    code, line = answer(MemoryError(), capsys)
+    assert code == 2 and line.startswith("error: out of memory: ") and line.count("\n") == 1
+    with pytest.raises(MemoryError) as numpy_error:
+        np.zeros(2**60, np.uint8)
+    code, line = answer(numpy_error.value, capsys)
+    assert code == 2 and "Unable to allocate" in line and "train.batch_size" in line and line.count("\n") == 1
+
+
+def test_system_errors_have_a_remedy(capsys: pytest.CaptureFixture[str]) -> None:
+    code, line = answer(OSError(28, "No space left on device"), capsys)
+    assert (code, line) == (2, "error: system: the disk is full: make room, then run the command again\n")
+    code, line = answer(PermissionError(13, "Permission denied", "runs/x"), capsys)
+    assert code == 2 and line.startswith("error: runs/x: no permission: ")
+
+
+def test_our_own_bugs_keep_their_traceback() -> None:
+    def bug() -> None:
+        raise OSError("no number")
+
+    with pytest.raises(OSError, match="no number"):
+        cli.run(bug)
+
+
+def test_messages_are_one_line_and_no_markup(capsys: pytest.CaptureFixture[str]) -> None:
+    _, line = answer(InputError("photo a\nerror: [red]b[/red] [/x] \x1b[31m :cat: \udce9 \u2028"), capsys)
+    assert line == "error: photo a\\nerror: [red]b[/red] [/x] \\x1b[31m :cat: \\udce9 \\u2028\n"
+    cli.warn("[/x] \r")
+    cli.say("[bold]\\[x] é")
+    assert capsys.readouterr().err == "warning: [/x] \\r\n[bold]\\[x] é\n"
+
+
+def test_a_read_only_folder_as_a_command(tmp_path: Path) -> None:
+    """As a user who may not write there; root may, so that root becomes nobody for it."""
+    (tmp_path / "there").write_text("old")
+    tmp_path.chmod(0o555)
+    code = (
+        "import os; from portraitseg import cli, files; from pathlib import Path; "
+        "os.geteuid() or os.setuid(65534); "
+        "cli.run(lambda: files.write_text(Path('there'), 'new'))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    tmp_path.chmod(0o755)
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.startswith("error: there: no permission: ") and done.stderr.count("\n") == 1
+    assert (tmp_path / "there").read_text() == "old"
+    assert not list(tmp_path.glob(f"{files.TEMPORARY_PREFIX}*"))

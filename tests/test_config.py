@@ -1,0 +1,199 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from portraitseg import config
+from portraitseg.config import Config, load_config, parse_config, parse_text
+from portraitseg.errors import InputError
+
+ROOT = Path(__file__).parents[1]
+
+words = st.text(st.characters(codec="utf-8", exclude_categories=["Cs"]), max_size=12)
+shares = st.floats(0, 1)
+positive = st.floats(1e-12, 1e6)
+
+configs = st.builds(
+    Config,
+    seed=st.integers(0, 2**32 - 1),
+    data=st.builds(
+        config.DataConfig,
+        format=st.sampled_from(["folder", "eg1800", "synthetic"]),
+        root=words.filter(bool).map(Path),
+        val_ratio=st.floats(0.01, 0.99),
+        blank_sets=st.lists(words).map(tuple),
+        soft_masks=st.booleans(),
+        licence=words,
+    ),
+    model=st.builds(config.ModelConfig, name=words, size=st.tuples(st.integers(32, 2048), st.integers(32, 2048))),
+    train=st.builds(
+        config.TrainConfig,
+        epochs=st.integers(1, 1000),
+        learning_rate=positive,
+        clip_norm=st.none() | positive,
+        schedule=st.sampled_from(["cosine", "constant"]),
+        ema=st.floats(0, 0.9999),
+    ),
+    augment=st.dictionaries(words, st.dictionaries(words, st.floats(allow_nan=False, allow_infinity=False))),
+    loss=st.dictionaries(words, positive),
+)
+
+
+@settings(deadline=None, max_examples=60)
+@given(value=configs)
+def test_what_a_run_saves_reads_back_equal(tmp_path_factory: pytest.TempPathFactory, value: Config) -> None:
+    path = tmp_path_factory.mktemp("x") / "config.json"
+    path.write_text(value.model_dump_json(indent=2), encoding="utf-8")
+    again = load_config(path)
+    assert again == value
+    # the order of augmentations is the order in which they are applied
+    assert list(again.augment) == list(value.augment)
+
+
+def test_defaults() -> None:
+    assert load_config(None) == Config()
+    assert parse_config({}, "x") == Config()
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "train/configs").glob("*.toml")), ids=lambda path: path.name)
+def test_our_own_configurations_are_read(path: Path) -> None:
+    load_config(path, ["data.root=x"])
+
+
+def test_every_key_can_be_overridden() -> None:
+    read = load_config(
+        None,
+        [
+            "seed=9",
+            "model.size=[320, 192]",
+            "train.learning_rate=1",
+            "data.format=folder",
+            "data.root=/my photos/ü",
+            "data.blank_sets=['a', 'b']",
+            "augment.gamma.p=0.5",
+            "loss.bce=2",
+            "data.soft_masks=true",
+        ],
+    )
+    assert read.seed == 9 and read.model.size == (320, 192) and read.train.learning_rate == 1.0
+    assert read.data.root == Path("/my photos/ü") and read.data.blank_sets == ("a", "b") and read.data.soft_masks
+    assert read.augment == {"gamma": {"p": 0.5}} and read.loss["bce"] == 2
+
+
+@given(name=words.filter(bool))
+def test_any_folder_name_comes_through_the_command_line(name: str) -> None:
+    """`python -m train` hands DATA on as JSON writes it, which escapes what TOML does not take (😀, DEL)."""
+    read = load_config(None, [f"data.root={json.dumps(name)}", "data.format=folder"])
+    assert read.data.root == Path(name)
+
+
+@pytest.mark.parametrize(
+    ("values", "parts"),
+    [
+        ({"sead": 7}, ["sead: unknown key", "known: seed, data"]),
+        ({"train": {"epoch": 7}}, ["train.epoch: unknown key", "known: epochs"]),
+        ({"train": 7}, ["train: ", "given: 7"]),
+        ({"seed": "7"}, ["seed: ", "valid integer", "given: '7'"]),
+        ({"seed": 7.0}, ["seed: ", "valid integer", "given: 7.0"]),
+        ({"seed": -1}, ["seed: ", "greater than or equal to 0"]),
+        ({"train": {"epochs": True}}, ["train.epochs: ", "given: True"]),
+        ({"train": {"epochs": 0}}, ["train.epochs: ", "greater than or equal to 1"]),
+        ({"train": {"ema": 1}}, ["train.ema: ", "less than 1"]),
+        ({"train": {"workers": 10**6}}, ["train.workers: ", "less than or equal to 256"]),
+        ({"train": {"schedule": "step"}}, ["train.schedule: ", "'cosine' or 'constant'"]),
+        ({"train": {"learning_rate": float("inf")}}, ["train.learning_rate: ", "finite"]),
+        ({"model": {"size": [256]}}, ["model.size.1: Field required"]),
+        ({"model": {"size": [256, 256, 3]}}, ["model.size: ", "at most 2"]),
+        ({"model": {"size": "256x256"}}, ["model.size: "]),
+        ({"loss": {"bce": -1}}, ["loss.bce: ", "greater than or equal to 0"]),
+        ({"augment": {"gamma": 0.5}}, ["augment.gamma: ", "given: 0.5"]),
+        ({"data": {"format": "folder"}}, ["data: ", "needs a folder", "DATA="]),
+        ([], ["given: []"]),
+        ({"seed": 10**5000}, ["no key takes"]),
+    ],
+)
+def test_faults_are_named_by_their_path(values: Any, parts: list[str]) -> None:
+    with pytest.raises(InputError) as refused:
+        parse_config(values, "my.toml")
+    message = str(refused.value)
+    assert message.startswith("my.toml: ") and "\n" not in message
+    for part in parts:
+        assert part in message or values == []
+
+
+def test_several_faults_are_listed_and_many_are_not() -> None:
+    with pytest.raises(InputError, match=r"seed: .*; train.epochs: "):
+        parse_config({"seed": -1, "train": {"epochs": 0}}, "x")
+    with pytest.raises(InputError, match="and 5 more") as some:
+        parse_config({f"k{i}": 1 for i in range(10)}, "x")
+    assert len(str(some.value)) < 1000
+    with pytest.raises(InputError, match="9000 faults"):
+        parse_config({f"k{i}": 1 for i in range(9000)}, "x")
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        ("seed = ", "not TOML"),
+        ("seed = 1\nseed = 2", "not TOML"),
+        ("[train]\n[train]", "not TOML"),
+        ("a = " + "[" * 5000, "nested too deep"),
+        ("a." * 20_000 + "a = 1", "more than 100 parts"),
+        ("# " + "x" * 200_000, "over 100 kB"),
+        ("seed = " + "9" * 5000, "not TOML"),
+    ],
+)
+def test_texts_that_are_refused(text: str, part: str) -> None:
+    with pytest.raises(InputError, match=part):
+        parse_text(text.encode(), "x")
+
+
+def test_json_with_a_key_twice_is_refused() -> None:
+    with pytest.raises(InputError, match="'seed' is there twice"):
+        parse_text(b'{"seed": 1, "seed": 2}', "x", is_json=True)
+    with pytest.raises(InputError, match="not sections"):
+        parse_text(b"[]", "x", is_json=True)
+
+
+@pytest.mark.parametrize(
+    ("override", "part"),
+    [
+        ("seed", "write section.key=value"),
+        ("=1", "write section.key=value"),
+        ("train..epochs=1", "write section.key=value"),
+        ("seed.x.y=1", "seed: "),
+        ("seed=" + "[" * 5000, "--set"),
+        ("seed=" + "9" * 5000, "--set"),
+    ],
+)
+def test_overrides_that_are_refused(override: str, part: str) -> None:
+    with pytest.raises(InputError, match=part):
+        load_config(None, [override])
+
+
+def test_an_override_cannot_hide_a_second_one() -> None:
+    """As TOML its second line would be another key, and be dropped."""
+    read = load_config(None, ["data.licence=1\nseed = 3"])
+    assert read.data.licence == "1\nseed = 3" and read.seed == 7
+
+
+def test_a_section_cannot_be_overridden_inside_a_value(tmp_path: Path) -> None:
+    path = tmp_path / "x.toml"
+    path.write_text("seed = 3")
+    with pytest.raises(InputError, match="'seed' is not a section"):
+        load_config(path, ["seed.x=1"])
+
+
+@pytest.mark.parametrize("name", ["folder.toml", "missing.toml"])
+def test_files_that_are_none(tmp_path: Path, name: str) -> None:
+    (tmp_path / "folder.toml").mkdir()
+    with pytest.raises(InputError, match=rf"config .*{name}: no such file: name a .toml"):
+        load_config(tmp_path / name)
+
+
+def test_config_sections_are_frozen() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        Config().seed = 8  # type: ignore[misc]

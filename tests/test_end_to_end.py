@@ -1,0 +1,115 @@
+"""One clone gives it all, through the command line: train → QAT → export → parity → benchmark → assets."""
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from portraitseg import manifest
+
+ROOT = Path(__file__).parents[1]
+
+CONFIG = """
+[data]
+synthetic_photos = 24
+[model]
+name = "fast_scnn_w050"
+size = [64, 96]
+[train]
+epochs = 2
+batch_size = 4
+learning_rate = 3e-3
+workers = 1
+[qat]
+epochs = 1
+freeze_bn_epochs = 0
+[export]
+calibration_photos = 8
+parity_photos = 4
+"""
+
+
+def _run(folder, *arguments):
+    done = subprocess.run(
+        [sys.executable, "-m", *arguments],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={"PYTHONPATH": str(ROOT), "PATH": "", "HOME": str(folder)},
+    )
+    assert done.returncode == 0, f"{arguments}: {done.stderr[-2000:]}"
+    return done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    place = tmp_path_factory.mktemp("clone")
+    (place / "tiny.toml").write_text(CONFIG)
+    _run(place, "train", "fit", "--run", "tiny", "--config", "tiny.toml")
+    for target in ("android", "ios", "onnx"):
+        _run(place, "export", target, "--run", "tiny")
+    _run(place, "benchmark", "run", "--run", "tiny", "--profile", "quick")
+    return place
+
+
+def test_the_files_for_android(folder):
+    names = {p.name for p in (folder / "android_assets/tiny").glob("*.tflite")}
+    recipes = ("fp32", "fp16", "static_wi8_ai8", "qat_wi8_ai8")
+    assert names >= {f"fast_scnn_w050-64x96-{c}-{r}.tflite" for c in ("rgb", "rgba") for r in recipes}
+
+
+def test_the_files_for_ios_and_onnx(folder):
+    assert (folder / "ios_assets/tiny/fast_scnn_w050-64x96-fp16.mlpackage").is_dir()
+    names = {p.name for p in (folder / "runs/tiny/onnx").glob("*.onnx")}
+    assert names >= {f"fast_scnn_w050-64x96-nhwc-{r}.onnx" for r in ("fp32", "qdq")}
+
+
+@pytest.mark.parametrize("place", ["android_assets/tiny", "ios_assets/tiny", "runs/tiny/onnx"])
+def test_each_manifest_holds_and_fits_the_schema(folder, place):
+    import jsonschema
+
+    path = folder / place / manifest.MANIFEST_NAME
+    listed = manifest.read(manifest.Manifest, path)
+    manifest.verify(listed, path.parent)
+    jsonschema.validate(json.loads(path.read_text()), json.loads((ROOT / "docs/manifest.schema.json").read_text()))
+    artifact = manifest.read(manifest.Artifact, folder / "runs/tiny/artifact.json")
+    assert listed.source == artifact.source
+    for entry in listed.files:
+        assert entry.parity.passed or entry.parity.not_run
+
+
+def test_the_benchmark_has_a_row_a_file_and_writes_scores_back(folder):
+    with (folder / "runs/tiny/benchmark/results.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    listed = [
+        entry
+        for place in ("android_assets/tiny", "ios_assets/tiny", "runs/tiny/onnx")
+        for entry in manifest.read(manifest.Manifest, folder / place / manifest.MANIFEST_NAME).files
+    ]
+    assert {Path(row["file"]).name for row in rows} == {entry.path for entry in listed}
+    for entry in listed:
+        if entry.path.endswith((".tflite", ".onnx")):
+            assert [score.split for score in entry.quality] == ["test"]
+
+
+def test_recommended_files_exist(folder):
+    for place in ("android_assets/tiny", "ios_assets/tiny"):
+        recommended = json.loads((folder / place / "recommended.json").read_text())
+        assert recommended
+        assert all((folder / place / path).exists() for path in recommended.values())
+
+
+def test_nothing_temporary_is_left(folder):
+    assert not list(folder.rglob(".tmp-*"))
+
+
+def test_a_second_export_repeats_nothing_and_changes_nothing(folder):
+    path = folder / "android_assets/tiny/manifest.json"
+    before = {entry.path: entry.sha256 for entry in manifest.read(manifest.Manifest, path).files}
+    _run(folder, "export", "android", "--run", "tiny")
+    after = {entry.path: entry.sha256 for entry in manifest.read(manifest.Manifest, path).files}
+    assert after == before
