@@ -16,7 +16,7 @@ WITH_CONFIG = $(if $(CONFIG),--config "$(CONFIG)")
 WITH_SET = $(foreach pair,$(SET),--set "$(pair)")
 
 .DEFAULT_GOAL := demo
-.PHONY: demo train export-android export-ios export-onnx benchmark test test-full lint format lock golden clean help
+.PHONY: demo train export-android export-ios export-onnx check-gpu gpu-driver benchmark test test-full lint format lock golden clean help
 
 demo: ## train, export and benchmark on the embedded synthetic portraits, as run `demo`
 	@$(MAKE) --no-print-directory train RUN=demo CONFIG=train/configs/demo.toml
@@ -35,6 +35,12 @@ export-ios: $(ENV) ## Core ML packages: RUN= DATA=
 
 export-onnx: $(ENV) ## ONNX files, float and QDQ: RUN= DATA=
 	@$(PY) -m export onnx --run "$(RUN)" $(WITH_DATA) $(WITH_SET)
+
+check-gpu: $(ENV) ## whether phones' GPUs take .tflite files: FILES="a.tflite …" (default: those of RUN=) REPORT=folder
+	@$(PY) -m export check-gpu $(if $(FILES),$(FILES),$(wildcard android_assets/$(RUN)/*.tflite)) $(if $(REPORT),--report "$(REPORT)")
+
+gpu-driver: $(ENV) ## fetch SwiftShader, a Vulkan driver in software, without root: check-gpu then runs the files
+	@$(PY) -m export gpu-driver
 
 benchmark: $(ENV) ## quality and latency of every exported file: RUN= DATA= SPLITS= PEERS= REFERENCE= THREADS= PROFILE=quick|full
 	@$(PY) -m benchmark run --run "$(RUN)" $(WITH_DATA) --profile "$(PROFILE)" $(if $(SPLITS),--splits "$(SPLITS)") \

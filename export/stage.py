@@ -8,6 +8,7 @@ import numpy as np
 from rich.table import Table
 
 from export import parity
+from export.gpu.report import check_gpu
 from export.parity import Reference
 from export.product import Networks, Product
 from export.quiet import quiet
@@ -28,6 +29,13 @@ RECOMMENDED_NAME = "recommended.json"
 
 #: Photos on which RGBA and RGB files are compared bit by bit: equal arithmetic needs no large sample.
 _TWIN_PHOTOS = 4
+
+
+#: Photos that run on the GPU: a driver in software takes seconds for each.
+_GPU_PHOTOS = 2
+
+#: Recipes that a phone's GPU must take whole; of the others the check is only recorded (INTERFACE).
+GPU_GATED = ("fp16", "qat_wi8_ai8")
 
 
 @dataclass(frozen=True)
@@ -153,7 +161,11 @@ def _make(product: Product, reference: Reference, model: str, scratch: Path, tar
         rgb = open_runner(scratch / product.rgb_twin)
         if not parity.is_equal_to_rgb(open_runner(path), rgb, reference.photos[:_TWIN_PHOTOS]):
             fault = f"differs from {product.rgb_twin} under another alpha"
-    return Made(product.path, _entry(product, path, model, result, target), fault)
+    gpu = tuple(check_gpu(path, reference.photos[:_GPU_PHOTOS])) if target.is_gpu_checked else ()
+    if refused := [check for check in gpu if check.verdict == "failed" and product.recipe in GPU_GATED]:
+        refusals = "; ".join(f"{check.route}: {check.reason}" for check in refused)
+        fault = f"{fault}; {refusals}" if fault else refusals
+    return Made(product.path, _entry(product, path, model, result, gpu), fault)
 
 
 def publish(made: list[Made], source: Source, folder: Path, scratch: Path, target: Target) -> Manifest:
@@ -216,13 +228,8 @@ def _spread(keys: tuple[str, ...], count: int) -> list[str]:
     return [keys[index * len(keys) // count] for index in range(count)]
 
 
-def _entry(product: Product, path: Path, model: str, result: Parity, target: Target) -> FileEntry:
+def _entry(product: Product, path: Path, model: str, result: Parity, gpu: tuple[GpuCheck, ...]) -> FileEntry:
     source, mask = product.describe(path)
-    gpu = (
-        (GpuCheck(route="litert_swiftshader", verdict="not_run", reason=target.gpu_reason),)
-        if target.gpu_reason
-        else ()
-    )
     return FileEntry(
         path=product.path,
         sha256=files.sha256(path),
@@ -239,18 +246,24 @@ def _entry(product: Product, path: Path, model: str, result: Parity, target: Tar
 
 
 def _show(made: list[Made], folder: Path) -> None:
-    table = Table("file", "bytes", "max abs", "mean abs", "mask IoU", "verdict")
+    table = Table("file", "bytes", "max abs", "mean abs", "mask IoU", "parity", "GPU")
     for item in made:
         if item.entry is None:
-            table.add_row(item.path, "–", "–", "–", "–", "failed")
+            table.add_row(item.path, "–", "–", "–", "–", "failed", "–")
             continue
         result = item.entry.parity
         verdict = "failed" if item.fault else f"not run: {result.not_run}" if result.not_run else "passed"
         figures = (_text(result.max_abs, ".2g"), _text(result.mean_abs, ".2g"), _text(result.mask_iou, ".4f"))
-        table.add_row(item.path, f"{item.entry.bytes:,}", *figures, verdict)
+        table.add_row(item.path, f"{item.entry.bytes:,}", *figures, verdict, _gpu_verdict(item.entry.gpu))
     console.print(table)
     published = sum(item.fault is None for item in made)
     console.print(f"{published} of {len(made)} files published in {folder}")
+
+
+def _gpu_verdict(checks: tuple[GpuCheck, ...]) -> str:
+    """The worst that a route says: `failed`, else `not_run`, else `passed`."""
+    verdicts = {check.verdict for check in checks}
+    return next((verdict for verdict in ("failed", "not_run", "passed") if verdict in verdicts), "–")
 
 
 def _text(figure: float | None, form: str) -> str:

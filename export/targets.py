@@ -19,13 +19,13 @@ class Target:
         folder: of a run's files.
         products: the files, RGB before the RGBA twin that is compared with it.
         recommended: device class → end of the name of the file to take; the first that exists.
-        gpu_reason: why the GPU check did not run; None where there is no such check.
+        is_gpu_checked: whether its files are for a GPU delegate that can be asked.
     """
 
     folder: Callable[[Run], Path]
     products: Callable[[Networks], list[Product]]
     recommended: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    gpu_reason: str | None = None
+    is_gpu_checked: bool = False
 
 
 TARGETS: dict[str, Target] = {
@@ -38,7 +38,7 @@ TARGETS: dict[str, Target] = {
             "cpu": ("-rgb-qat_wi8_ai8.tflite", "-rgb-static_wi8_ai8.tflite"),
             "old": ("-rgb-fp16.tflite",),
         },
-        gpu_reason="GPU check comes with `make check-gpu`, not built yet",
+        is_gpu_checked=True,
     ),
     "ios": Target(
         folder=lambda run: run.ios,

@@ -1,0 +1,126 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from export.gpu.compare import compare
+from export.gpu.graph import Graph, parse_graph
+from export.gpu.run import Inputs, make_inputs
+from export.gpu.tolerance import Tolerance, arithmetic, output_step, tolerance
+from tests.export.gpu import zoo
+
+LOOSE = Tolerance(1.0, 1.0, "")
+EXACT = Tolerance(1e-5, 1e-5, "")
+
+
+@pytest.fixture(scope="module")
+def graph() -> Graph:
+    return parse_graph(zoo.fused("RELU6"), "zoo")
+
+
+@pytest.fixture(scope="module")
+def masks() -> list[list[np.ndarray]]:
+    random = np.random.default_rng(1)
+    return [[random.uniform(0, 1, (1, zoo.SIDE, zoo.SIDE, 1)).astype(np.float32)] for _ in range(3)]
+
+
+def test_equal_outputs_pass(graph: Graph, masks: list[list[np.ndarray]]) -> None:
+    found = compare(graph, masks, masks, EXACT)
+    assert found.fault is None and found.max_abs == found.mean_abs == 0.0 and found.mask_iou == 1.0
+
+
+@pytest.mark.parametrize("bound", [1e-5, 1e-3, 1e-2, 0.1])
+def test_each_bound_fails_just_beyond_it(graph: Graph, masks: list[list[np.ndarray]], bound: float) -> None:
+    within = [[run[0] * np.float32(1 - bound / 2)] for run in masks]
+    beyond = [[run[0] + np.float32(1.5 * bound)] for run in masks]
+    limit = Tolerance(bound, bound, "")
+    assert compare(graph, masks, within, limit).fault is None
+    assert "differs by" in (compare(graph, masks, beyond, limit).fault or "")
+    assert "on average" in (compare(graph, masks, beyond, Tolerance(1.0, bound, "")).fault or "")
+
+
+def test_one_wrong_pixel_of_one_run_fails(graph: Graph, masks: list[list[np.ndarray]]) -> None:
+    wrong = [[run[0].copy()] for run in masks]
+    wrong[2][0][0, 3, 4, 0] = 1 - wrong[2][0][0, 3, 4, 0]
+    assert compare(graph, masks, wrong, Tolerance(1e-2, 1.0, "")).fault is not None
+
+
+def test_a_nan_fails(graph: Graph, masks: list[list[np.ndarray]]) -> None:
+    wrong = [[np.full_like(run[0], np.nan)] for run in masks]
+    found = compare(graph, masks, wrong, LOOSE)
+    assert found.fault is not None and found.max_abs is None and found.mean_abs is None
+    assert "not finite" in (compare(graph, wrong, masks, LOOSE).fault or "")
+
+
+def test_constant_outputs_prove_nothing(graph: Graph, masks: list[list[np.ndarray]]) -> None:
+    same = [[np.full_like(run[0], 0.5)] for run in masks]
+    assert "prove nothing" in (compare(graph, same, same, EXACT).fault or "")
+    assert "differs by" in (compare(graph, masks, same, EXACT).fault or "")
+
+
+def test_missing_and_misshapen_outputs_fail(graph: Graph, masks: list[list[np.ndarray]]) -> None:
+    assert compare(graph, masks, masks[:2], LOOSE).fault is not None
+    assert "another size" in (compare(graph, masks, [[run[0][:, 1:]] for run in masks], LOOSE).fault or "")
+
+
+def test_quantized_outputs_are_compared_as_numbers() -> None:
+    graph = parse_graph(zoo.int8_network(), "zoo")
+    assert arithmetic(graph) == "int8"
+    # the logits' scale of 0.05 moves a probability by 0.0125, three steps of the output
+    assert output_step(graph) == pytest.approx(0.0125)
+    assert tolerance(graph, "fp32").bound == pytest.approx(0.15)
+    assert tolerance(graph, "fp32").mean_bound == pytest.approx(0.0125)
+
+
+def test_arithmetic_is_read_from_the_file() -> None:
+    expected = {"conv": "fp32", "fp16_weights": "fp16", "int8_network": "int8"}
+    assert {name: arithmetic(parse_graph(zoo.SOUND[name](), name)) for name in expected} == expected
+    assert arithmetic(parse_graph(zoo.int16_activations(), "zoo")) == "int16"
+
+
+def test_bounds_state_their_reason(graph: Graph) -> None:
+    exact, half, loose = tolerance(graph, "fp32"), tolerance(graph, "fp16"), tolerance(graph, "fp32", "xnnpack")
+    assert exact.bound < loose.bound < half.bound
+    assert all(len(one.reason) > 20 for one in (exact, half, loose))
+    assert tolerance(parse_graph(zoo.arg_max("INT32"), "zoo"), "fp16").bound == 0.0
+
+
+@pytest.mark.parametrize("recipe", ["fp32", "fp16", "qat_wi8_ai8"])
+def test_a_damaged_file_is_beyond_its_tolerance(
+    recipe: str, our_files: dict[str, Path], photos: list[np.ndarray]
+) -> None:
+    """One kernel of the network with its numbers in another order: the reference kernels stand in for the GPU."""
+    content = our_files[recipe].read_bytes()
+    graph = parse_graph(content, recipe)
+    inputs = make_inputs(graph, photos)
+    damaged = scramble_a_kernel(content)
+    sound, broken = run_reference_kernels(content, inputs), run_reference_kernels(damaged, inputs)
+    limit = tolerance(graph, "fp16")
+    assert compare(graph, sound, sound, limit).fault is None
+    assert "differs by" in (compare(graph, sound, broken, limit).fault or "")
+
+
+def scramble_a_kernel(content: bytes) -> bytes:
+    """Turns round the bytes of the largest constant, number by number."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    changed = bytearray(content)
+    model = schema.Model.GetRootAs(changed)
+    buffer = max((model.Buffers(index) for index in range(model.BuffersLength())), key=lambda one: one.DataLength())
+    values = buffer.DataAsNumpy()
+    width = 4 if values.size % 4 == 0 else 1
+    values[:] = values.reshape(-1, width)[::-1].reshape(-1).copy()
+    return bytes(changed)
+
+
+def run_reference_kernels(content: bytes, inputs: Inputs) -> Inputs:
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+    interpreter = Interpreter(model_content=content, experimental_op_resolver_type=OpResolverType.BUILTIN_REF)
+    interpreter.allocate_tensors()
+    outputs = []
+    for (values,) in inputs:
+        interpreter.set_tensor(interpreter.get_input_details()[0]["index"], values)
+        interpreter.invoke()
+        outputs.append([interpreter.get_tensor(interpreter.get_output_details()[0]["index"])])
+    return outputs
