@@ -16,7 +16,7 @@ WITH_CONFIG = $(if $(CONFIG),--config "$(CONFIG)")
 WITH_SET = $(foreach pair,$(SET),--set "$(pair)")
 
 .DEFAULT_GOAL := demo
-.PHONY: demo train export-android export-ios export-onnx check-gpu gpu-driver benchmark test test-full lint format lock golden clean help
+.PHONY: demo train export-android export-ios export-onnx check-gpu gpu-driver benchmark report benchmark-compare benchmark-device test test-full lint format lock golden clean help
 
 demo: ## train, export and benchmark on the embedded synthetic portraits, as run `demo`
 	@$(MAKE) --no-print-directory train RUN=demo CONFIG=train/configs/demo.toml
@@ -42,9 +42,20 @@ check-gpu: $(ENV) ## whether phones' GPUs take .tflite files: FILES="a.tflite â€
 gpu-driver: $(ENV) ## fetch SwiftShader, a Vulkan driver in software, without root: check-gpu then runs the files
 	@$(PY) -m export gpu-driver
 
-benchmark: $(ENV) ## quality and latency of every exported file: RUN= DATA= SPLITS= PEERS= REFERENCE= THREADS= PROFILE=quick|full
+benchmark: $(ENV) ## quality and latency of every exported file: RUN= DATA= SPLITS= PEERS= REFERENCE= THREADS= PROFILE=quick|full ROBUSTNESS=1
 	@$(PY) -m benchmark run --run "$(RUN)" $(WITH_DATA) --profile "$(PROFILE)" $(if $(SPLITS),--splits "$(SPLITS)") \
-	  $(if $(PEERS),--peers "$(PEERS)") $(if $(REFERENCE),--reference "$(REFERENCE)") $(if $(THREADS),--threads "$(THREADS)")
+	  $(if $(PEERS),--peers "$(PEERS)") $(if $(REFERENCE),--reference "$(REFERENCE)") $(if $(THREADS),--threads "$(THREADS)") $(if $(ROBUSTNESS),--robustness) $(WITH_SET)
+
+report: $(ENV) ## one HTML page of a benchmark, with photos, for yourself: RUN= DATA= FORMAT= PHOTOS=
+	@$(PY) -m benchmark report --run "$(RUN)" $(WITH_DATA) $(if $(PHOTOS),--photos "$(PHOTOS)") $(WITH_SET)
+
+benchmark-compare: $(ENV) ## what changed since an earlier table; fails on a regression beyond noise: RUN= BASE=results.csv
+	@$(PY) -m benchmark compare --run "$(RUN)" --base "$(BASE)"
+
+benchmark-device: $(ENV) ## latency on a phone, by adb: RUN= BENCHMARK_MODEL= ADB= SERIAL= PEERS= REFERENCE= THREADS=
+	@$(PY) -m benchmark device --run "$(RUN)" $(if $(ADB),--adb "$(ADB)") --benchmark-model "$(BENCHMARK_MODEL)" \
+	  $(if $(SERIAL),--serial "$(SERIAL)") $(if $(PEERS),--peers "$(PEERS)") $(if $(REFERENCE),--reference "$(REFERENCE)") \
+	  $(if $(THREADS),--threads "$(THREADS)")
 
 test: $(ENV) ## the tests that CI runs
 	@$(PY) -m pytest

@@ -1,4 +1,4 @@
-"""`python -m benchmark run`: the table over all exported files of a run."""
+"""`python -m benchmark …`: the table over all exported files of a run, and what is made of it."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,12 +15,6 @@ if TYPE_CHECKING:
 app = cli.new_app("Measures exported files: quality, latency and size in one table.")
 
 
-@app.callback()
-def benchmark() -> None:
-    """Measures exported files: quality, latency and size in one table."""
-    # with a single command and no callback, Typer would drop the word `run` from the command line
-
-
 @app.command()
 def run(
     run_name: Annotated[str, typer.Option("--run", help="Name of the run.")] = "default",
@@ -33,14 +27,19 @@ def run(
     threads: Annotated[str, typer.Option(help="Thread counts, with commas.")] = "1",
     profile: Annotated[str, typer.Option(help="quick: a minute; full: for published figures.")] = "quick",
     reference: Annotated[Path | None, typer.Option(help="File whose latency is 1 in the ratio.")] = None,
+    with_robustness: Annotated[
+        bool, typer.Option("--robustness", help="Also under what a phone does to a photo; takes six times as long.")
+    ] = False,
     overrides: Annotated[
         list[str] | None, typer.Option("--set", help="section.key=value of the configuration.")
     ] = None,
 ) -> None:
     """Scores and times every file of a run; writes runs/<run>/benchmark/ and the quality in the manifests."""
-    from benchmark import report
+    from benchmark import history, report
     from benchmark.latency import PROFILES
     from benchmark.measure import Measurement
+    from benchmark.robustness import Robustness
+    from benchmark.rows import make_rows
     from benchmark.targets import choose_reference, collect_targets
     from portraitseg.data import open_dataset
     from portraitseg.errors import InputError
@@ -53,17 +52,142 @@ def run(
     targets, reference_target = choose_reference(collect_targets(chosen, peers), reference)
     config = _read_config(chosen, data, data_format, overrides or [])
     dataset = open_dataset(config.data, config.seed)
-    measurement = Measurement(targets, reference_target, profile, thread_counts)
+    measurement = Measurement(targets, reference_target, profile, thread_counts, config.data.soft_masks)
+    measurement.robustness = Robustness() if with_robustness else None
     measurement.run(dataset, _choose_splits(dataset, splits, config))
     if measurement.is_interrupted and not measurement.splits:
         # nothing was measured: an earlier table stays
         raise KeyboardInterrupt
     report.record_quality(measurement)
-    rows = measurement.rows()
+    rows = make_rows(measurement)
     report.write_results(chosen.benchmark, rows, measurement)
-    report.print_table(rows, measurement)
+    report.print_rows(rows, report.conditions(measurement))
+    report.write_robustness(chosen.benchmark, measurement)
+    history.append(
+        chosen.benchmark,
+        rows,
+        kind="host",
+        profile=profile,
+        is_interrupted=measurement.is_interrupted,
+        conditions=report.conditions(measurement),
+    )
     if measurement.is_interrupted:
         raise KeyboardInterrupt
+
+
+@app.command()
+def readme(
+    results: Annotated[
+        list[Path] | None, typer.Option(help="A committed table; default: all in benchmark/results.")
+    ] = None,
+    document: Annotated[Path, typer.Option("--readme", help="The file with the markers.")] = Path("README.md"),
+    check: Annotated[bool, typer.Option("--check", help="Change nothing; exit 1 where a table differs.")] = False,
+) -> None:
+    """Puts the tables of committed results between their markers in README.md, or checks that they are there."""
+    from benchmark import readme as tables
+
+    # the scores by photo may be committed beside their table: they are no table
+    chosen = results or [path for path in sorted(tables.RESULTS.glob("*.csv")) if not path.stem.endswith("-photos")]
+    for name in tables.update(document, chosen, is_check=check):
+        if not check:
+            (path,) = (path for path in chosen if path.stem == name)
+            cli.warn(f"{document} has no place for {path}: put this where you want it")
+            typer.echo(
+                f"<!-- results:begin {name} -->\n{tables.table(tables.read_csv(path))}<!-- results:end {name} -->"
+            )
+
+
+@app.command()
+def compare(
+    base: Annotated[Path, typer.Option(help="The earlier results.csv; its photos.csv beside it makes it exact.")],
+    run_name: Annotated[str, typer.Option("--run", help="Name of the run.")] = "default",
+) -> None:
+    """Prints what changed since an earlier table; exit 1 where something got worse beyond noise."""
+    from benchmark import compare as comparison
+    from portraitseg.errors import CheckFailed
+    from portraitseg.runs import Run
+
+    changes = comparison.compare(Run(run_name).benchmark / "results.csv", base)
+    comparison.print_changes(changes)
+    if worse := [change for change in changes if change.is_regression]:
+        listed = "; ".join(f"{change.file} {change.what}: {change.change}" for change in worse)
+        raise CheckFailed(f"{len(worse)} regression{'s' * (len(worse) > 1)} beyond noise: {listed}")
+
+
+@app.command()
+def report(
+    run_name: Annotated[str, typer.Option("--run", help="Name of the run.")] = "default",
+    data: Annotated[Path | None, typer.Option(help="Folder of photos; default: the data of the run.")] = None,
+    data_format: Annotated[str | None, typer.Option("--format", help="Format of the data.")] = None,
+    photos: Annotated[int, typer.Option(min=0, max=100, help="Photos of each split, worst first; 0: none.")] = 8,
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", help="section.key=value of the configuration.")
+    ] = None,
+) -> None:
+    """Writes runs/<run>/benchmark/report.html: one page that works offline. It holds photos: keep it to yourself."""
+    from benchmark.collect import collect
+    from benchmark.page import build
+    from portraitseg import files
+    from portraitseg.data import open_dataset
+    from portraitseg.errors import InputError
+    from portraitseg.runs import Run
+
+    chosen = Run(run_name)
+    dataset, missing = None, "No photos were asked for (--photos 0)."
+    if photos:
+        try:
+            config = _read_config(chosen, data, data_format, overrides or [])
+            dataset = open_dataset(config.data, config.seed)
+        except InputError as error:
+            if data is not None:
+                raise
+            # the figures of a released run can be looked at without its photos
+            missing = f"The photos of the run are not here: {error}"
+            cli.warn(missing)
+    path = chosen.benchmark / "report.html"
+    files.write_text(path, build(collect(chosen, dataset, photos, missing)))
+    cli.say(f"{path}: open it in a browser")
+
+
+@app.command()
+def device(
+    run_name: Annotated[str, typer.Option("--run", help="Name of the run.")] = "default",
+    adb: Annotated[Path, typer.Option(help="Android's adb: a path, or a name on PATH.")] = Path("adb"),
+    benchmark_model: Annotated[Path, typer.Option(help="TFLite's benchmark_model, built for the phone.")] = Path(
+        "benchmark_model"
+    ),
+    serial: Annotated[str | None, typer.Option(help="Which phone, where there are several.")] = None,
+    peers: Annotated[Path | None, typer.Option(help="Folder of .tflite files to measure beside ours.")] = None,
+    reference: Annotated[Path | None, typer.Option(help="File whose latency is 1 in the ratio.")] = None,
+    threads: Annotated[str, typer.Option(help="Thread counts of the CPU, with commas.")] = "1,4",
+    passes: Annotated[int, typer.Option(min=1, max=100, help="How often each file is measured.")] = 3,
+) -> None:
+    """Times the .tflite files on a phone's CPU, GPU and NPU; writes runs/<run>/benchmark/device.csv."""
+    from benchmark import device as phone_benchmark
+    from benchmark import history, report
+    from benchmark.adb import connect
+    from benchmark.table import to_csv
+    from benchmark.targets import choose_reference, collect_targets
+    from portraitseg.errors import InputError
+    from portraitseg.runs import Run
+
+    chosen = Run(run_name)
+    counts = _parse_threads(threads)
+    targets, reference_target = choose_reference(collect_targets(chosen, peers), reference)
+    targets = [target for target in targets if target.path.suffix == ".tflite"]
+    if not targets:
+        raise InputError(f"run '{run_name}': no .tflite file: export it first (make export-android)")
+    phone = connect(adb, serial)
+    measured = phone_benchmark.DeviceMeasurement(phone, targets, reference_target, phone_benchmark.backends(counts))
+    try:
+        for step in measured.run(benchmark_model, passes):
+            cli.say(step)
+    finally:
+        # a phone that vanished, or Ctrl-C: what was measured until then is kept
+        if rows := measured.rows():
+            path = phone_benchmark.write(chosen.benchmark, to_csv(rows))
+            history.append(chosen.benchmark, rows, kind="device", phone=measured.machine, profile=f"{passes} passes")
+            report.print_rows(rows, [f"phone: {measured.machine}", f"{path}"])
 
 
 def _parse_threads(text: str) -> tuple[int, ...]:
@@ -81,8 +205,13 @@ def _read_config(run: "Run", data: Path | None, data_format: str | None, overrid
     import json
 
     from portraitseg.config import load_config
+    from portraitseg.errors import InputError
 
-    own = run.config if run.config.exists() or (data is None and data_format is None) else None
+    if not run.config.exists() and data is None and data_format is None and not overrides:
+        raise InputError(
+            f"run '{run.name}': no {run.config}, so its data are not known: name a folder with --data (DATA=)"
+        )
+    own = run.config if run.config.exists() else None
     if data is not None and data_format is None:
         # a folder cannot be meant for the portraits that are drawn
         run_format = load_config(own, overrides=None).data.format if own else "folder"

@@ -1,18 +1,17 @@
 """How good the masks of exported files are on a split: per photo, then means with a bootstrap interval."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
+from jaxtyping import UInt8
 
+from benchmark.intervals import bootstrap_interval
 from portraitseg import contract
 from portraitseg.data.base import Dataset, Sample
 from portraitseg.errors import InputError
-from portraitseg.metrics import METRICS
+from portraitseg.metrics import COUNTS, MATTE_METRICS, METRICS
 from portraitseg.runners import Runner
-
-#: Resamples of the bootstrap: the bounds of a 95 % interval repeat to about a twentieth of its width.
-RESAMPLES = 2000
 
 #: How far a probability may leave [0, 1]: float rounding is far below, logits and bytes far above.
 RANGE_TOLERANCE = 1e-3
@@ -29,18 +28,27 @@ class FileScores:
     """
 
     keys: list[str] = field(default_factory=list)
-    scores: dict[str, list[float]] = field(default_factory=lambda: {name: [] for name in METRICS})
+    scores: dict[str, list[float]] = field(default_factory=dict)
     fault: str | None = None
 
     def add(self, key: str, values: Mapping[str, float]) -> None:
         """Appends the scores of one photo."""
         self.keys.append(key)
         for name, value in values.items():
-            self.scores[name].append(value)
+            self.scores.setdefault(name, []).append(value)
 
     def mean(self, name: str) -> float:
         """Mean of a measure over the photos."""
         return float(np.mean(self.scores[name]))
+
+    def percentile(self, name: str, percent: float) -> float:
+        """What this share of the photos stays below: the tenth percentile tells how the bad ones fare."""
+        return float(np.percentile(self.scores[name], percent))
+
+    def worst(self, name: str, count: int) -> list[tuple[str, float]]:
+        """The photos with the lowest scores, lowest first: (key, score)."""
+        ranked = sorted(zip(self.scores[name], self.keys, strict=True))
+        return [(key, score) for score, key in ranked[:count]]
 
     def interval(self, name: str) -> tuple[float, float]:
         """95 % bootstrap interval of the mean of a measure."""
@@ -57,13 +65,14 @@ class SplitScores:
 
 
 def score_split(
-    runners: Mapping[str, Runner], dataset: Dataset, split: str, notes: dict[str, int]
+    runners: Mapping[str, Runner], dataset: Dataset, split: str, notes: dict[str, int], is_soft: bool = False
 ) -> Iterator[SplitScores]:
     """Scores all files on the photos of a split; each photo is read once, and only one is in memory.
 
     Args:
         runners: file name → its open runner.
         notes: counts what the loader converted; added to.
+        is_soft: True where the truth holds alpha: the mattes are scored too.
 
     Yields:
         The same scores after each photo, for progress; they are complete after the last one.
@@ -77,14 +86,19 @@ def score_split(
         for note in sample.notes:
             notes[note] = notes.get(note, 0) + 1
         for name, runner in runners.items():
-            values, fault = score_photo(runner, sample)
+            values, fault = score_photo(runner, sample, is_soft)
             result.files[name].add(key, values)
             result.files[name].fault = result.files[name].fault or fault
         yield result
 
 
-def score_photo(runner: Runner, sample: Sample) -> tuple[dict[str, float], str | None]:
-    """Scores one file on one photo, at the photo's size.
+def score_photo(runner: Runner, sample: Sample, is_soft: bool = False) -> tuple[dict[str, float], str | None]:
+    """Scores one file on one photo, at the size of the photo's truth.
+
+    Args:
+        runner: of the file.
+        sample: the photo and its truth.
+        is_soft: True where the truth holds alpha: the matte is scored too.
 
     Returns:
         Measure → value; and what is wrong with the output, or None.
@@ -94,27 +108,32 @@ def score_photo(runner: Runner, sample: Sample) -> tuple[dict[str, float], str |
     """
     if sample.mask is None:
         raise InputError(f"photo {sample.key}: no mask to compare with: measure on a split whose sets are labelled")
-    truth = contract.truth_to_mask(sample.mask)
-    probability = runner.predict(sample.image)
+    return score_image(runner, sample.image, sample.mask, sample.key, is_soft)
+
+
+def score_image(
+    runner: Runner,
+    image: UInt8[np.ndarray, "h w 3"],
+    truth_mask: UInt8[np.ndarray, "h2 w2"],
+    key: str,
+    is_soft: bool = False,
+) -> tuple[dict[str, float], str | None]:
+    """Scores one file on one image, at the size of the truth; the image may have another one.
+
+    Returns:
+        As `score_photo`.
+    """
+    truth = contract.truth_to_mask(truth_mask)
+    probability = runner.predict(image)
     mask = contract.probability_to_mask(probability, truth.shape)
     low, high = float(probability.min()), float(probability.max())
     # written so that NaN fails it: NaN > 0.5 is False, hence an empty mask and a plausible score
     is_probability = low >= -RANGE_TOLERANCE and high <= 1 + RANGE_TOLERANCE
-    fault = None if is_probability else f"output is no probability: {low:.3g}…{high:.3g} on {sample.key}"
-    return {name: measure(mask, truth) for name, measure in METRICS.items()}, fault
-
-
-def bootstrap_interval(values: np.ndarray, seed: int = 7) -> tuple[float, float]:
-    """95 % percentile bootstrap interval of a mean over photos (Efron, 1979).
-
-    It tells how far the mean would move with other photos of the same kind; it knows nothing of other kinds.
-
-    Args:
-        values: one score a photo, at least one.
-        seed: the same values give the same interval.
-    """
-    generator = np.random.default_rng(seed)
-    # one resample at a time: a matrix of all of them would grow with the split
-    means = [values[generator.integers(len(values), size=len(values))].mean() for _ in range(RESAMPLES)]
-    low, high = np.percentile(means, [2.5, 97.5])
-    return float(low), float(high)
+    fault = None if is_probability else f"output is no probability: {low:.3g}…{high:.3g} on {key}"
+    measures: dict[str, Callable[..., float]] = {**METRICS, **COUNTS}
+    scores = {name: measure(mask, truth) for name, measure in measures.items()}
+    if is_soft:
+        alpha = contract.probability_to_alpha(probability, truth.shape)
+        soft_truth = contract.bytes_to_float(truth_mask)
+        scores |= {name: measure(alpha, soft_truth) for name, measure in MATTE_METRICS.items()}
+    return scores, fault

@@ -9,20 +9,26 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from benchmark import flicker, robustness
 from benchmark.latency import MAX_SLOWDOWN
-from benchmark.measure import Measurement, machine
+from benchmark.measure import Measurement
 from benchmark.quality import FileScores
+from benchmark.rows import machine
 from benchmark.table import Row, to_csv
 from benchmark.targets import Target
 from portraitseg import files
 from portraitseg.manifest import FileEntry, Manifest, Quality, read, write
-from portraitseg.metrics import METRICS
+from portraitseg.metrics import COUNTS, MATTE_METRICS, METRICS
+
+#: How many of the worst photos `results.md` names for each file and split.
+WORST = 5
 
 HEADER = (
     "File",
     "Split",
     "IoU %",
     "95 %",
+    "p10 %",
     "mIoU %",
     "Boundary IoU %",
     "Threads",
@@ -41,6 +47,18 @@ def write_results(folder: Path, rows: Sequence[Row], measurement: Measurement) -
     files.write_text(folder / "photos.csv", photos_csv(measurement))
 
 
+def write_robustness(folder: Path, measurement: Measurement) -> None:
+    """Writes `robustness.csv` and `flicker.csv` where a split was measured to its end; prints the former."""
+    if measurement.robustness is None or not measurement.robustness.done:
+        return
+    channels = {name: facts.channels for name, facts in measurement.facts.items()}
+    rows = robustness.make_rows(measurement.targets, channels, measurement.splits, measurement.robustness)
+    files.write_text(folder / "robustness.csv", robustness.to_csv(rows))
+    robustness.print_rows(rows)
+    if measurement.flicker.done:
+        files.write_text(folder / "flicker.csv", flicker.to_csv(measurement.targets, measurement.flicker))
+
+
 def record_quality(measurement: Measurement) -> None:
     """Puts the scores beside the files in their manifests, replacing those of the same split.
 
@@ -57,13 +75,14 @@ def record_quality(measurement: Measurement) -> None:
 
 
 def photos_csv(measurement: Measurement) -> str:
-    """One line a photo and file: `file,split,key` and every measure as a fraction."""
+    """One line a photo and file: `file,split,key` and every measure; mattes only where they were scored."""
+    measures = (*METRICS, *COUNTS, *(MATTE_METRICS if measurement.is_soft else ()))
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("file", "split", "key", *METRICS))
+    writer.writerow(("file", "split", "key", *measures))
     for split in measurement.splits:
         for name, scores in split.files.items():
-            columns = (scores.scores[measure] for measure in METRICS)
+            columns = (scores.scores[measure] for measure in measures)
             for key, *values in zip(scores.keys, *columns, strict=True):
                 writer.writerow((name, split.split, key, *(f"{value:.5f}" for value in values)))
     return text.getvalue()
@@ -71,20 +90,21 @@ def photos_csv(measurement: Measurement) -> str:
 
 def to_markdown(rows: Sequence[Row], measurement: Measurement) -> str:
     """The table with the conditions under which it was measured. Scores are percentages, as the header says."""
-    lines = ["# Benchmark", "", *(f"- {line}" for line in _conditions(measurement)), ""]
+    lines = ["# Benchmark", "", *(f"- {line}" for line in conditions(measurement)), ""]
     lines.append("| " + " | ".join(HEADER) + " |")
     lines.append("|" + "|".join("---" if name in ("File", "Split", "Note") else "--:" for name in HEADER) + "|")
     lines += ["| " + " | ".join(cell.replace("|", r"\|") for cell in _cells(row)) + " |" for row in rows]
+    lines += _worst_photos(measurement)
     return "\n".join(lines) + "\n"
 
 
-def print_table(rows: Sequence[Row], measurement: Measurement) -> None:
-    """Prints the table to stdout."""
+def print_rows(rows: Sequence[Row], conditions: Sequence[str]) -> None:
+    """Prints the table to stdout, and below it the conditions, a line each."""
     console = Console(highlight=False)
     if not console.is_terminal:
         # a file has no width; at rich's default of 80 every cell would be cut
         console = Console(highlight=False, width=200)
-    table = Table(caption=escape("\n".join(_conditions(measurement))), caption_justify="left")
+    table = Table(caption=escape("\n".join(conditions)), caption_justify="left")
     for name in HEADER:
         is_text = name in ("File", "Split", "Note")
         table.add_column(name, justify="left" if is_text else "right", overflow="fold", no_wrap=name == "Split")
@@ -93,10 +113,19 @@ def print_table(rows: Sequence[Row], measurement: Measurement) -> None:
     console.print(table)
 
 
-def _conditions(measurement: Measurement) -> list[str]:
+def _worst_photos(measurement: Measurement) -> list[str]:
+    lines = ["", "## Worst photos", "", "| File | Split | Lowest IoU % |", "|---|---|---|"]
+    for split in measurement.splits:
+        for name, scores in split.files.items():
+            worst = ", ".join(f"{key} {100 * score:.1f}" for key, score in scores.worst("iou", WORST))
+            lines.append("| " + " | ".join(c.replace("|", r"\|") for c in (Path(name).name, split.split, worst)) + " |")
+    return lines
+
+
+def conditions(measurement: Measurement) -> list[str]:
     """What a reader must know before comparing a figure with another one."""
     lines = [f"machine: {machine()}"]
-    if runtimes := sorted({f"{runtime} ({delegate})" for runtime, delegate, _ in measurement.facts.values()}):
+    if runtimes := sorted({f"{facts.runtime} ({facts.delegate})" for facts in measurement.facts.values()}):
         lines.append(f"runtimes: {', '.join(runtimes)}")
     for split in measurement.splits:
         photos = max((len(scores.keys) for scores in split.files.values()), default=0)
@@ -120,6 +149,7 @@ def _cells(row: Row) -> tuple[str, ...]:
         row.split or "",
         number(row.iou, 2, 100.0),
         interval,
+        number(row.iou_p10, 1, 100.0),
         number(row.miou, 2, 100.0),
         number(row.boundary_iou, 2, 100.0),
         str(row.threads or ""),
@@ -127,7 +157,7 @@ def _cells(row: Row) -> tuple[str, ...]:
         number(row.p90_ms, 2),
         number(row.ratio_to_reference, 2),
         number(row.bytes, 2, 1e-6),
-        row.reason if row.valid or row.reason.startswith("not_run") else f"INVALID: {row.reason}",
+        row.reason if row.valid or row.reason.startswith(("not_run", "latency not_run")) else f"INVALID: {row.reason}",
     )
 
 

@@ -4,16 +4,21 @@ import csv
 import io
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
 
-from portraitseg.metrics import METRICS
+from portraitseg import files
+from portraitseg.errors import InputError
+from portraitseg.metrics import COUNTS, MATTE_METRICS, METRICS
 
 
 @dataclass(frozen=True)
 class Row:
     """One file on one split and one thread count. None is an empty cell: not measured.
 
-    Scores are fractions in [0, 1]. `valid` is False where a figure must not be used; `reason` says why, and may also
-    explain an empty cell of a valid row.
+    Scores are fractions in [0, 1]. `valid` is False where not all figures may be used; `reason` says why, and may also
+    explain an empty cell of a valid row. `quality_valid` and `latency_valid` say of which figures the row has some, and
+    good ones: a row with a noisy latency keeps its scores.
     """
 
     file: str
@@ -38,18 +43,30 @@ class Row:
     valid: bool = True
     reason: str = ""
     # further columns, free to grow
+    quality_valid: bool = False
+    latency_valid: bool = False
     reference: str | None = None
     fastest_ms: float | None = None
     rounds: int | None = None
     profile: str | None = None
     machine: str | None = None
-    # measures of the registry that have no column above
+    iou_p10: float | None = None
+    first_ms: float | None = None
+    init_ms: float | None = None
+    peak_mb: float | None = None
+    # measures of the registries that have no column above, as means over the photos
     further_scores: Mapping[str, float] = field(default_factory=dict)
 
+    @property
+    def name(self) -> str:
+        """The file's own name, without its folders."""
+        return Path(self.file).name
 
-_FIXED = tuple(column.name for column in fields(Row) if column.name != "further_scores")
 
-COLUMNS = (*_FIXED, *(name for name in METRICS if name not in _FIXED))
+_FIXED = {column.name: str(column.type) for column in fields(Row) if column.name != "further_scores"}
+_FURTHER = tuple(name for name in (*METRICS, *COUNTS, *MATTE_METRICS) if name not in _FIXED)
+
+COLUMNS = (*_FIXED, *_FURTHER)
 
 
 def to_csv(rows: Iterable[Row]) -> str:
@@ -58,9 +75,80 @@ def to_csv(rows: Iterable[Row]) -> str:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
     for row in rows:
-        values = {name: getattr(row, name) for name in _FIXED} | dict(row.further_scores)
-        writer.writerow([_cell(name, values.get(name)) for name in COLUMNS])
+        writer.writerow([_cell(name, value) for name, value in as_dict(row).items()])
     return text.getvalue()
+
+
+def as_dict(row: Row) -> dict[str, Any]:
+    """A row by column; None where nothing was measured."""
+    further = {name: row.further_scores.get(name) for name in _FURTHER}
+    return {name: getattr(row, name) for name in _FIXED} | further
+
+
+def read_csv(path: Path) -> list[Row]:
+    """Reads a table that `to_csv` wrote; columns that it does not know are left out, as newer versions may add some.
+
+    Raises:
+        InputError: missing, no such table, or a cell that is no value of its column.
+    """
+    lines = read_lines(path)
+    if not lines:
+        raise InputError(f"{path}: no rows: is it a results.csv of the benchmark?")
+    missing = [name for name in ("file", "model", "valid", "reason") if name not in lines[0]]
+    if missing:
+        raise InputError(f"{path}: no column '{missing[0]}': is it a results.csv of the benchmark?")
+    return [_row(path, number, line) for number, line in enumerate(lines, 2)]
+
+
+def read_lines(path: Path) -> list[dict[str, str]]:
+    """Reads a CSV by its header.
+
+    Raises:
+        InputError: missing, not UTF-8 text, or a line of another length than the header.
+    """
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            lines = list(csv.DictReader(file, restval=None, restkey=""))
+    except OSError as error:
+        raise InputError(f"{path}: {files.explain(error)}") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path}: not a CSV file: {error}") from error
+    for number, line in enumerate(lines, 2):
+        if "" in line or None in line.values():
+            raise InputError(f"{path}: line {number}: not as many cells as the header has")
+    return lines
+
+
+def _row(path: Path, number: int, line: Mapping[str, str]) -> Row:
+    values: dict[str, Any] = {}
+    further: dict[str, float] = {}
+    for name, text in line.items():
+        if name not in COLUMNS or text == "":
+            continue
+        try:
+            if name in _FIXED:
+                values[name] = _parse(_FIXED[name], text)
+            else:
+                further[name] = float(text)
+        except ValueError as error:
+            raise InputError(f"{path}: line {number}: {name} is {text[:40]!r}") from error
+    if "file" not in values or "model" not in values:
+        raise InputError(f"{path}: line {number}: names no file or no model")
+    if "quality_valid" not in line:
+        # a table from before these columns: then one fault made the whole row invalid
+        values["quality_valid"] = values.get("valid", False) and "iou" in values
+        values["latency_valid"] = values.get("valid", False) and "p50_ms" in values
+    return Row(**values, further_scores=further)
+
+
+def _parse(kind: str, text: str) -> Any:
+    if "bool" in kind:
+        if text not in ("true", "false"):
+            raise ValueError(text)
+        return text == "true"
+    if "float" in kind:
+        return float(text)
+    return int(text) if "int" in kind else text
 
 
 def _cell(name: str, value: object) -> str:

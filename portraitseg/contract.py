@@ -110,6 +110,14 @@ def probability_to_mask(probability: Float[np.ndarray, "h w"], size: tuple[int, 
     return cv2.resize(probability, (width, height), interpolation=cv2.INTER_LINEAR) > PROBABILITY_THRESHOLD
 
 
+def probability_to_alpha(
+    probability: Float32[np.ndarray, "h w"], size: tuple[int, int]
+) -> Float32[np.ndarray, "h2 w2"]:
+    """Probability at the network's size → matte in [0, 1] at the photo's (height, width): the mask before its cut."""
+    height, width = size
+    return np.clip(cv2.resize(probability, (width, height), interpolation=cv2.INTER_LINEAR), 0, 1)
+
+
 def truth_to_mask(mask: UInt8[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
     """Truth, 0..255 → mask: > 127 is person."""
     return mask > MASK_THRESHOLD

@@ -6,8 +6,8 @@ from portraitseg.models.keras_route import keras
 
 layers = keras.layers
 
-#: Of the moving statistics. Keras's 0.99 lags hundreds of steps behind, which a short training does not have; the average
-#: over the weights (`train.ema`) smooths what 0.9 leaves noisy.
+#: Of the moving statistics. Keras's 0.99 lags hundreds of steps behind, which a short training does not have; the
+#: average over the weights (`train.ema`) smooths what 0.9 leaves noisy.
 _BN_MOMENTUM = 0.9
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from portraitseg import files, manifest
 from portraitseg.data.base import hash_keys
+from portraitseg.runners import RUNNERS, NotRunnable
 from tests.runners.tiny import write_onnx, write_tflite
 
 SPLITS = {"test_a": 4, "test_b": 3, "val": 2, "train": 2}
@@ -62,16 +63,29 @@ def _entry(path: Path) -> manifest.FileEntry:
 
 @pytest.fixture
 def workspace(tmp_path, monkeypatch):
-    """The current folder: run `tiny` with a TFLite, an ONNX and a Core ML file, and `photos/`."""
+    """The current folder: run `tiny` with a TFLite and an ONNX file, and `photos/`."""
     monkeypatch.chdir(tmp_path)
-    for folder in ("android_assets/tiny", "ios_assets/tiny/tiny-24x30-fp16.mlpackage", "runs/tiny/onnx"):
+    for folder in ("android_assets/tiny", "runs/tiny/onnx"):
         Path(folder).mkdir(parents=True)
     write_tflite(Path("android_assets/tiny/tiny-24x30-rgb-fp32.tflite"), shape=(1, 24, 30, 3))
     write_onnx(Path("runs/tiny/onnx/tiny-24x30-nhwc-fp32.onnx"), size=(24, 30))
-    Path("ios_assets/tiny/tiny-24x30-fp16.mlpackage/Manifest.json").write_text("{}")
     write_manifest(Path("android_assets/tiny"), "tiny-24x30-rgb-fp32.tflite")
-    write_manifest(Path("ios_assets/tiny"), "tiny-24x30-fp16.mlpackage")
     write_manifest(Path("runs/tiny/onnx"), "tiny-24x30-nhwc-fp32.onnx")
     write_photos(Path("photos"))
     Path("runs/tiny/config.json").write_text(json.dumps({"data": {"format": "folder", "root": "photos"}}))
     return tmp_path
+
+
+@pytest.fixture
+def core_ml(workspace, monkeypatch):
+    """One more file of the run, which nothing on this machine can run."""
+
+    def refuse(path: Path, threads: int, reference_kernels: bool):
+        raise NotRunnable("Core ML runs on macOS only", needs="macOS")
+
+    monkeypatch.setitem(RUNNERS, ".mlpackage", refuse)
+    folder = Path("ios_assets/tiny")
+    (folder / "tiny-24x30-fp16.mlpackage").mkdir(parents=True)
+    (folder / "tiny-24x30-fp16.mlpackage" / "Manifest.json").write_text("{}")
+    write_manifest(folder, "tiny-24x30-fp16.mlpackage")
+    return folder

@@ -11,11 +11,12 @@ from typer.testing import CliRunner
 
 from benchmark import latency, measure
 from benchmark.__main__ import app
-from benchmark.table import COLUMNS
+from benchmark.table import COLUMNS, read_csv, to_csv
 from benchmark.targets import FOREIGN, Target, choose_reference
 from portraitseg.errors import InputError
 from portraitseg.manifest import Manifest, read
 from portraitseg.runners import tflite
+from portraitseg.runners.onnx import OnnxRunner
 from tests.benchmark.conftest import write_photos
 from tests.runners.tiny import write_tflite
 
@@ -49,10 +50,10 @@ def qualities(folder: str) -> dict[str, float]:
 
 
 def test_columns_are_those_of_the_interface():
-    assert ",".join(COLUMNS).startswith(INTERFACE_COLUMNS + ",")
+    assert ",".join(COLUMNS).startswith(INTERFACE_COLUMNS + ",quality_valid,latency_valid,")
 
 
-def test_table_over_all_files(workspace):
+def test_table_over_all_files(core_ml):
     result = run("--threads", "1,2")
     assert result.exit_code == 0 and "not_run: needs macOS" in result.stdout
     table = rows()
@@ -63,7 +64,7 @@ def test_table_over_all_files(workspace):
     assert {row["runtime"].split()[0] for row in measured} == {"ai-edge-litert", "onnxruntime"}
     # brightness at half the photo's size: right but for the outline
     assert all(0.9 < float(row["iou_low"]) <= float(row["iou"]) <= float(row["iou_high"]) <= 1 for row in measured)
-    assert all(float(row["p50_ms"]) > 0 for row in measured)
+    assert all(float(row["p50_ms"]) > 0 and float(row["first_ms"]) > 0 for row in measured)
     assert {(row["split"], row["photos"]) for row in measured} == {("test_a", "4"), ("test_b", "3")}
     reference = [row for row in measured if row["file"].endswith(".tflite")]
     assert all(float(row["ratio_to_reference"]) == 1 for row in reference)
@@ -71,6 +72,45 @@ def test_table_over_all_files(workspace):
     assert (core_ml["valid"], core_ml["reason"], core_ml["iou"]) == ("false", "not_run: needs macOS", "")
     markdown = Path("runs/tiny/benchmark/results.md").read_text()
     assert "IoU %" in markdown and "not_run: needs macOS" in markdown
+
+
+def test_a_file_that_can_be_scored_but_not_timed(workspace, monkeypatch):
+    # as Core ML files are on Linux
+    monkeypatch.setattr(OnnxRunner, "latency_reason", "needs macOS", raising=False)
+    # nothing is wrong with what was measured
+    assert "INVALID" not in run("--threads", "1,2", "--splits", "test_a").stdout
+    (row,) = (row for row in rows() if row["file"].endswith(".onnx"))
+    assert float(row["iou"]) > 0.9 and (row["threads"], row["p50_ms"], row["ratio_to_reference"]) == ("", "", "")
+    assert (row["valid"], row["reason"]) == ("false", "latency not_run: needs macOS")
+    assert (row["quality_valid"], row["latency_valid"]) == ("true", "false")
+    assert qualities("runs/tiny/onnx").keys() == {"older", "test_a"}
+
+
+def test_noise_spoils_the_latency_alone(core_ml, monkeypatch):
+    monkeypatch.setattr(latency, "MAX_SLOWDOWN", 0.5)
+    run("--splits", "test_a")
+    measured = [row for row in rows() if row["split"]]
+    assert {(row["valid"], row["quality_valid"], row["latency_valid"]) for row in measured} == {
+        ("false", "true", "false")
+    }
+    assert all("too noisy" in row["reason"] for row in measured)
+    (not_run,) = (row for row in rows() if not row["split"])
+    assert (not_run["quality_valid"], not_run["latency_valid"]) == ("false", "false")
+
+
+def test_table_is_read_as_it_was_written(workspace):
+    run("--splits", "test_a")
+    path = Path("runs/tiny/benchmark/results.csv")
+    assert to_csv(read_csv(path)) == path.read_text()
+    path.write_text(path.read_text().replace(",true,", ",maybe,", 1))
+    with pytest.raises(InputError, match=r"line 2: valid is 'maybe'"):
+        read_csv(path)
+
+
+def test_results_name_the_worst_photos(workspace):
+    run("--splits", "test_a")
+    text = Path("runs/tiny/benchmark/results.md").read_text()
+    assert "Worst photos" in text and text.count("test_a_3 ") == 2
 
 
 def test_photos_csv_has_each_photo_of_each_file(workspace):
@@ -83,7 +123,7 @@ def test_photos_csv_has_each_photo_of_each_file(workspace):
     assert sum(first) / 4 == pytest.approx(float(row["iou"]), abs=1e-5)
 
 
-def test_manifests_get_the_scores_and_keep_other_splits(workspace):
+def test_manifests_get_the_scores_and_keep_other_splits(core_ml):
     run("--splits", "test_a")
     assert qualities("android_assets/tiny").keys() == {"older", "test_a"}
     assert qualities("ios_assets/tiny").keys() == {"older"}
@@ -105,7 +145,7 @@ def test_peers_and_named_reference(workspace):
 def test_val_only_with_a_warning(workspace):
     write_photos(workspace / "only_val", {"train": 2, "val": 2})
     result = run("--data", "only_val")
-    assert {row["split"] for row in rows()} == {"val", ""}
+    assert {row["split"] for row in rows()} == {"val"}
     assert "warning: no split begins with 'test'" in result.stderr
 
 
@@ -139,6 +179,13 @@ def test_bad_use(workspace, arguments, message):
 def test_a_run_without_files(workspace):
     with pytest.raises(InputError, match="export it first"):
         CliRunner().invoke(app, ["run", "--run", "other"], catch_exceptions=False)
+
+
+def test_a_released_run_needs_to_be_told_its_data(workspace):
+    Path("runs/tiny/config.json").unlink()
+    with pytest.raises(InputError, match="--data"):
+        run()
+    assert run("--data", "photos").exit_code == 0
 
 
 def test_interrupted_while_scoring_keeps_the_splits_that_are_done(workspace, monkeypatch):

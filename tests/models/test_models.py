@@ -30,7 +30,7 @@ def test_maps_an_image_to_a_probability_of_the_same_size(network):
     probability = network.predict_on_batch(inputs)
     assert probability.shape == (2, *SIZE, 1)
     assert probability.dtype == np.float32
-    assert 0 <= probability.min() and probability.max() <= 1
+    assert probability.min() >= 0 and probability.max() <= 1
 
 
 def test_names_follow_the_convention(network):

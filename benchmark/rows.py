@@ -1,0 +1,135 @@
+"""From what was measured to the rows of the table: which figures count, and why others do not."""
+
+import os
+import platform
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from benchmark.latency import Latency, summarize
+from benchmark.measure import Measurement
+from benchmark.quality import FileScores, SplitScores
+from benchmark.table import COLUMNS, Row
+from benchmark.targets import Target
+
+
+def make_rows(measurement: Measurement) -> list[Row]:
+    """The table: file × thread count × split; one row for a file that could not be run.
+
+    A file that can be scored but not timed has one row a split, without a thread count. After an interruption only rows
+    with good scores are left.
+    """
+    rows: list[Row] = []
+    latencies = {threads: summarize(measurement.rounds.get(threads, ())) for threads in measurement.threads}
+    for target in measurement.targets:
+        if target.name in measurement.refused:
+            rows.append(_row(target, valid=False, reason=measurement.refused[target.name]))
+            continue
+        if target.name not in measurement.facts:
+            # Ctrl-C came before it was opened
+            continue
+        for threads in _thread_counts(measurement, target):
+            for split in measurement.splits:
+                timed = {} if threads is None else latencies[threads]
+                rows.append(_measured_row(measurement, target, split, threads, timed))
+    return [row for row in rows if row.quality_valid] if measurement.is_interrupted else rows
+
+
+def machine() -> str:
+    """The processor and its core count, for the reader of a latency."""
+    model = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        lines = [line for line in info.read_text(errors="replace").splitlines() if line.startswith("model name")]
+        model = lines[0].partition(":")[2].strip() if lines else model
+    return f"{model}, {os.cpu_count()} cores, {platform.system()}"
+
+
+def _thread_counts(measurement: Measurement, target: Target) -> tuple[int | None, ...]:
+    facts = measurement.facts[target.name]
+    if facts.latency_reason:
+        return (None,)
+    # another count would be the same measurement again
+    return tuple(measurement.threads[:1] if facts.chooses_threads else measurement.threads)
+
+
+def _measured_row(
+    measurement: Measurement,
+    target: Target,
+    split: SplitScores,
+    threads: int | None,
+    latencies: Mapping[str, Latency],
+) -> Row:
+    facts, scores = measurement.facts[target.name], split.files[target.name]
+    latency = latencies.get(target.name)
+    reference = latencies.get(measurement.reference.name) if measurement.reference else None
+    if measurement.is_interrupted:
+        # the scores are complete: they stay, without a latency that does not count
+        latency = latency if latency and not latency.fault else None
+        reference = reference if reference and not reference.fault else None
+    is_reference = target is measurement.reference
+    faults = _latency_faults(facts.latency_reason, latency, None if is_reference else reference)
+    reasons = ([scores.fault] if scores.fault else []) + faults
+    note = "" if latency else "interrupted before the latency was measured"
+    return _row(
+        target,
+        channels=facts.channels,
+        runtime=facts.runtime,
+        delegate=facts.delegate,
+        threads=0 if facts.chooses_threads and threads is not None else threads,
+        split=split.split,
+        split_sha256_16=split.sha256_16,
+        photos=len(scores.keys),
+        valid=not reasons,
+        reason="; ".join(reasons) or note,
+        quality_valid=scores.fault is None,
+        latency_valid=latency is not None and not faults,
+        reference=measurement.reference.path.name if measurement.reference and reference else None,
+        profile=measurement.profile if latency else None,
+        first_ms=measurement.first_ms.get((target.name, threads)) if latency and threads is not None else None,
+        **_quality_figures(scores),
+        **_latency_figures(latency, reference),
+    )
+
+
+def _latency_faults(not_timed: str | None, latency: Latency | None, reference: Latency | None) -> list[str]:
+    if not_timed:
+        return [f"latency not_run: {not_timed.removeprefix('latency ').removeprefix('not_run: ')}"]
+    faults = [latency.fault] if latency and latency.fault else []
+    if latency and reference and reference.fault:
+        faults.append(f"reference: {reference.fault}")
+    return faults
+
+
+def _quality_figures(scores: FileScores) -> dict[str, Any]:
+    means = {name: scores.mean(name) for name in scores.scores}
+    low, high = scores.interval("iou")
+    fixed: dict[str, Any] = {name: value for name, value in means.items() if name in Row.__dataclass_fields__}
+    further = {name: value for name, value in means.items() if name not in fixed}
+    return {
+        **fixed,
+        "iou_low": low,
+        "iou_high": high,
+        "iou_p10": scores.percentile("iou", 10.0),
+        "further_scores": further,
+    }
+
+
+def _latency_figures(latency: Latency | None, reference: Latency | None) -> dict[str, Any]:
+    if latency is None:
+        return {}
+    return {
+        "p50_ms": latency.p50_ms,
+        "p90_ms": latency.p90_ms,
+        "fastest_ms": latency.fastest_ms,
+        "rounds": latency.rounds,
+        "ratio_to_reference": latency.p50_ms / reference.p50_ms if reference else None,
+    }
+
+
+def _row(target: Target, **values: Any) -> Row:
+    given: dict[str, Any] = {"channels": target.channels, **values}
+    assert given.keys() <= {*COLUMNS, "further_scores"}
+    return Row(
+        file=target.name, model=target.model, recipe=target.recipe, bytes=target.bytes, machine=machine(), **given
+    )
