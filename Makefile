@@ -16,7 +16,7 @@ WITH_CONFIG = $(if $(CONFIG),--config "$(CONFIG)")
 WITH_SET = $(foreach pair,$(SET),--set "$(pair)")
 
 .DEFAULT_GOAL := demo
-.PHONY: demo train export-android export-ios export-onnx check-gpu gpu-driver benchmark report benchmark-compare benchmark-device test test-full lint format lock golden clean help
+.PHONY: demo train export-android export-ios export-onnx check-gpu gpu-driver check-qat sensitivity matrix benchmark report benchmark-compare benchmark-device test test-full lint format lock golden clean help
 
 demo: ## train, export and benchmark on the embedded synthetic portraits, as run `demo`
 	@$(MAKE) --no-print-directory train RUN=demo CONFIG=train/configs/demo.toml
@@ -41,6 +41,15 @@ check-gpu: $(ENV) ## whether phones' GPUs take .tflite files: FILES="a.tflite â€
 
 gpu-driver: $(ENV) ## fetch SwiftShader, a Vulkan driver in software, without root: check-gpu then runs the files
 	@$(PY) -m export gpu-driver
+
+check-qat: $(ENV) ## which layers of a run's network QAT would refuse, leave float or rewrite: RUN=
+	@$(PY) -m export check-qat --run "$(RUN)"
+
+sensitivity: $(ENV) ## signal-to-noise of every layer, int8 beside float: RUN= DATA=
+	@$(PY) -m export sensitivity --run "$(RUN)" $(WITH_DATA) $(WITH_SET)
+
+matrix: $(ENV) ## every exported file beside every other and beside Keras: RUN= DATA=
+	@$(PY) -m export matrix --run "$(RUN)" $(WITH_DATA) $(WITH_SET)
 
 benchmark: $(ENV) ## quality and latency of every exported file: RUN= DATA= SPLITS= PEERS= REFERENCE= THREADS= PROFILE=quick|full ROBUSTNESS=1
 	@$(PY) -m benchmark run --run "$(RUN)" $(WITH_DATA) --profile "$(PROFILE)" $(if $(SPLITS),--splits "$(SPLITS)") \

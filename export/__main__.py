@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from export.gpu.cli import add_commands
 from portraitseg import cli
 
 app = cli.new_app("Export a trained run: quantize, convert, compare with the Keras model, write the manifest.")
@@ -20,6 +21,9 @@ SkipQatOption = Annotated[bool, typer.Option("--skip-qat", help="Leave out the f
 @app.callback()
 def main() -> None:
     """Export a trained run."""
+
+
+add_commands(app)
 
 
 @app.command()
@@ -54,21 +58,86 @@ def onnx(
     _export("onnx", run, data, format, set, skip_qat)
 
 
+@app.command()
+def info(
+    file: Annotated[Path, typer.Argument(help="A .tflite, ours or anybody's; nothing in it is executed.")],
+) -> None:
+    """Tensors, operators, metadata and labels of a .tflite."""
+    from export.info import show
+
+    show(file)
+
+
+@app.command()
+def matrix(
+    run: RunOption = "default", data: DataOption = None, format: FormatOption = None, set: SetOption = None
+) -> None:
+    """Every exported file beside every other and beside Keras: runs/<RUN>/matrix.md, .csv and .png."""
+    from export.matrix import matrix as compare
+    from export.stage import load_run_config
+    from portraitseg.runs import Run
+
+    place = Run(run)
+    compare(place, load_run_config(place, _moved(data, format) + (set or [])))
+
+
+@app.command("check-qat")
+def check_qat(
+    model: Annotated[str | None, typer.Option("--model", help="Name of a network.")] = None,
+    size: Annotated[tuple[int, int], typer.Option("--size", help="Height and width, with --model.")] = (256, 256),
+    run: Annotated[str | None, typer.Option("--run", help="Name of a trained run.")] = None,
+    h5: Annotated[Path | None, typer.Option("--h5", help="A float h5 that training wrote.")] = None,
+) -> None:
+    """Lists the layers that quantization-aware training would refuse or leave float, before a minute is spent."""
+    from portraitseg.errors import InputError
+    from portraitseg.runs import Run
+
+    if sum(given is not None for given in (model, run, h5)) != 1:
+        raise InputError("check-qat: name one of --model, --run and --h5")
+    if run is not None:
+        h5 = Run(run).best
+    from export.preflight import report
+    from export.quiet import quiet
+    from portraitseg import models
+    from portraitseg.models import checkpoint
+
+    with quiet():
+        network = checkpoint.load(h5) if h5 is not None else models.build(model or "", size)
+    report(network)
+
+
+@app.command()
+def sensitivity(
+    run: RunOption = "default",
+    recipe: Annotated[str, typer.Option("--recipe", help="Of the integer file.")] = "qat_wi8_ai8",
+    photos: Annotated[int, typer.Option("--photos", min=1, help="Of the training split.")] = 8,
+    data: DataOption = None,
+    format: FormatOption = None,
+    set: SetOption = None,
+) -> None:
+    """Signal-to-noise ratio of every layer, int8 against float, in runs/<RUN>/export/."""
+    from export.sensitivity import run_sensitivity
+
+    run_sensitivity(run, recipe, photos, _moved(data, format) + (set or []))
+
+
 def _export(
     target: str, run: str, data: Path | None, format: str | None, overrides: list[str] | None, skip_qat: bool
 ) -> None:
     from portraitseg.runs import Run
 
     place = Run(run)
-    moved = []
-    if data is not None:
-        moved += [f"data.root={json.dumps(str(data))}", f"data.format={format or 'folder'}"]
-    elif format is not None:
-        moved += [f"data.format={format}"]
     from export.stage import export_run, load_run_config
 
-    config = load_run_config(place, moved + (overrides or []))
+    config = load_run_config(place, _moved(data, format) + (overrides or []))
     export_run(place, config, target, skip_qat)
+
+
+def _moved(data: Path | None, format: str | None) -> list[str]:
+    """Overrides for photos that lie elsewhere than at the training."""
+    if data is not None:
+        return [f"data.root={json.dumps(str(data))}", f"data.format={format or 'folder'}"]
+    return [f"data.format={format}"] if format is not None else []
 
 
 if __name__ == "__main__":

@@ -1,11 +1,18 @@
-"""Asserts that an int8 file computes in integers from its first operator to its last."""
+"""Asserts that an integer file computes in integers from its first operator to its last."""
 
 import math
 from collections.abc import Iterator
+from typing import Literal
 
 from export.flatbuffer import Graph, OpView, TensorView, read_graph
 from portraitseg import contract
 from portraitseg.errors import CheckFailed
+
+#: Of activations; weights are int8 with either.
+IntegerType = Literal["INT8", "INT16"]
+
+#: Sums of products need four and eight bytes.
+_BIAS: dict[str, str] = {"INT8": "INT32", "INT16": "INT64"}
 
 #: What camera bytes are inside: 0…255 at scale 1/255 is -128…127, so the zero point is -128.
 INPUT_ZERO_POINT = -128
@@ -17,24 +24,31 @@ _WITH_BIAS = frozenset({"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"})
 _OUTSIDE = frozenset({"FLOAT32", "UINT8"})
 
 
-def check_int8(content: bytes, name: str) -> None:
-    """Checks a whole-int8 .tflite.
+def check_int8(content: bytes, name: str, integer: IntegerType = "INT8") -> None:
+    """Checks a whole-integer .tflite.
 
-    Every activation is int8, every bias int32, nothing float but what QUANTIZE reads at the input and DEQUANTIZE
-    writes at the output; and a byte of the camera is one step of the quantized input.
+    Every activation is int8 (int16), every bias int32 (int64), nothing float but what QUANTIZE reads at the input and
+    DEQUANTIZE writes at the output; and, with int8, a byte of the camera is one step of the quantized input.
 
     Args:
         content: of the file.
         name: of the file, for the message.
+        integer: type of its activations.
 
     Raises:
-        CheckFailed: the first operators and tensors that are otherwise, with their types.
+        CheckFailed: the first operators and tensors that are otherwise, with their types and Keras layers.
     """
-    graph = read_graph(content)
-    faults = [*_input_faults(graph), *_op_faults(graph)]
+    faults = integer_faults(content, integer)
     if faults:
         more = f" (and {len(faults) - 3} more)" if len(faults) > 3 else ""
-        raise CheckFailed(f"{name}: not whole int8: {'; '.join(faults[:3])}{more}")
+        raise CheckFailed(f"{name}: not whole {integer.lower()}: {'; '.join(faults[:3])}{more}")
+
+
+def integer_faults(content: bytes, integer: IntegerType = "INT8") -> list[str]:
+    """What is not integer, or has another input scale, in words; the Keras layer is in the tensor's name."""
+    graph = read_graph(content)
+    input_faults = _input_faults(graph) if integer == "INT8" else ()
+    return [*input_faults, *_op_faults(graph, integer)]
 
 
 def input_quantization(content: bytes) -> tuple[float, int] | None:
@@ -55,33 +69,40 @@ def _input_faults(graph: Graph) -> Iterator[str]:
     if inside is None:
         yield f"input '{graph.inputs[0].name}' is not read by one QUANTIZE"
         return
-    # float32 cannot hold 1/255 exactly; the faults that were seen (0.00313, 1/256) are far beyond this
-    if not math.isclose(inside.scale or 0, contract.INPUT_SCALE, rel_tol=1e-6) or inside.zero_point != INPUT_ZERO_POINT:
+    outside = graph.inputs[0]
+    if outside.dtype == "UINT8" and (not _is_byte_scale(outside) or outside.zero_point != 0):
+        yield f"uint8 input has scale {outside.scale} and zero point {outside.zero_point}, not 1/255 and 0"
+    if not _is_byte_scale(inside) or inside.zero_point != INPUT_ZERO_POINT:
         yield f"input has scale {inside.scale} and zero point {inside.zero_point}, not 1/255 and {INPUT_ZERO_POINT}"
 
 
-def _op_faults(graph: Graph) -> Iterator[str]:
+def _is_byte_scale(tensor: TensorView) -> bool:
+    # float32 cannot hold 1/255 exactly; the faults that were seen (0.00313, 1/256) are far beyond this
+    return math.isclose(tensor.scale or 0, contract.INPUT_SCALE, rel_tol=1e-6)
+
+
+def _op_faults(graph: Graph, integer: IntegerType) -> Iterator[str]:
     for op in graph.ops:
         for position, tensor in enumerate(op.inputs):
-            allowed = _allowed_inputs(op, position, tensor, graph)
+            allowed = _allowed_inputs(op, position, tensor, graph, integer)
             if tensor.dtype not in allowed:
                 yield f"{op.name} {op.index} reads {tensor.dtype} '{tensor.name}'"
         for tensor in op.outputs:
-            allowed = {"INT8"}
+            allowed = {str(integer)}
             if tensor in graph.outputs and op.name in ("DEQUANTIZE", "QUANTIZE"):
                 allowed = set(_OUTSIDE)
             if tensor.dtype not in allowed:
                 yield f"{op.name} {op.index} writes {tensor.dtype} '{tensor.name}'"
-            elif tensor.dtype == "INT8" and tensor.scale is None:
+            elif tensor.dtype == integer and tensor.scale is None:
                 yield f"{op.name} {op.index} writes '{tensor.name}' without a scale"
 
 
-def _allowed_inputs(op: OpView, position: int, tensor: TensorView, graph: Graph) -> set[str]:
+def _allowed_inputs(op: OpView, position: int, tensor: TensorView, graph: Graph, integer: IntegerType) -> set[str]:
     if tensor in graph.inputs:
         return set(_OUTSIDE) if op.name == "QUANTIZE" else set()
     if op.name in _WITH_BIAS and position == 2:
-        return {"INT32"}
+        return {_BIAS[integer]}
     if tensor.is_constant:
         # weights; sizes, shapes and paddings
         return {"INT8"} if op.name in _WITH_BIAS else {"INT8", "INT32"}
-    return {"INT8"}
+    return {str(integer)}

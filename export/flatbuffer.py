@@ -1,4 +1,4 @@
-"""Small readings and one small change of .tflite flatbuffers."""
+"""Small readings and two small changes of .tflite flatbuffers."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,6 +10,17 @@ import numpy as np
 #: shape, type, buffer, name, …; `TensorMap` is name, tensor_index).
 _TENSOR_NAME = 10
 _MAP_NAME = 4
+
+#: Fields of `Model`: version, operator_codes, subgraphs, description, buffers, metadata_buffer, metadata,
+#: signature_defs; all but the first are offsets.
+_MODEL_FIELDS = 8
+_MODEL_VERSION, _MODEL_BUFFERS, _MODEL_METADATA = 0, 4, 6
+
+#: What schema.fbs forces on every buffer.
+_ALIGNMENT = 16
+
+#: Entries of a foreign file that are looked through; converters write three.
+_MAX_METADATA = 1_000
 
 
 @dataclass(frozen=True)
@@ -64,8 +75,18 @@ def read_graph(content: bytes) -> Graph:
     )
 
 
+def keras_layer(tensor_name: str) -> str:
+    """The Keras layer in a tensor's name, without TFMOT's `quant_`.
+
+    The converter writes `net/stem_relu/Relu6;net/stem_bn/…`: the operators that it fused, the last one first; each is
+    the network's scope, the layer and the operation (`net/up/resize/ResizeBilinear` has two levels of it).
+    """
+    parts = tensor_name.split(";")[0].split("/")
+    return (parts[1] if len(parts) > 1 else parts[0]).removeprefix("quant_")
+
+
 def rename_io(content: bytes, input_name: str, output_name: str) -> bytes:
-    """Names the one input and the one output, in the graph and in the signature.
+    """Names the one input and the one output, in the graph and in the signature, where there is one.
 
     The converter writes `serving_default_image:0`, `StatefulPartitionedCall:0` and `output_0`. The new name is put
     over the old one, which leaves every buffer where it is: the schema's Python classes would pack them anew, without
@@ -76,13 +97,93 @@ def rename_io(content: bytes, input_name: str, output_name: str) -> bytes:
     changed = bytearray(content)
     model = schema.Model.GetRootAs(changed)
     graph = model.Subgraphs(0)
-    assert graph.InputsLength() == graph.OutputsLength() == model.SignatureDefsLength() == 1
-    signature = model.SignatureDefs(0)
+    assert graph.InputsLength() == graph.OutputsLength() == 1
     _overwrite(changed, graph.Tensors(graph.Inputs(0)), _TENSOR_NAME, input_name)
     _overwrite(changed, graph.Tensors(graph.Outputs(0)), _TENSOR_NAME, output_name)
-    _overwrite(changed, signature.Inputs(0), _MAP_NAME, input_name)
-    _overwrite(changed, signature.Outputs(0), _MAP_NAME, output_name)
+    # none where a custom gradient (swish) has left a function in the graph
+    for index in range(model.SignatureDefsLength()):
+        signature = model.SignatureDefs(index)
+        _overwrite(changed, signature.Inputs(0), _MAP_NAME, input_name)
+        _overwrite(changed, signature.Outputs(0), _MAP_NAME, output_name)
     return bytes(changed)
+
+
+def add_metadata(content: bytes, name: str, data: bytes) -> bytes:
+    """Adds a named buffer to the model's metadata; every tensor and buffer keeps its bytes and its alignment.
+
+    A flatbuffer is written from its end to its start and every offset points forward, so a new root in front of the
+    old content may point into it. Packing all of it anew would lose the 16-byte alignment that runtimes want.
+
+    Args:
+        content: of a .tflite without a buffer of that name.
+        name: such as `TFLITE_METADATA`.
+        data: of the buffer.
+    """
+    import flatbuffers
+    from ai_edge_litert import schema_py_generated as schema
+
+    # alignments count from the end
+    old = bytes(content) + bytes(-len(content) % _ALIGNMENT)
+    model = schema.Model.GetRootAs(old)
+    names = [model.Metadata(index).Name() for index in range(model.MetadataLength())]
+    assert name.encode() not in names, f"has {name} already"
+    builder = flatbuffers.Builder(0)
+    builder.Bytes, builder.head, builder.minalign = bytearray(old), 0, _ALIGNMENT
+
+    def vector(positions: list[int], *added: int) -> int:
+        offsets = [*(len(old) - position for position in positions), *added]
+        builder.StartVector(4, len(offsets), 4)
+        for offset in reversed(offsets):
+            builder.PrependUOffsetTRelative(offset)
+        return int(builder.EndVector())
+
+    builder.StartVector(1, len(data), _ALIGNMENT)
+    for byte in reversed(data):
+        builder.PrependByte(byte)
+    packed = builder.EndVector()
+    schema.BufferStart(builder)
+    schema.BufferAddData(builder, packed)
+    buffer = schema.BufferEnd(builder)
+    title = builder.CreateString(name)
+    schema.MetadataStart(builder)
+    schema.MetadataAddName(builder, title)
+    schema.MetadataAddBuffer(builder, model.BuffersLength())
+    entry = schema.MetadataEnd(builder)
+    buffers = vector([model.Buffers(i)._tab.Pos for i in range(model.BuffersLength())], buffer)
+    entries = vector([model.Metadata(i)._tab.Pos for i in range(model.MetadataLength())], entry)
+    builder.Finish(_new_root(builder, schema, model, len(old), buffers, entries), b"TFL3")
+    return bytes(builder.Output())
+
+
+def read_metadata(content: bytes, name: str) -> bytes | None:
+    """A named buffer of the model's metadata; None: there is none.
+
+    Raises:
+        struct.error, IndexError, …: a damaged file; the caller knows which.
+    """
+    from ai_edge_litert import schema_py_generated as schema
+
+    model = schema.Model.GetRootAs(content)
+    for index in range(min(model.MetadataLength(), _MAX_METADATA)):
+        entry = model.Metadata(index)
+        if entry.Name() == name.encode() and entry.Buffer() < model.BuffersLength():
+            buffer = model.Buffers(entry.Buffer())
+            return buffer.DataAsNumpy().tobytes() if buffer.DataLength() else b""
+    return None
+
+
+def _new_root(builder: Any, schema: Any, model: Any, old_size: int, buffers: int, entries: int) -> int:
+    """A `Model` table that points to the old content, but for its buffers and its metadata."""
+    schema.ModelStart(builder)
+    schema.ModelAddVersion(builder, model.Version())
+    for slot in range(_MODEL_FIELDS):
+        where = model._tab.Offset(4 + 2 * slot)
+        if where and slot not in (_MODEL_VERSION, _MODEL_BUFFERS, _MODEL_METADATA):
+            target = model._tab.Indirect(model._tab.Pos + where)
+            builder.PrependUOffsetTRelativeSlot(slot, old_size - target, 0)
+    schema.ModelAddBuffers(builder, buffers)
+    schema.ModelAddMetadata(builder, entries)
+    return int(schema.ModelEnd(builder))
 
 
 def _overwrite(content: bytearray, table: Any, offset: int, name: str) -> None:

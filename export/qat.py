@@ -14,15 +14,18 @@ from portraitseg.models import checkpoint
 #: What to write instead of a layer that TFMOT refuses, by class.
 REMEDIES = {
     "PReLU": "use layers.ReLU(6.0)",
-    "Multiply": "give it a QuantizeConfig with one output quantizer",
     "Rescaling": "fold it into the first convolution",
-    "Resizing": "use blocks.upsample (UpSampling2D)",
+    "Resizing": "use blocks.upsample (UpSampling2D), or resize without crop_to_aspect_ratio, bilinear or nearest",
     "BatchNormalization": "put it right behind a convolution",
     "Lambda": "write it with Keras layers",
     "TFOpLambda": "write it with a Keras layer, such as layers.Add for x + y",
     "SlicingOpLambda": "use layers.Cropping2D",
     "Conv2DTranspose": "use blocks.upsample and a convolution",
 }
+
+#: Layers that TFMOT does not know, but whose one TFLite operator has an int8 kernel: their output alone is observed.
+#: The function stays what it was.
+OUTPUT_ONLY = frozenset({"Multiply", "Subtract", "Maximum", "Minimum", "Resizing"})
 
 #: Variables that TFMOT quantizes, and the outputs that it observes: a layer's own, or that of the activation inside a
 #: convolution without batch norm.
@@ -56,7 +59,8 @@ def quantize(float_model: Any) -> Any:
         if kind in checkpoint.EXECUTABLE_LAYERS:
             raise InputError(_refusal(layer.name, kind, REMEDIES[kind]))
     try:
-        model = tfmot.quantization.keras.quantize_model(float_model)
+        with tfmot.quantization.keras.quantize_scope():
+            model = tfmot.quantization.keras.quantize_apply(_annotate(float_model))
     except (RuntimeError, ValueError) as error:
         # TFMOT: "Layer act:<class 'tf_keras.src.layers…PReLU'> is not supported. You can quantize this layer by …"
         found = re.search(r"Layer (\S+?):<class '(?:\S+\.)?(\w+)'> is not supported", str(error))
@@ -67,6 +71,30 @@ def quantize(float_model: Any) -> Any:
     _fix_input_range(model)
     _disown_wrapped_weights(model)
     return model
+
+
+def is_output_only(layer: Any) -> bool:
+    """Whether a layer that TFMOT refuses is quantized all the same, by its output."""
+    kind = type(layer).__name__
+    if kind == "Resizing":
+        return layer.interpolation in ("bilinear", "nearest") and not layer.crop_to_aspect_ratio
+    return kind in OUTPUT_ONLY
+
+
+def _annotate(float_model: Any) -> Any:
+    """What TFMOT's `quantize_annotate_model` makes, with a configuration for the layers that it does not know."""
+    import tensorflow_model_optimization as tfmot
+    from tensorflow_model_optimization.python.core.quantization.keras.default_8bit import default_8bit_quantize_configs
+
+    from portraitseg.models.keras_route import keras
+
+    output_only = default_8bit_quantize_configs.Default8BitOutputQuantizeConfig
+
+    def annotate(layer: Any) -> Any:
+        config = output_only() if is_output_only(layer) else None
+        return tfmot.quantization.keras.quantize_annotate_layer(layer, config)
+
+    return keras.models.clone_model(float_model, clone_function=annotate)
 
 
 def calibrate(qat_model: Any, float_model: Any, inputs: Float32[np.ndarray, "n h w c"]) -> None:

@@ -1,91 +1,261 @@
-"""Core ML packages for iOS: camera image in, grayscale image out, so that Vision hands both over as pixel buffers."""
+"""Core ML files for iOS: camera image in, grayscale image out, so that Vision hands both over as pixel buffers.
 
+All come from the float weights: of a QAT graph dozens of clip and round operators would remain.
+"""
+
+import json
 import sys
-from functools import partial
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+import numpy as np
+from jaxtyping import Float, UInt8
 
 from export.parity import Bound
 from export.product import Networks, Product, input_tensor, output_tensor
 from export.quiet import quiet
 from portraitseg import contract
+from portraitseg.errors import CheckFailed
 from portraitseg.manifest import Tensor
 
-#: The output is an image of bytes: half a step of 1/255 beside the float16 arithmetic. Measured max 0.011 at 64 px.
-FP16_IMAGE = Bound(0.03, 4e-3, 0.995)
+#: Steps of Lloyd's algorithm; the palettes of Fast-SCNN stop moving after 20 to 40.
+_LLOYD_STEPS = 50
+
+#: What Xcode's preview needs to know of a mask. From Apple's "Xcode Model Preview Types" in the coremltools guide.
+PREVIEW = {
+    "com.apple.coreml.model.preview.type": "imageSegmenter",
+    "com.apple.coreml.model.preview.parameters": json.dumps(
+        {"labels": ["background", "person"], "colors": ["#000000", "#FFFFFF"]}
+    ),
+}
 
 #: Away from macOS the runner evaluates the saved program itself.
-_NOTE = "iOS 15 or later" + (
-    ""
-    if sys.platform == "darwin"
-    else "; parity by this project's evaluator of the saved program, not by Core ML itself"
-)
+_EVALUATED = "" if sys.platform == "darwin" else "; parity by this project's evaluator of the file, not by Core ML"
+
+
+class Converter:
+    """One run's networks on their way to Core ML; what several files begin with is converted once.
+
+    Attributes:
+        networks: of the run.
+    """
+
+    def __init__(self, networks: Networks) -> None:
+        self.networks = networks
+
+    @cached_property
+    def program(self) -> Any:
+        """The ML program (iOS 15) of float16 that the compressed ones come from."""
+        return self.convert("mlprogram")
+
+    def fp16(self) -> Any:
+        """Weights and activations in float16: the file for the neural engine and GPUs."""
+        return self.program
+
+    def multiarray(self) -> Any:
+        """As `fp16`, but the mask is a float tensor (1, 1, h, w) of 0…1: for apps that call Core ML without Vision."""
+        return self.convert("mlprogram", is_image=False)
+
+    def int8(self) -> Any:
+        """Weights in 8 bits with one scale a channel, computed in float16; kernels under 2,048 elements stay."""
+        import coremltools.optimize.coreml as cto
+
+        # coremltools' default: kernels below it are 0.3 to 1.6 % of the bytes, and a fifth to two thirds of the error
+        config = cto.OpLinearQuantizerConfig(mode="linear_symmetric", weight_threshold=2048)
+        return cto.linear_quantize_weights(self.program, cto.OptimizationConfig(global_config=config))
+
+    def palette(self, bits: int) -> Any:
+        """Weights as indices into one palette a kernel, computed in float16; kernels under 2,048 elements stay."""
+        import coremltools.optimize.coreml as cto
+
+        # coremltools' own k-means needs scikit-learn, and draws its first centres
+        find = partial(find_palette, entries=2**bits)
+        config = cto.OpPalettizerConfig(mode="custom", lut_function=find, weight_threshold=2048)
+        return cto.palettize_weights(self.program, cto.OptimizationConfig(global_config=config))
+
+    def network(self) -> Any:
+        """A neural network (iOS 14), weights in float16: half the file, and what old GPUs compute in anyway.
+
+        iOS 13 has no bilinear upsampling with half-pixel centres, and every device that runs it also runs iOS 14.
+        """
+        import coremltools as ct
+        from coremltools.models.neural_network.quantization_utils import quantize_weights
+
+        half = quantize_weights(self.convert("neuralnetwork"), nbits=16)
+        # away from macOS it may return the specification
+        return half if hasattr(half, "save") else ct.models.MLModel(half, skip_model_load=True)
+
+    def convert(self, kind: Literal["mlprogram", "neuralnetwork"], is_image: bool = True) -> Any:
+        """Converts the float network; `image` RGB bytes → `mask` grayscale bytes, or with `is_image` False floats."""
+        import coremltools as ct
+        import tensorflow as tf
+
+        model = self.networks.float_model
+        spec = tf.TensorSpec((1, *self.networks.size, 3), tf.float32, name="image")
+
+        @tf.function(input_signature=[spec])
+        def to_mask(image: Any) -> Any:
+            # a grayscale image output is (1, 1, h, w) of 0…255; the output type takes no scale, so the graph scales.
+            # The last operator carries the name: an Identity would be folded away before coremltools looks for it.
+            probability = model(image, training=False)
+            return tf.transpose(probability * 255.0 if is_image else probability, [0, 3, 1, 2], name="mask")
+
+        source = ct.ImageType(
+            name="image", shape=spec.shape.as_list(), scale=contract.INPUT_SCALE, color_layout=ct.colorlayout.RGB
+        )
+        mask = (
+            ct.ImageType(name="mask", color_layout=ct.colorlayout.GRAYSCALE)
+            if is_image
+            else ct.TensorType(name="mask", dtype=np.float32)
+        )
+        is_program = kind == "mlprogram"
+        return ct.convert(
+            [to_mask.get_concrete_function()],
+            source="tensorflow",
+            convert_to=kind,
+            inputs=[source],
+            outputs=[mask],
+            compute_precision=ct.precision.FLOAT16 if is_program else None,
+            minimum_deployment_target=ct.target.iOS15 if is_program else ct.target.iOS14,
+            # loading the model back would compile it, on macOS only
+            skip_model_load=True,
+        )
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One line of the registry: a kind of Core ML file.
+
+    Attributes:
+        recipe: how its weights are stored.
+        make: (converter) → coremltools' MLModel.
+        bound: how far it may be from the float network.
+        needs: the oldest system that opens it.
+        is_image: whether the mask is an image, as Vision needs it, or a multi-array.
+    """
+
+    recipe: str
+    make: Callable[[Converter], Any]
+    bound: Bound
+    needs: str
+    is_image: bool = True
+
+
+_IOS14, _IOS15, _IOS16 = "iOS 14 or later", "iOS 15 or later", "needs iOS 16"
+
+#: End of the file's name → variant. Bounds from Fast-SCNN at 256 px, and at 64 px with half the channels, which is the
+#: most sensitive that we measured.
+VARIANTS: dict[str, Variant] = {
+    # measured max 0.006 and 0.014, mean 7e-4 and 1.2e-3, mask IoU 0.9998 and 0.998: rounding to float16 at each
+    # operator; and half a step of 1/255, as the mask is an image of bytes
+    "fp16.mlpackage": Variant("fp16", Converter.fp16, Bound(0.03, 4e-3, 0.995), _IOS15),
+    # measured max 0.004 and 0.013, mean 2e-4 and 7e-4: the same without the bytes
+    "fp16-multiarray.mlpackage": Variant(
+        "fp16", Converter.multiarray, Bound(0.03, 2e-3, 0.995), _IOS15, is_image=False
+    ),
+    # measured max 0.02 and 0.04, mean 0.001 and 0.0024, mask IoU 0.9993 and 0.993: 127 steps to a channel's greatest
+    # weight. As for TFLite, the largest difference of the three is that of single pixels on the outline
+    "int8.mlpackage": Variant("int8", Converter.int8, Bound(None, 0.01, 0.98), _IOS16),
+    # measured max 0.07 and 0.20, mean 0.0024 and 0.007, mask IoU 0.997 and 0.983: 64 values a kernel
+    "palette6.mlpackage": Variant("palette6", partial(Converter.palette, bits=6), Bound(None, 0.025, 0.95), _IOS16),
+    # measured max 0.37 and 0.49, mean 0.009 and 0.034, mask IoU 0.986 and 0.918, shift 0.14 and 0.58 px, gain 0.998 and
+    # 1.027: 16 values a kernel make another network of it. Its geometry is that of the fp16 file and is judged there
+    "palette4.mlpackage": Variant(
+        "palette4", partial(Converter.palette, bits=4), Bound(None, 0.08, 0.85, shift_px=1.5, gain_error=0.06), _IOS16
+    ),
+    # measured max 0.004 and 0.011, mean 7e-4 and 1e-3: weights rounded once, sums in float32
+    "fp16.mlmodel": Variant("fp16", Converter.network, Bound(0.03, 4e-3, 0.995), _IOS14),
+}
 
 
 def coreml_products(networks: Networks) -> list[Product]:
-    """The files for iOS. From the float weights: of the QAT graph dozens of clip and round operators would remain."""
+    """The files for iOS."""
     height, width = networks.size
+    converter = Converter(networks)
     return [
         Product(
-            path=f"{networks.name}-{height}x{width}-fp16.mlpackage",
+            path=f"{networks.name}-{height}x{width}-{end}",
             channels="rgb",
-            recipe="fp16",
-            write=partial(write_coreml, networks=networks),
+            recipe=variant.recipe,
+            write=partial(write_coreml, variant=variant, converter=converter),
             describe=describe_coreml,
             reference="float",
-            bound=FP16_IMAGE,
-            note=_NOTE,
+            bound=variant.bound,
+            note=variant.needs + _EVALUATED,
         )
+        for end, variant in VARIANTS.items()
     ]
 
 
-def write_coreml(path: Path, networks: Networks) -> None:
-    """Writes an ML program (iOS 15) of float16: `image` RGB bytes → `mask` grayscale bytes, 255 is person."""
+def write_coreml(path: Path, variant: Variant, converter: Converter) -> None:
+    """Converts, fills in the metadata, writes the file and checks that Vision can use it.
+
+    Raises:
+        CheckFailed: what Vision would stumble over, with the remedy.
+    """
+    from portraitseg.runners.coreml_vision import check_vision
+
+    # importing coremltools away from macOS is noisy too
     with quiet():
-        model = _convert(networks)
-        model.author = "portraitseg"
-        model.license = f"code and network Apache-2.0; weights trained on photos under: {networks.licence}"
-        model.short_description = f"Portrait segmentation, {networks.name} of run {networks.run}: probability of person"
-        model.version = networks.run
-        model.input_description["image"] = "RGB photo, stretched to the network's size (Vision: scaleFill)"
-        model.output_description["mask"] = "probability of person, 0 to 255"
+        model = variant.make(converter)
+        describe_to_people(model, converter.networks, variant)
         model.save(str(path))
+    # a multi-array is not for Vision; its scale and range are seen by parity
+    if variant.is_image and (faults := check_vision(path)):
+        raise CheckFailed(f"{path.name}: not for Vision: {'; '.join(f.removeprefix(f'{path}: ') for f in faults)}")
+
+
+def describe_to_people(model: Any, networks: Networks, variant: Variant) -> None:
+    """Writes author, licence, description and Xcode's preview into a model."""
+    model.author = "portraitseg"
+    model.license = f"code and network Apache-2.0; weights trained on photos under: {networks.licence}"
+    model.short_description = f"Portrait segmentation, {networks.name} of run {networks.run}: probability of person"
+    model.version = networks.run
+    model.input_description["image"] = "RGB photo, stretched to the network's size (Vision: scaleFill)"
+    model.output_description["mask"] = f"probability of person, 0 to {255 if variant.is_image else 1}"
+    for key, value in PREVIEW.items():
+        model.user_defined_metadata[key] = value
 
 
 def describe_coreml(path: Path) -> tuple[Tensor, Tensor]:
-    """Reads input and output from the package's description, which works away from macOS too."""
+    """Reads input and output from the file's description, which works away from macOS too."""
     import coremltools as ct
 
     from portraitseg.runners import coreml
 
-    source, mask, _, _ = coreml.describe(path, ct.utils.load_spec(str(path)).description)
-    return input_tensor(source, "rgb", is_image=True), output_tensor(mask, is_image=True)
-
-
-def _convert(networks: Networks) -> Any:
-    import coremltools as ct
-    import tensorflow as tf
-
-    spec = tf.TensorSpec((1, *networks.size, 3), tf.float32, name="image")
-
-    @tf.function(input_signature=[spec])
-    def to_image(image: Any) -> Any:
-        # a grayscale image output is (1, 1, h, w) of 0…255; the output type takes no scale, so the graph scales. The
-        # last operator carries the name: an Identity would be folded away before coremltools looks for it.
-        return tf.transpose(networks.float_model(image, training=False) * 255.0, [0, 3, 1, 2], name="mask")
-
-    return ct.convert(
-        [to_image.get_concrete_function()],
-        source="tensorflow",
-        convert_to="mlprogram",
-        inputs=[
-            ct.ImageType(
-                name="image", shape=spec.shape.as_list(), scale=contract.INPUT_SCALE, color_layout=ct.colorlayout.RGB
-            )
-        ],
-        outputs=[ct.ImageType(name="mask", color_layout=ct.colorlayout.GRAYSCALE)],
-        compute_precision=ct.precision.FLOAT16,
-        minimum_deployment_target=ct.target.iOS15,
-        # loading the model back would compile it, on macOS only
-        skip_model_load=True,
+    source, mask, _, layout = coreml.describe(path, ct.utils.load_spec(str(path)).description)
+    is_image = mask.dtype == "uint8"
+    output = output_tensor(mask, is_image)
+    return input_tensor(source, "rgb", is_image=True), output if is_image else output.model_copy(
+        update={"layout": layout}
     )
+
+
+def find_palette(
+    weights: Float[np.ndarray, "*d"], entries: int
+) -> tuple[Float[np.ndarray, " entries"], UInt8[np.ndarray, " n"]]:
+    """The palette with the least squared error, by Lloyd's algorithm: k-means of one dimension, on sorted values.
+
+    Args:
+        weights: a kernel of any shape.
+        entries: of the palette, at most 256.
+
+    Returns:
+        The palette, ascending, in the kernel's type; and the index of each weight, in order.
+    """
+    values = weights.ravel().astype(np.float64)
+    ordered = np.sort(values)
+    sums = np.concatenate([[0.0], np.cumsum(ordered)])
+    # between an even spacing, good for the tails, and equal counts, good for the bulk around zero
+    centres = (np.quantile(ordered, np.linspace(0, 1, entries)) + np.linspace(ordered[0], ordered[-1], entries)) / 2
+    for _ in range(_LLOYD_STEPS):
+        ends = np.concatenate([[0], np.searchsorted(ordered, (centres[1:] + centres[:-1]) / 2), [values.size]])
+        counts = np.diff(ends)
+        # a centre that attracts nothing stays where it is
+        centres = np.where(counts > 0, np.diff(sums[ends]) / np.maximum(counts, 1), centres)
+    palette = np.sort(centres).astype(weights.dtype)
+    middles = (palette[1:].astype(np.float64) + palette[:-1]) / 2
+    return palette, np.searchsorted(middles, values).astype(np.uint8)

@@ -5,29 +5,34 @@ from pathlib import Path
 from typing import Any
 
 from export.check_int8 import check_int8
+from export.metadata import Card, attach
 from export.product import Networks, Product, describe_with_runner
 from export.recipes import RECIPES, Calibration, Recipe
 from export.widen import rgba_twin
+from portraitseg import manifest
 from portraitseg.contract import Channels
+from portraitseg.runs import Run
 
 
 def tflite_products(networks: Networks) -> list[Product]:
-    """The files for Android: every recipe whose Keras model exists, RGB before its RGBA twin."""
+    """The files for Android: every recipe whose Keras model exists, RGB before its RGBA twin, if any."""
     twins: dict[str, Any] = {}
     products = []
+    version, scores = _weights_facts(networks.run)
     for name, recipe in RECIPES.items():
         model = networks.get(recipe.reference)
         if model is None:
             continue
+        rgb = file_name(networks, "rgb", name)
+        card = partial(Card, networks.name, version, networks.licence, name, scores=scores.get(recipe.reference, ""))
+        products.append(_product(rgb, recipe, model, networks.calibration, card("rgb")))
+        if "rgba" not in recipe.channels:
+            continue
         if recipe.reference not in twins:
             twins[recipe.reference] = rgba_twin(model)
-        rgb = file_name(networks, "rgb", name)
         rgba = file_name(networks, "rgba", name)
-        calibration = networks.calibration
-        products += [
-            _product(rgb, "rgb", name, recipe, model, calibration),
-            _product(rgba, "rgba", name, recipe, twins[recipe.reference], calibration, rgb_twin=rgb),
-        ]
+        twin = twins[recipe.reference]
+        products.append(_product(rgba, recipe, twin, networks.calibration, card("rgba"), rgb_twin=rgb))
     return products
 
 
@@ -37,32 +42,40 @@ def file_name(networks: Networks, channels: Channels, recipe: str) -> str:
     return f"{networks.name}-{height}x{width}-{channels}-{recipe}.tflite"
 
 
-def write_tflite(path: Path, recipe: Recipe, model: Any, calibration: Calibration) -> None:
-    """Converts a model and writes the file.
+def write_tflite(path: Path, recipe: Recipe, model: Any, calibration: Calibration, card: Card) -> None:
+    """Converts a model and writes the file, with its metadata.
 
     Raises:
-        CheckFailed: an int8 recipe that left something float.
+        CheckFailed: an integer recipe that left something float.
     """
     content = recipe.convert(model, calibration)
-    if recipe.is_int8:
-        check_int8(content, path.name)
-    path.write_bytes(content)
+    if recipe.integer is not None:
+        check_int8(content, path.name, recipe.integer)
+    path.write_bytes(attach(content, card))
+
+
+def _weights_facts(run: str) -> tuple[str, dict[str, str]]:
+    """Version of a run's weights and, by reference, the score of its Keras model; of a run without record, nothing."""
+    path = Run(run).artifact
+    if not path.exists():
+        return "unversioned", {}
+    artifact = manifest.read(manifest.Artifact, path)
+    scores = {}
+    for reference, stage in (("float", "train"), ("qat", "qat")):
+        iou = artifact.stages.get(stage, {}).get("best_val_iou")
+        if isinstance(iou, float):
+            scores[reference] = f"IoU {iou:.4f} on val in training"
+    return artifact.source.weights_sha256[:12], scores
 
 
 def _product(
-    path: str,
-    channels: Channels,
-    name: str,
-    recipe: Recipe,
-    model: Any,
-    calibration: Calibration,
-    rgb_twin: str | None = None,
+    path: str, recipe: Recipe, model: Any, calibration: Calibration, card: Card, rgb_twin: str | None = None
 ) -> Product:
     return Product(
         path=path,
-        channels=channels,
-        recipe=name,
-        write=partial(write_tflite, recipe=recipe, model=model, calibration=calibration),
+        channels=card.channels,
+        recipe=card.recipe,
+        write=partial(write_tflite, recipe=recipe, model=model, calibration=calibration, card=card),
         describe=describe_with_runner,
         reference=recipe.reference,
         bound=recipe.bound,

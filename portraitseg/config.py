@@ -91,6 +91,8 @@ class QatConfig(Section):
 
     epochs: Annotated[int, Field(ge=1, le=1_000_000)] = 6
     learning_rate: Positive = 1e-4
+    select: Literal["keras", "tflite"] = "keras"
+    "What chooses the best epoch: the Keras model's IoU on val, or that of the converted int8 file."
     freeze_bn_epochs: Annotated[int, Field(ge=0, le=1_000_000)] = 2
     "Epochs at the end in which the statistics of batch norm no longer move."
 

@@ -12,18 +12,21 @@ from export import parity
 from export.check_int8 import INPUT_ZERO_POINT, check_int8, input_quantization
 from export.flatbuffer import read_graph
 from export.recipes import RECIPES
+from export.to_coreml import VARIANTS
 from export.to_onnx import ONNX_RECIPES
 from portraitseg.errors import CheckFailed
 from portraitseg.runners import open_runner
 from tests.export.conftest import Exported
 
 TFLITE = list(RECIPES)
-INT8 = [name for name, recipe in RECIPES.items() if recipe.is_int8]
+INT8 = [name for name, recipe in RECIPES.items() if recipe.integer == "INT8"]
+WITH_RGBA = [name for name, recipe in RECIPES.items() if "rgba" in recipe.channels]
 
 #: From INTERFACE, "Files".
 NAMES = {
     ".tflite": r"[a-z0-9_]+-\d+x\d+-(rgb|rgba|prior)-[a-z0-9_]+\.tflite",
     ".mlpackage": r"[a-z0-9_]+-\d+x\d+-(fp16|int8|palette6|palette4)(-multiarray)?\.mlpackage",
+    ".mlmodel": r"[a-z0-9_]+-\d+x\d+-(fp32|fp16)\.mlmodel",
     ".onnx": r"[a-z0-9_]+-\d+x\d+-(nhwc|nchw)-(fp32|qdq)\.onnx",
 }
 
@@ -31,7 +34,7 @@ NAMES = {
 def test_names_follow_the_interface(exported: Exported) -> None:
     for name in exported.products:
         assert re.fullmatch(NAMES[Path(name).suffix], name), name
-    assert len(exported.products) == 2 * len(RECIPES) + 1 + len(ONNX_RECIPES)
+    assert len(exported.products) == len(RECIPES) + len(WITH_RGBA) + len(VARIANTS) + 2 * len(ONNX_RECIPES)
 
 
 @pytest.mark.parametrize("end", [*(f"-rgb-{r}.tflite" for r in TFLITE), *(f"-{r}.onnx" for r in ONNX_RECIPES)])
@@ -42,13 +45,14 @@ def test_parity_passes(exported: Exported, end: str) -> None:
     assert result.passed and result.photos == 8 and result.max_abs is not None
 
 
-@pytest.mark.parametrize("end", [*(f"-rgba-{r}.tflite" for r in TFLITE), *(f"-{r}.onnx" for r in ONNX_RECIPES)])
+@pytest.mark.parametrize("end", [*(f"-rgba-{r}.tflite" for r in WITH_RGBA), *(f"-{r}.onnx" for r in ONNX_RECIPES)])
 def test_tensors_are_named_and_sized(exported: Exported, end: str) -> None:
     product, path = exported.find(end)
     source, mask = product.describe(path)
     channels = 4 if "rgba" in end else 3
-    assert (source.name, source.shape, source.dtype) == ("image", (1, 64, 64, channels), "float32")
-    assert (mask.name, mask.shape, mask.dtype) == ("mask", (1, 64, 64, 1), "float32")
+    dtype = "uint8" if end.endswith("_u8.tflite") else "float32"
+    assert (source.name, source.shape, source.dtype) == ("image", (1, 64, 64, channels), dtype)
+    assert (mask.name, mask.shape, mask.dtype) == ("mask", (1, 64, 64, 1), dtype)
     assert (source.color, source.layout, source.range) == ("RGBA" if channels == 4 else "RGB", "NHWC", (0, 1))
 
 
@@ -61,7 +65,7 @@ def test_signature_has_the_same_names(exported: Exported, recipe: str) -> None:
     assert signatures == {"serving_default": {"inputs": ["image"], "outputs": ["mask"]}}
 
 
-@pytest.mark.parametrize("recipe", TFLITE)
+@pytest.mark.parametrize("recipe", WITH_RGBA)
 def test_alpha_changes_not_a_bit(exported: Exported, recipe: str) -> None:
     _, rgb = exported.find(f"-rgb-{recipe}.tflite")
     _, rgba = exported.find(f"-rgba-{recipe}.tflite")
@@ -69,7 +73,7 @@ def test_alpha_changes_not_a_bit(exported: Exported, recipe: str) -> None:
     assert parity.is_equal_to_rgb(open_runner(rgba), open_runner(rgb), photos)
 
 
-@pytest.mark.parametrize("recipe", [name for name in TFLITE if name not in INT8])
+@pytest.mark.parametrize("recipe", [name for name in WITH_RGBA if name not in INT8])
 def test_rgba_check_fails_on_another_file(exported: Exported, recipe: str) -> None:
     _, other = exported.find("-rgb-static_wi8_ai8.tflite")
     _, rgba = exported.find(f"-rgba-{recipe}.tflite")
@@ -85,23 +89,11 @@ def test_int8_input_is_one_step_a_byte(exported: Exported, recipe: str, channels
     assert input_quantization(content) == (pytest.approx(1 / 255, rel=1e-6), INPUT_ZERO_POINT)
 
 
-@pytest.mark.parametrize("recipe", ["fp32", "fp16"])
+@pytest.mark.parametrize("recipe", ["fp32", "fp16", "dynamic_wi8_afp32", "static_wi8_ai16"])
 def test_int8_check_refuses_float_files(exported: Exported, recipe: str) -> None:
     _, path = exported.find(f"-rgb-{recipe}.tflite")
     with pytest.raises(CheckFailed, match="not whole int8"):
         check_int8(path.read_bytes(), path.name)
-    assert input_quantization(path.read_bytes()) is None
-
-
-def test_int8_check_refuses_dynamic_range(float_model: object) -> None:
-    import tensorflow as tf
-
-    from export import recipes
-
-    converter = recipes._converter(float_model)
-    converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    with pytest.raises(CheckFailed, match="FLOAT32"):
-        check_int8(recipes._convert(converter), "dynamic")
 
 
 def test_int8_check_refuses_another_input_scale(exported: Exported) -> None:

@@ -84,7 +84,7 @@ def _small_model(middle: Any = None) -> Any:
 
 REFUSED = {
     "PReLU": lambda keras, x: keras.layers.PReLU(shared_axes=[1, 2], name="bad")(x),
-    "Multiply": lambda keras, x: keras.layers.Multiply(name="bad")([x, x]),
+    "Average": lambda keras, x: keras.layers.Average(name="bad")([x, x]),
     "Rescaling": lambda keras, x: keras.layers.Rescaling(2.0, name="bad")(x),
     "Lambda": lambda keras, x: keras.layers.Lambda(lambda y: y, name="bad")(x),
     "TFOpLambda": lambda keras, x: x + x,

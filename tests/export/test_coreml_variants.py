@@ -1,0 +1,171 @@
+"""Every Core ML file of the tiny network: what it says of itself, parity, and damages that parity and Vision catch."""
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from export import parity
+from export.product import Networks
+from export.to_coreml import VARIANTS, Converter, find_palette, write_coreml
+from portraitseg.errors import CheckFailed
+from portraitseg.files import size_bytes
+from portraitseg.runners import open_runner
+from portraitseg.runners.coreml_values import read_spec
+from portraitseg.runners.coreml_vision import check_vision
+from tests.export.conftest import Exported
+from tests.export.test_files import _half_pixel
+from tests.runners import test_coreml as damages
+
+ENDS = list(VARIANTS)
+IMAGES = [end for end, variant in VARIANTS.items() if variant.is_image]
+PROGRAMS = [end for end in ENDS if end.endswith(".mlpackage")]
+
+
+def _less(ends: list[str]) -> list[Any]:
+    """Of the compressed files CI damages the coarsest alone: the others come from the same pass."""
+    return [pytest.param(end, marks=pytest.mark.full) if end.startswith(("int8", "palette6")) else end for end in ends]
+
+
+#: Specification by system: 5 is iOS 14, 6 iOS 15, 7 iOS 16.
+SPECIFICATIONS = {"iOS 14 or later": 5, "iOS 15 or later": 6, "needs iOS 16": 7}
+
+
+def _faults(exported: Exported, end: str, path: Path | None = None, change: Any = None) -> list[str]:
+    product, sound = exported.find(end)
+    reference = exported.references[product.reference]
+    runner = open_runner(path or sound)
+    outputs = [runner.predict(photo) for photo in reference.photos]
+    return parity.compare([change(y) if change else y for y in outputs], reference).faults(product.bound)
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_parity_passes(exported: Exported, end: str) -> None:
+    product, path = exported.find(end)
+    result, fault = parity.measure(path, exported.references[product.reference], product.bound)
+    assert fault is None and result.passed and result.photos == 8
+    # a bound that is ten times what is measured would catch little
+    assert result.mean_abs is not None and result.mean_abs > product.bound.mean_abs / 10
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_file_says_what_it_is(exported: Exported, end: str) -> None:
+    product, path = exported.find(end)
+    spec, _ = read_spec(path)
+    assert product.note is not None
+    assert spec.specificationVersion == SPECIFICATIONS[product.note.partition(";")[0]]
+    metadata = spec.description.metadata
+    assert "Apache-2.0" in metadata.license and metadata.author == "portraitseg"
+    assert "fast_scnn_w050" in metadata.shortDescription
+    assert metadata.userDefined["com.apple.coreml.model.preview.type"] == "imageSegmenter"
+    preview = json.loads(metadata.userDefined["com.apple.coreml.model.preview.parameters"])
+    assert len(preview["labels"]) == len(preview["colors"]) == 2
+    assert all(feature.shortDescription for feature in (*spec.description.input, *spec.description.output))
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_manifest_tells_images_from_floats(exported: Exported, end: str) -> None:
+    product, path = exported.find(end)
+    source, mask = product.describe(path)
+    assert (source.name, source.dtype, source.color, source.layout) == ("image", "image", "RGB", "NHWC")
+    if end in IMAGES:
+        assert (mask.name, mask.dtype, mask.shape, mask.range) == ("mask", "image", (1, 64, 64, 1), (0, 255))
+    else:
+        assert (mask.name, mask.dtype, mask.shape, mask.range) == ("mask", "float32", (1, 1, 64, 64), (0, 1))
+        assert mask.layout == "NCHW"
+
+
+def test_each_compression_is_smaller_than_the_one_before(exported: Exported) -> None:
+    order = ("fp16.mlpackage", "int8.mlpackage", "palette6.mlpackage", "palette4.mlpackage")
+    sizes = [size_bytes(exported.find(f"-{end}")[1]) for end in order]
+    assert sizes == sorted(sizes, reverse=True) and sizes[3] < sizes[0] / 2
+
+
+@pytest.mark.parametrize("end", IMAGES)
+def test_vision_finds_no_fault(exported: Exported, end: str) -> None:
+    assert check_vision(exported.find(f"-{end}")[1]) == []
+
+
+@pytest.mark.parametrize(
+    ("end", "edit", "message"),
+    [
+        ("fp16-multiarray.mlpackage", lambda spec: None, "output 'mask' is a multi-array"),
+        ("fp16.mlpackage", damages.swap_colors, "not RGB"),
+        ("fp16.mlpackage", damages.drop_scale, "bytes must become 0…1"),
+        ("fp16.mlmodel", damages.network_mask, "multiply the sigmoid by 255"),
+    ],
+)
+def test_a_file_that_vision_cannot_use_fails_the_export(
+    exported: Exported, networks: Networks, tmp_path: Path, end: str, edit: Callable[[Any], None], message: str
+) -> None:
+    import coremltools as ct
+
+    damaged = damages.damage(exported.find(f"-{end}")[1], tmp_path, edit)
+    model = ct.models.MLModel(str(damaged), skip_model_load=True)
+    path = tmp_path / f"x.{end.rpartition('.')[2]}"
+    variant = replace(VARIANTS["fp16.mlpackage"], make=lambda converter: model)
+    with pytest.raises(CheckFailed, match=rf"^{re.escape(path.name)}: not for Vision: .*{message}"):
+        write_coreml(path, variant, Converter(networks))
+
+
+@pytest.mark.parametrize("end", _less(PROGRAMS))
+@pytest.mark.parametrize("edit", [damages.swap_colors, damages.drop_scale, damages.scramble_kernel])
+def test_damaged_program(exported: Exported, tmp_path: Path, end: str, edit: Callable[[Any], None]) -> None:
+    assert _faults(exported, end, damages.damage(exported.find(f"-{end}")[1], tmp_path, edit))
+
+
+# the geometry of palette4 is that of fp16; its own bound is too wide for half a pixel
+@pytest.mark.parametrize("end", _less([end for end in PROGRAMS if "palette4" not in end]))
+def test_upsampling_with_aligned_corners(exported: Exported, tmp_path: Path, end: str) -> None:
+    path = damages.damage(exported.find(f"-{end}")[1], tmp_path, damages.shift_half_a_pixel)
+    assert _faults(exported, end, path)
+
+
+@pytest.mark.parametrize("end", [end for end in ENDS if "palette4" not in end])
+def test_half_a_pixel(exported: Exported, end: str) -> None:
+    assert any("shifted" in fault for fault in _faults(exported, end, change=_half_pixel))
+
+
+@pytest.mark.parametrize("end", _less([end for end in PROGRAMS if end in IMAGES]))
+def test_mask_of_0_to_1_in_an_image(exported: Exported, tmp_path: Path, end: str) -> None:
+    path = damages.damage(exported.find(f"-{end}")[1], tmp_path, damages.forget_to_scale_the_mask)
+    assert _faults(exported, end, path)
+    assert any("255" in fault for fault in check_vision(path))
+
+
+def _scramble_network(spec: Any) -> None:
+    layer = next(layer for layer in spec.neuralNetwork.layers if layer.WhichOneof("layer") == "convolution")
+    values = np.frombuffer(layer.convolution.weights.float16Value, np.float16)
+    layer.convolution.weights.float16Value = values[::-1].tobytes()
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [damages.network_swap, damages.network_scale, damages.network_mask, damages.network_shift, _scramble_network],
+)
+def test_damaged_network(exported: Exported, tmp_path: Path, edit: Callable[[Any], None]) -> None:
+    end = "fp16.mlmodel"
+    assert _faults(exported, end, damages.damage(exported.find(end)[1], tmp_path, edit))
+
+
+def test_palette_of_few_values_is_exact() -> None:
+    values = np.array([-1, 0, 0.25, 3], np.float16)
+    kernel = values[np.random.default_rng(0).integers(0, 4, (5, 7, 3))]
+    palette, indices = find_palette(kernel, 16)
+    assert palette.dtype == np.float16 and palette.shape == (16,)
+    np.testing.assert_array_equal(palette[indices].reshape(kernel.shape), kernel)
+
+
+@pytest.mark.parametrize("entries", [16, 64])
+def test_palette_is_better_than_even_steps(entries: int) -> None:
+    kernel = np.random.default_rng(0).standard_normal(4000).astype(np.float32)
+    palette, indices = find_palette(kernel, entries)
+    even = np.linspace(kernel.min(), kernel.max(), entries)
+    nearest = even[np.abs(kernel[:, None] - even).argmin(axis=1)]
+    assert indices.max() < entries and (np.diff(palette) >= 0).all()
+    assert np.square(palette[indices] - kernel).mean() < 0.7 * np.square(nearest - kernel).mean()
