@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from benchmark.intervals import Difference, describe_difference, paired_difference
 from benchmark.table import Row, read_csv, read_lines
+from portraitseg.cli import table_console
 from portraitseg.errors import InputError
 
 #: A paired test finds any steady difference, however small; below this one it is no regression: kernels and JPEG
@@ -94,9 +94,7 @@ def read_photos(results: Path) -> Photos:
 
 def print_changes(changes: Sequence[Change]) -> None:
     """Prints the comparison to stdout."""
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, width=180)
+    console = table_console()
     table = Table()
     for name in ("File", "What", "Before", "After", "Change"):
         table.add_column(name, overflow="fold")

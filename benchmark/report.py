@@ -5,7 +5,6 @@ import io
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
@@ -17,6 +16,7 @@ from benchmark.rows import machine
 from benchmark.table import Row, to_csv
 from benchmark.targets import Target
 from portraitseg import files
+from portraitseg.cli import table_console
 from portraitseg.manifest import FileEntry, Manifest, Quality, read, write
 from portraitseg.metrics import COUNTS, MATTE_METRICS, METRICS
 
@@ -100,10 +100,7 @@ def to_markdown(rows: Sequence[Row], measurement: Measurement) -> str:
 
 def print_rows(rows: Sequence[Row], conditions: Sequence[str]) -> None:
     """Prints the table to stdout, and below it the conditions, a line each."""
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        # a file has no width; at rich's default of 80 every cell would be cut
-        console = Console(highlight=False, width=200)
+    console = table_console()
     table = Table(caption=escape("\n".join(conditions)), caption_justify="left")
     for name in HEADER:
         is_text = name in ("File", "Split", "Note")

@@ -10,13 +10,13 @@ from typing import Any
 import cv2
 import numpy as np
 from jaxtyping import UInt8
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from benchmark.intervals import paired_difference
 from benchmark.quality import FileScores, SplitScores, score_image
 from benchmark.targets import Target
+from portraitseg.cli import table_console
 from portraitseg.data.base import Dataset
 from portraitseg.errors import InputError
 from portraitseg.runners import Runner
@@ -185,9 +185,7 @@ def to_csv(rows: Sequence[RobustnessRow]) -> str:
 
 def print_rows(rows: Sequence[RobustnessRow]) -> None:
     """Prints to stdout by how many points the IoU changes, a row a file and split."""
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, width=160)
+    console = table_console()
     table = Table(caption="change of the IoU in points; (…): inside the noise", caption_justify="left")
     for name in ("File", "Split", "clean IoU %", *CONDITIONS):
         table.add_column(name, overflow="fold", justify="left" if name in ("File", "Split") else "right")

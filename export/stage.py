@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from rich.table import Table
+from rich.table import Column, Table
 
 from export import parity
 from export.gpu.report import check_gpu
@@ -15,7 +15,7 @@ from export.quiet import quiet
 from export.targets import TARGETS, Target
 from export.training import trained_qat
 from portraitseg import contract, files, manifest
-from portraitseg.cli import console
+from portraitseg.cli import console, table_console
 from portraitseg.config import Config
 from portraitseg.data import Dataset, open_dataset
 from portraitseg.errors import CheckFailed, InputError
@@ -246,7 +246,7 @@ def _entry(product: Product, path: Path, model: str, result: Parity, gpu: tuple[
 
 
 def _show(made: list[Made], folder: Path) -> None:
-    table = Table("file", "bytes", "max abs", "mean abs", "mask IoU", "parity", "GPU")
+    table = Table(Column("file", no_wrap=True), "bytes", "max abs", "mean abs", "mask IoU", "parity", "GPU")
     for item in made:
         if item.entry is None:
             table.add_row(item.path, "–", "–", "–", "–", "failed", "–")
@@ -255,7 +255,7 @@ def _show(made: list[Made], folder: Path) -> None:
         verdict = "failed" if item.fault else f"not run: {result.not_run}" if result.not_run else "passed"
         figures = (_text(result.max_abs, ".2g"), _text(result.mean_abs, ".2g"), _text(result.mask_iou, ".4f"))
         table.add_row(item.path, f"{item.entry.bytes:,}", *figures, verdict, _gpu_verdict(item.entry.gpu))
-    console.print(table)
+    table_console(to_stderr=True).print(table)
     published = sum(item.fault is None for item in made)
     console.print(f"{published} of {len(made)} files published in {folder}")
 

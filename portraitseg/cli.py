@@ -11,8 +11,17 @@ from rich.text import Text
 from portraitseg.errors import CheckFailed, InputError
 from portraitseg.files import explain
 
+#: Columns of a table in a log.
+_LOG_WIDTH = 200
+
 #: Messages go to stderr, so that what a command prints can be piped.
 console = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def table_console(*, to_stderr: bool = False) -> Console:
+    """Where a table is printed; a log has no width, and at rich's default of 80 every cell would be cut."""
+    console = Console(stderr=to_stderr, highlight=False)
+    return console if console.is_terminal else Console(stderr=to_stderr, highlight=False, width=_LOG_WIDTH)
 
 
 def warn(message: str) -> None:

@@ -2,15 +2,12 @@
 
 from pathlib import Path
 
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from export.gpu import driver, report
+from portraitseg.cli import table_console
 from portraitseg.errors import CheckFailed, InputError
-
-#: Of the table where it does not go to a terminal.
-_LOG_WIDTH = 140
 
 _COLOURS = {"passed": "green", "failed": "red", "not_run": "yellow"}
 
@@ -28,10 +25,7 @@ def check_gpu_command(files: list[Path], report_folder: Path | None = None) -> N
     """
     if not files:
         raise InputError("check-gpu: name at least one .tflite file")
-    console = Console()
-    if not console.is_terminal:
-        # a log has no width; wrapped file names could not be searched for
-        console = Console(width=_LOG_WIDTH)
+    console = table_console()
     found = [report.examine(path) for path in files]
     console.print(_table(found))
     for one in found:
@@ -71,7 +65,7 @@ def gpu_driver_command() -> None:
         InputError: it could not be fetched.
     """
     folder = driver.fetch()
-    console = Console(highlight=False, soft_wrap=True)
+    console = table_console()
     console.print(f"SwiftShader is in {folder}")
     for found in driver.find_drivers():
         console.print(f"{found.route}: {', '.join(str(icd) for icd in found.icds)}")

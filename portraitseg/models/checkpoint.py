@@ -6,6 +6,7 @@ tf_keras runs a Lambda that it finds in an h5, whatever `safe_mode` says; here n
 import json
 import subprocess
 import sys
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,7 +66,9 @@ class Header:
 
 def save(model: Any, path: Path) -> None:
     """Writes config and weights, without the optimizer, as a Keras h5, atomically."""
-    with files.replacing(path) as temporary:
+    with files.replacing(path) as temporary, warnings.catch_warnings():
+        # Keras calls the format legacy; it is the one that people of this field have
+        warnings.simplefilter("ignore", UserWarning)
         model.save(str(temporary), save_format="h5", include_optimizer=False)
 
 
