@@ -132,7 +132,9 @@ def _identity(row: Row) -> list[str]:
     path = Path(row.file)
     size = _SIZE.search(path.stem)
     model = f"{row.model} {size[1]}×{size[2]}" if size else row.model
-    kind = path.suffix.removeprefix(".") + (" multi-array" if path.stem.endswith("-multiarray") else "")
+    # what the name says beyond model, size, channels and recipe
+    variant = next((part for part in ("multiarray", "nhwc", "nchw") if f"-{part}" in path.stem), "")
+    kind = f"{path.suffix.removeprefix('.')} {variant}".strip()
     return [model, kind, row.recipe, row.channels or "", "" if row.bytes is None else f"{row.bytes / 1e6:.2f}"]
 
 
