@@ -69,7 +69,7 @@ def test_one_row_a_file_with_the_splits_side_by_side():
         "| net 24×30 | tflite | fp32 | rgb | 1.50 | 90.00 (88.0–92.0) | 70.00 |"
         " 80.00 (75.0–85.0) | 70.00 | 0.50 | 0.25 |",
         "| net | tflite | fp32 | rgb | 1.50 | 90.00 (88.0–92.0) | 70.00 |  |  | 1.00 |  |",
-        "| net 24×30 | mlpackage multi-array | fp16 | rgb | 1.50 | 90.00 (88.0–92.0) | 70.00 |  |  |  |  |",
+        "| net 24×30 | mlpackage multiarray | fp16 | rgb | 1.50 | 90.00 (88.0–92.0) | 70.00 |  |  |  |  |",
     ]
     assert "ratio to ref.tflite (p50 4.00 ms), 1 thread, on a machine" in text and "list abababababababab" in text
 
