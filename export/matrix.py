@@ -285,12 +285,11 @@ def _load_models(run: Run, references: set[ReferenceName]) -> dict[ReferenceName
 def _distance(first: Member, second: Member) -> tuple[float, float, float]:
     """Greatest and mean difference, mask IoU."""
     difference = np.abs(first.probabilities - second.probabilities)
-    threshold = contract.PROBABILITY_THRESHOLD
-    ious = [
-        metrics.iou(one > threshold, other > threshold)
-        for one, other in zip(first.probabilities, second.probabilities, strict=True)
+    masks = [
+        member.probabilities.reshape(-1, member.probabilities.shape[2]) > contract.PROBABILITY_THRESHOLD
+        for member in (first, second)
     ]
-    return float(difference.max()), float(difference.mean(dtype=np.float64)), float(np.mean(ious))
+    return float(difference.max()), float(difference.mean(dtype=np.float64)), metrics.iou(*masks)
 
 
 def _limit(first: Member, second: Member, between: Bound) -> Bound | None:
