@@ -36,8 +36,8 @@ export-ios: $(ENV) ## Core ML packages: RUN= DATA=
 export-onnx: $(ENV) ## ONNX files, float and QDQ: RUN= DATA=
 	@$(PY) -m export onnx --run "$(RUN)" $(WITH_DATA) $(WITH_SET)
 
-check-gpu: $(ENV) ## whether phones' GPUs take .tflite files: FILES="a.tflite …" (default: those of RUN=) REPORT=folder
-	@$(PY) -m export check-gpu $(if $(FILES),$(FILES),$(wildcard android_assets/$(RUN)/*.tflite)) $(if $(REPORT),--report "$(REPORT)")
+check-gpu: $(ENV) ## whether phones' GPUs take .tflite files: FILES="a.tflite …" (default: the gated ones of RUN=) REPORT=folder
+	@$(PY) -m export check-gpu $(if $(FILES),$(FILES),$(wildcard android_assets/$(RUN)/*-fp16.tflite android_assets/$(RUN)/*-qat_wi8_ai8.tflite)) $(if $(REPORT),--report "$(REPORT)")
 
 gpu-driver: $(ENV) ## fetch SwiftShader, a Vulkan driver in software, without root: check-gpu then runs the files
 	@$(PY) -m export gpu-driver

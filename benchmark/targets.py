@@ -1,5 +1,6 @@
 """Which files are measured: everything in the run's manifests, and the peers that the user points to."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,14 +45,33 @@ def collect_targets(run: Run, peers: Path | None) -> list[Target]:
     """The run's files in the order of their manifests (Android, iOS, ONNX), then the peers.
 
     Raises:
-        InputError: a file that differs from its manifest; a folder of peers without a .tflite; nothing at all.
+        InputError: a file that differs from its manifest; files of different weights; a folder of peers without a
+            .tflite; nothing at all.
     """
-    targets = [target for folder in (run.android, run.ios, run.onnx) for target in _manifest_targets(folder)]
+    folders = (run.android, run.ios, run.onnx)
+    _check_one_source(run, folders)
+    targets = [target for folder in folders for target in _manifest_targets(folder)]
     if peers is not None:
         targets.extend(_peer_targets(peers))
     if not targets:
         raise InputError(f"run '{run.name}': no manifest in {run.android}, {run.ios} or {run.onnx}: export it first")
     return targets
+
+
+def _check_one_source(run: Run, folders: Sequence[Path]) -> None:
+    """One table is of one training: a run trained again keeps its older files until they are exported again."""
+    sources = {
+        path: manifest.read(manifest.Manifest, path).source.weights_sha256
+        for path in (folder / manifest.MANIFEST_NAME for folder in folders)
+        if path.exists()
+    }
+    if run.artifact.exists():
+        expected = manifest.read(manifest.Artifact, run.artifact).source.weights_sha256
+    else:
+        expected = next(iter(sources.values()), "")
+    for path, weights in sources.items():
+        if weights != expected:
+            raise InputError(f"{path}: made from other weights than the run's: export the run again, or take it away")
 
 
 def choose_reference(targets: list[Target], named: Path | None) -> tuple[list[Target], Target | None]:

@@ -31,6 +31,17 @@ RECOMMENDED_NAME = "recommended.json"
 _TWIN_PHOTOS = 4
 
 
+#: What may change an exported file, beside our own code.
+_TOOLS = (
+    "tensorflow",
+    "tensorflow-model-optimization",
+    "coremltools",
+    "onnx",
+    "tf2onnx",
+    "ai-edge-litert",
+    "onnxruntime",
+)
+
 #: Photos that run on the GPU: a driver in software takes seconds for each.
 _GPU_PHOTOS = 2
 
@@ -82,9 +93,12 @@ def export_run(run: Run, config: Config, target_name: str, skip_qat: bool = Fals
             dataset.load(key).image for key in _spread(dataset.keys(config.data.val_split), config.export.parity_photos)
         ]
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".tmp-", dir=folder) as scratch:
+        with tempfile.TemporaryDirectory(prefix=files.TEMPORARY_PREFIX, dir=folder) as scratch:
             made = make_files(target, networks, photos, Path(scratch))
             result = publish(made, source, folder, Path(scratch), target)
+        published = {item.path: item.entry.sha256 for item in made if item.entry and item.fault is None}
+        facts = {"files": published, "tools": manifest.tool_versions(*_TOOLS), "git_commit": manifest.git_commit()}
+        manifest.add_stage(run.artifact, source, f"export_{target_name}", facts)
     _show(made, folder)
     if faults := [f"{item.path}: {item.fault}" for item in made if item.fault]:
         raise CheckFailed(f"{len(faults)} of {len(made)} files not published: {'; '.join(faults)}")
@@ -154,9 +168,9 @@ def _make(product: Product, reference: Reference, model: str, scratch: Path, tar
     path = scratch / product.path
     try:
         product.write(path)
+        result, fault = parity.measure(path, reference, product.bound)
     except CheckFailed as error:
         return Made(product.path, None, str(error))
-    result, fault = parity.measure(path, reference, product.bound)
     if product.rgb_twin is not None and (scratch / product.rgb_twin).exists():
         rgb = open_runner(scratch / product.rgb_twin)
         if not parity.is_equal_to_rgb(open_runner(path), rgb, reference.photos[:_TWIN_PHOTOS]):

@@ -80,6 +80,8 @@ def trained_qat(
     if finished.get("origin") == origin and best.exists() and finished.get("weights_sha256") == files.sha256(best):
         return qat.load_qat(best)
     _clear_if_of_another(run, origin)
+    # the next export reads its settings from here: with others it would train anew and clear what this one made
+    files.write_text(run.config, config.model_dump_json(indent=2) + "\n")
     model = qat.quantize(float_model)
     qat.calibrate(model, float_model, calibration)
     plan = Plan(

@@ -113,7 +113,20 @@ class Config(Section):
     data: DataConfig = DataConfig()
     model: ModelConfig = ModelConfig()
     train: TrainConfig = TrainConfig()
-    augment: dict[str, dict[str, float]] = {}
+    augment: dict[str, dict[str, float]] = {
+        "horizontal_flip": {"p": 0.5},
+        "vertical_flip": {"p": 0.02},
+        "rotate_scale": {"p": 0.7},
+        "add": {"p": 0.2},
+        "add_per_channel": {"p": 0.2},
+        "gamma": {"p": 0.3},
+        "occlusion_patches": {"p": 0.05},
+        "mean_blur": {"p": 0.03},
+        "median_blur": {"p": 0.03},
+        "gaussian_blur": {"p": 0.08},
+        "add_per_element": {"p": 0.1},
+        "gaussian_noise": {"p": 0.0},
+    }
     "Augmentations in the order in which they are applied: name → its probability `p` and its own parameters."
     loss: dict[str, Annotated[float, Field(ge=0)]] = {"bce": 1.0, "dice": 1.0}
     "Loss terms: name → weight in the sum."

@@ -34,6 +34,8 @@ def train_run(run: Run, config: Config, init: Path | None = None, overwrite: boo
         KeyboardInterrupt: stopped by the user, with the state saved.
     """
     with run.locked():
+        # now, not when training ends: the checkout may have moved on by then
+        commit = manifest.git_commit()
         # a misspelt name shows before photos are read, and before anything is cleared
         augment.build(config.augment)
         losses.build(config.loss)
@@ -44,7 +46,7 @@ def train_run(run: Run, config: Config, init: Path | None = None, overwrite: boo
         if init is not None:
             checkpoint.load_weights(model, init)
         dataset = open_dataset(config.data, config.seed)
-        check_data(dataset, (config.data.train_split, config.data.val_split))
+        check_data(dataset, (config.data.train_split, config.data.val_split), needs_masks=True)
         if overwrite:
             clear(run)
         plan = Plan(
@@ -65,7 +67,7 @@ def train_run(run: Run, config: Config, init: Path | None = None, overwrite: boo
         except Interrupted as error:
             console.print(f"{error}; the same command goes on from there")
             raise
-        record(run, config, dataset, result)
+        record(run, config, dataset, result, commit)
     console.print(f"best validation IoU {100 * result.best_iou:.2f} % in epoch {result.best_epoch}: {run.best}")
     return result
 
@@ -86,21 +88,27 @@ def clear(run: Run) -> None:
             shutil.rmtree(run.folder / name)
 
 
-def record(run: Run, config: Config, dataset: Dataset, result: FitResult) -> None:
-    """Writes artifact.json: where the weights come from, and how training went."""
+def record(run: Run, config: Config, dataset: Dataset, result: FitResult, commit: str) -> None:
+    """Writes artifact.json: where the weights come from (`commit`: of the code that trained), and how it went."""
     split = config.data.train_split
+    weights = files.sha256(run.best)
     source = manifest.Source(
         model=config.model.name,
         config_sha256=config_hash(config),
-        git_commit=manifest.git_commit(),
+        git_commit=commit,
         seed=config.seed,
-        weights_sha256=files.sha256(run.best),
+        weights_sha256=weights,
         data=tuple(
             manifest.DataSource(set=name, split=split, sha256_16=dataset.split_hash(split), licence=dataset.licence)
             for name in dataset.sets(split)
         ),
         tools=manifest.tool_versions(*_TOOLS),
     )
+    if run.artifact.exists():
+        earlier = manifest.read(manifest.Artifact, run.artifact).source
+        if earlier.weights_sha256 == weights:
+            # the command was repeated on a finished run: nothing of today went into its weights
+            source = source.model_copy(update={"git_commit": earlier.git_commit, "tools": earlier.tools})
     facts = {
         "best_val_iou": result.best_iou,
         "best_epoch": result.best_epoch,

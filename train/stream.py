@@ -106,7 +106,7 @@ class BatchStream:
 
     def __init__(self, recipe: BatchRecipe, start: int = 0, workers: int = 0) -> None:
         """Starts the workers; `workers` = 0: one per core."""
-        self._workers = workers or len(os.sched_getaffinity(0))
+        self._workers = workers or _cores()
         # spawn: TensorFlow's threads do not survive a fork
         self._pool = ProcessPoolExecutor(
             self._workers, multiprocessing.get_context("spawn"), initializer=_start_worker, initargs=(recipe,)
@@ -127,6 +127,11 @@ class BatchStream:
                 self._pending.append(self._pool.submit(_make, self._next))
                 self._next += 1
             yield self._pending.popleft().result()
+
+
+def _cores() -> int:
+    """Cores that this process may use; macOS does not say which those are."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 _recipe: BatchRecipe

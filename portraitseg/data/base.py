@@ -4,6 +4,7 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
@@ -69,10 +70,10 @@ class Dataset(ABC):
         return hash_keys(self.keys(split))
 
     def sets(self, split: str) -> dict[str, tuple[str, ...]]:
-        """The keys of a split by set (the part of the key before the slash; the data's name where there is none)."""
+        """The keys of a split by set: the part of the key before the slash; without one, the folder's own name."""
         groups: dict[str, list[str]] = {}
         for key in self.keys(split):
-            groups.setdefault(key.rpartition("/")[0] or self.name, []).append(key)
+            groups.setdefault(key.rpartition("/")[0] or Path(self.name).name or self.name, []).append(key)
         return {name: tuple(keys) for name, keys in groups.items()}
 
 

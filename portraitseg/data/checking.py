@@ -22,11 +22,13 @@ class DataCheck:
         photos: how many were read.
         notes: conversions and oddities, with their counts.
         examples: note → the first key that had it.
+        unmasked: the first key without a mask; None where each has one.
     """
 
     photos: int = 0
     notes: Counter[str] = field(default_factory=Counter)
     examples: dict[str, str] = field(default_factory=dict)
+    unmasked: str | None = None
 
     def warnings(self) -> list[str]:
         """One line a note: what, how often, where first."""
@@ -53,19 +55,23 @@ def check_splits(dataset: Dataset, splits: Iterable[str]) -> Iterator[DataCheck]
             keys = dataset.keys(split)
             for start in range(0, len(keys), _CHUNK):
                 chunk = keys[start : start + _CHUNK]
-                for key, (notes, digest) in zip(chunk, pool.map(lambda key: _look(dataset, key), chunk), strict=True):
+                for key, (notes, digest, has_mask) in zip(
+                    chunk, pool.map(lambda key: _look(dataset, key), chunk), strict=True
+                ):
                     first = seen.setdefault(digest, split)
                     twins = (f"the same photo in {first} and {split}",) if first != split else ()
                     _count(result, key, (*notes, *twins))
+                    if not has_mask and result.unmasked is None:
+                        result.unmasked = key
                 yield result
 
 
-def _look(dataset: Dataset, key: str) -> tuple[tuple[str, ...], bytes]:
-    """Notes and a hash of the pixels: the photo itself is let go, since a chunk of phone photos is gigabytes."""
+def _look(dataset: Dataset, key: str) -> tuple[tuple[str, ...], bytes, bool]:
+    """Notes, hash of the pixels, whether there is a mask; the photo is let go: a chunk of phone photos is gigabytes."""
     sample = dataset.load(key)
     digest = hashlib.blake2b(repr(sample.image.shape).encode(), digest_size=16)
     digest.update(np.ascontiguousarray(sample.image).data)
-    return sample.notes, digest.digest()
+    return sample.notes, digest.digest(), sample.mask is not None
 
 
 def _count(result: DataCheck, key: str, notes: Sequence[str]) -> None:
