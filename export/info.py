@@ -1,7 +1,6 @@
 """What a .tflite says of itself, ours or anybody's: tensors, operators, metadata, labels; nothing in it is executed."""
 
 import io
-import struct
 import zipfile
 from collections import Counter
 from dataclasses import dataclass
@@ -10,25 +9,11 @@ from typing import Any
 
 from export import metadata
 from export.flatbuffer import read_metadata
-from export.gpu.graph import Graph, Tensor, read_graph
+from export.gpu.graph import DAMAGE, Graph, Tensor, read_graph
 from portraitseg.errors import InputError
 
-#: Flatbuffer offsets and zip directories of a damaged file lead anywhere: these are what their readers then raise.
-_DAMAGE = (
-    struct.error,
-    IndexError,
-    KeyError,
-    ValueError,
-    TypeError,
-    OverflowError,
-    AttributeError,
-    MemoryError,
-    RecursionError,
-    NotImplementedError,
-    RuntimeError,
-    EOFError,
-    zipfile.BadZipFile,
-)
+#: What readers of a damaged file raise: of the flatbuffer, and of the zip of labels behind it.
+_DAMAGE = (*DAMAGE, NotImplementedError, RuntimeError, EOFError, zipfile.BadZipFile)
 
 #: Of files behind the model: more of them, or longer ones, are not shown.
 _MAX_FILES = 100

@@ -24,7 +24,7 @@ MAX_NAME = 4_096
 MAX_VALUES = 64
 
 #: Flatbuffer offsets of a damaged file lead anywhere: these are what numpy and struct then raise.
-_DAMAGE = (
+DAMAGE = (
     struct.error,
     IndexError,
     KeyError,
@@ -170,7 +170,7 @@ def parse_graph(content: bytes, origin: str) -> Graph:
         return _parse(content)
     except InputError as error:
         raise InputError(f"{origin}: {error}") from error
-    except _DAMAGE as error:
+    except DAMAGE as error:
         first_line = (str(error).splitlines() or [""])[0]
         raise InputError(f"{origin}: damaged TFLite file ({type(error).__name__}: {first_line[:120]})") from error
 
