@@ -29,8 +29,11 @@ CONFIG = Config(
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory, float_model: Any) -> Iterator[Run]:
-    """A run as training leaves it, in a folder of its own that is the current one."""
+def trained(tmp_path_factory: pytest.TempPathFactory, float_model: Any, exported: Any) -> Iterator[Run]:
+    """A run as training leaves it, in a folder of its own that is the current one.
+
+    `exported` is asked for so that it is made before the recipes are replaced here.
+    """
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path_factory.mktemp("project"))
         run = Run("tiny")
