@@ -1,6 +1,6 @@
 """Which files are measured: everything in the run's manifests, and the peers that the user points to."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,9 +48,10 @@ def collect_targets(run: Run, peers: Path | None) -> list[Target]:
         InputError: a file that differs from its manifest; files of different weights; a folder of peers without a
             .tflite; nothing at all.
     """
-    folders = (run.android, run.ios, run.onnx)
-    _check_one_source(run, folders)
-    targets = [target for folder in folders for target in _manifest_targets(folder)]
+    paths = [folder / manifest.MANIFEST_NAME for folder in (run.android, run.ios, run.onnx)]
+    records = {path: manifest.read(manifest.Manifest, path) for path in paths if path.exists()}
+    _check_one_source(run, records)
+    targets = [target for path, record in records.items() for target in _manifest_targets(path, record)]
     if peers is not None:
         targets.extend(_peer_targets(peers))
     if not targets:
@@ -58,13 +59,9 @@ def collect_targets(run: Run, peers: Path | None) -> list[Target]:
     return targets
 
 
-def _check_one_source(run: Run, folders: Sequence[Path]) -> None:
+def _check_one_source(run: Run, records: Mapping[Path, manifest.Manifest]) -> None:
     """One table is of one training: a run trained again keeps its older files until they are exported again."""
-    sources = {
-        path: manifest.read(manifest.Manifest, path).source.weights_sha256
-        for path in (folder / manifest.MANIFEST_NAME for folder in folders)
-        if path.exists()
-    }
+    sources = {path: record.source.weights_sha256 for path, record in records.items()}
     if run.artifact.exists():
         expected = manifest.read(manifest.Artifact, run.artifact).source.weights_sha256
     else:
@@ -105,14 +102,10 @@ def choose_reference(targets: list[Target], named: Path | None) -> tuple[list[Ta
     return targets, plain[0] if plain else None
 
 
-def _manifest_targets(folder: Path) -> list[Target]:
-    path = folder / manifest.MANIFEST_NAME
-    if not path.exists():
-        return []
-    record = manifest.read(manifest.Manifest, path)
-    manifest.verify(record, folder)
+def _manifest_targets(path: Path, record: manifest.Manifest) -> list[Target]:
+    manifest.verify(record, path.parent)
     return [
-        Target(folder / entry.path, entry.model, entry.recipe, entry.channels, entry.bytes, path, entry.sha256)
+        Target(path.parent / entry.path, entry.model, entry.recipe, entry.channels, entry.bytes, path, entry.sha256)
         for entry in record.files
     ]
 
