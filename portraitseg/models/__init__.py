@@ -2,18 +2,27 @@
 
 from collections.abc import Callable
 from functools import partial
+from types import ModuleType
 from typing import Any
 
 from portraitseg.errors import InputError
 from portraitseg.models import fast_scnn
 
-MODELS: dict[str, Callable[[tuple[int, int], int], Any]] = {
-    **{name: partial(fast_scnn.build, variant=name) for name in fast_scnn.VARIANTS},
+
+def _variants(network: ModuleType) -> dict[str, Callable[..., Any]]:
+    return {name: partial(network.build, variant=name) for name in network.VARIANTS}
+
+
+MODELS: dict[str, Callable[..., Any]] = {
+    **_variants(fast_scnn),
 }
+
+#: Networks that learn the outline too: their `build` takes `with_boundary`, which adds the output `boundary`.
+WITH_BOUNDARY: frozenset[str] = frozenset()
 
 
 def build(name: str, size: tuple[int, int], channels: int = 3) -> Any:
-    """Builds a network by name.
+    """Builds a network by name, as it is exported.
 
     Returns:
         Keras model: inputs (n, h, w, channels) float32 in [0, 1] → probability of person (n, h, w, 1); the layer `mask`
@@ -22,6 +31,22 @@ def build(name: str, size: tuple[int, int], channels: int = 3) -> Any:
     Raises:
         InputError: no such network, or a size that it cannot take.
     """
+    return _find(name)(size, channels)
+
+
+def build_for_training(name: str, size: tuple[int, int], channels: int = 3) -> Any:
+    """Builds a network with all that it learns; its outputs are [mask], or [mask, boundary] where it has that head.
+
+    `boundary` is the layer of a sigmoid too: probability of the outline, (n, h / k, w / k, 1) for a whole k. What only
+    leads there is in no exported file and in no h5.
+
+    Raises:
+        InputError: as `build`.
+    """
+    return _find(name)(size, channels, with_boundary=True) if name in WITH_BOUNDARY else build(name, size, channels)
+
+
+def _find(name: str) -> Callable[..., Any]:
     if name not in MODELS:
         raise InputError(f"model.name: no network '{name}' (there are: {', '.join(MODELS)})")
-    return MODELS[name](size, channels)
+    return MODELS[name]
