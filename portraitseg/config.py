@@ -2,6 +2,7 @@
 
 import json
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -12,6 +13,7 @@ from portraitseg.errors import InputError
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
+ScheduleName = Literal["cosine", "polynomial", "constant"]
 
 
 #: A configuration is two kilobytes; more is some other file.
@@ -22,6 +24,14 @@ MAX_KEY_PARTS = 100
 
 #: Faults that one message lists.
 _SHOWN_FAULTS = 5
+
+
+#: Fields that came after the first trainings, by section: at their defaults they are in no hash, so that what was
+#: trained before is still recognised.
+LATER: Mapping[str, tuple[str, ...]] = {
+    "model": ("pretrained",),
+    "qat": ("schedule", "freeze_ranges_epochs"),
+}
 
 
 class Section(BaseModel):
@@ -64,6 +74,8 @@ class ModelConfig(Section):
     name: str = "fast_scnn"
     size: tuple[Annotated[int, Field(ge=32, le=2048)], Annotated[int, Field(ge=32, le=2048)]] = (256, 256)
     "(height, width) of the network's input."
+    pretrained: Literal["imagenet"] | None = None
+    "Where the encoder's weights come from; `imagenet`: for contour_* only."
 
 
 class TrainConfig(Section):
@@ -73,7 +85,7 @@ class TrainConfig(Section):
     batch_size: Annotated[int, Field(ge=1, le=4096)] = 16
     learning_rate: Positive = 1e-3
     warmup_epochs: Annotated[float, Field(ge=0)] = 1
-    schedule: Literal["cosine", "constant"] = "cosine"
+    schedule: ScheduleName = "cosine"
     weight_decay: Annotated[float, Field(ge=0)] = 1e-4
     "AdamW; never applied to biases and batch norm parameters."
     clip_norm: Positive | None = 1.0
@@ -91,10 +103,14 @@ class QatConfig(Section):
 
     epochs: Annotated[int, Field(ge=1, le=1_000_000)] = 6
     learning_rate: Positive = 1e-4
-    select: Literal["keras", "tflite"] = "keras"
+    schedule: ScheduleName | None = None
+    "Of the learning rate; None: as in `train`."
+    select: Literal["keras", "tflite"] = "tflite"
     "What chooses the best epoch: the Keras model's IoU on val, or that of the converted int8 file."
     freeze_bn_epochs: Annotated[int, Field(ge=0, le=1_000_000)] = 2
     "Epochs at the end in which the statistics of batch norm no longer move."
+    freeze_ranges_epochs: Annotated[int, Field(ge=0, le=1_000_000)] = 1
+    "Epochs at the end in which the ranges of activations no longer move either; never more than `freeze_bn_epochs`."
 
 
 class ExportConfig(Section):
@@ -132,6 +148,21 @@ class Config(Section):
     "Loss terms: name → weight in the sum."
     qat: QatConfig = QatConfig()
     export: ExportConfig = ExportConfig()
+
+
+def decisive(config: Config, exclude: Mapping[str, Any]) -> dict[str, Any]:
+    """The values that a hash is made of; what `LATER` names is left out at its default.
+
+    Args:
+        exclude: what decides nothing, as pydantic's `model_dump` takes it.
+    """
+    values = config.model_dump(mode="json", exclude=dict(exclude))
+    defaults = Config().model_dump(mode="json")
+    for section, names in LATER.items():
+        for name in names:
+            if section in values and values[section].get(name) == defaults[section][name]:
+                values[section].pop(name, None)
+    return values
 
 
 def load_config(path: Path | None, overrides: list[str] | None = None) -> Config:

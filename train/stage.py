@@ -7,12 +7,12 @@ from pathlib import Path
 
 from portraitseg import files, manifest, models
 from portraitseg.cli import console
-from portraitseg.config import Config
+from portraitseg.config import Config, decisive
 from portraitseg.data import Dataset, open_dataset
 from portraitseg.models import checkpoint
 from portraitseg.models.keras_route import keras, tf
 from portraitseg.runs import Run
-from train import augment, losses
+from train import augment, losses, pretrained
 from train.check import check_data
 from train.fit import FitResult, Interrupted, Plan, fit
 
@@ -43,6 +43,8 @@ def train_run(run: Run, config: Config, init: Path | None = None, overwrite: boo
         # resumed and uninterrupted runs are to agree to the last bit; measured cost on two cores: none
         tf.config.experimental.enable_op_determinism()
         model = models.build(config.model.name, config.model.size)
+        if config.model.pretrained is not None:
+            pretrained.load_imagenet(model)
         if init is not None:
             checkpoint.load_weights(model, init)
         dataset = open_dataset(config.data, config.seed)
@@ -120,5 +122,5 @@ def record(run: Run, config: Config, dataset: Dataset, result: FitResult, commit
 
 def config_hash(config: Config) -> str:
     """SHA-256 of the resolved configuration without the folder of the photos: the same on every machine."""
-    values = config.model_dump(mode="json", exclude={"data": {"root"}})
+    values = decisive(config, {"data": {"root"}})
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()

@@ -6,7 +6,7 @@ from types import ModuleType
 from typing import Any
 
 from portraitseg.errors import InputError
-from portraitseg.models import fast_scnn
+from portraitseg.models import contour, fast_scnn
 
 
 def _variants(network: ModuleType) -> dict[str, Callable[..., Any]]:
@@ -15,6 +15,7 @@ def _variants(network: ModuleType) -> dict[str, Callable[..., Any]]:
 
 MODELS: dict[str, Callable[..., Any]] = {
     **_variants(fast_scnn),
+    **_variants(contour),
 }
 
 #: Networks that learn the outline too: their `build` takes `with_boundary`, which adds the output `boundary`.

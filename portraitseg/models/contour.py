@@ -1,0 +1,128 @@
+"""Contour: our own family, an ImageNet encoder on a quarter of the pixels and a decoder that finds the outline again.
+
+The encoder is EfficientNet-Lite0 (Tan & Le, 2019, Table 1; the Lite form has ReLU6 and no squeeze-excite) up to its 112
+channels, as it would see the photo at half its side: the stem's stride is 4, not 2, since at half size a feature map
+costs four times as much and an int8 network spends most of its time there. Its expansions and repeats may be fewer, so
+that `train.pretrained` can fill what is left with the most used channels of the ImageNet weights. The decoder is a top-
+down pathway (Lin et al., 2017, FPN): 1x1 convolutions before the upsampling, Add, one separable convolution a step.
+
+What each operator costs as int8 on one thread decided the rest (docs/decisions/0006-contour.md).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from portraitseg.errors import InputError
+from portraitseg.models import blocks
+from portraitseg.models.keras_route import keras
+
+layers = keras.layers
+
+#: Stages of EfficientNet-Lite0 that are kept: (kernel, stride, filters).
+STAGES = ((3, 1, 16), (3, 2, 24), (5, 2, 40), (3, 2, 80), (5, 1, 112))
+
+#: Filters of its stem.
+STEM_FILTERS = 32
+
+#: Both sides of the input are to be multiples of it.
+STRIDE = 16
+
+
+@dataclass(frozen=True)
+class Variant:
+    """The numbers of one size.
+
+    Attributes:
+        detail: filters at half size, in front of the encoder and once more in the decoder; 0: the stem is one 4x4
+            convolution of stride 4, and nothing is computed at half size.
+        expansion: of the inverted residuals; EfficientNet-Lite0 has 6.
+        repeats: blocks per stage; EfficientNet-Lite0 has 1, 2, 2, 3, 3.
+        decoder: filters at strides 16, 8, 4 and, where `detail` is not 0, 2.
+    """
+
+    detail: int
+    expansion: int
+    repeats: tuple[int, int, int, int, int]
+    decoder: tuple[int, ...]
+
+
+VARIANTS: Mapping[str, Variant] = {
+    "contour_large": Variant(16, 6, (1, 2, 2, 3, 3), (64, 48, 32, 16)),
+    "contour_medium": Variant(8, 4, (1, 2, 2, 3, 3), (48, 32, 24, 8)),
+    "contour_small": Variant(0, 2, (1, 1, 2, 2, 2), (32, 24, 8)),
+}
+
+
+def build(size: tuple[int, int], channels: int = 3, variant: str = "contour_medium") -> Any:
+    """Builds the network.
+
+    Args:
+        size: (height, width) of the input, multiples of 16.
+        channels: of the input, 3 or 4.
+        variant: a key of `VARIANTS`.
+
+    Returns:
+        Keras model: inputs (n, h, w, channels) float32 in [0, 1] → probability (n, h, w, 1).
+
+    Raises:
+        InputError: a side that is not a multiple of 16.
+    """
+    if size[0] % STRIDE or size[1] % STRIDE:
+        raise InputError(f"{variant}: input {size[0]}x{size[1]}: both sides must be multiples of {STRIDE}")
+    numbers = VARIANTS[variant]
+    image = keras.Input((*size, channels), name="image")
+    skips = encode(image, numbers)
+    x = decode(skips, numbers.decoder)
+    x = layers.Conv2D(1, 1, name="logits")(x)
+    x = blocks.upsample(x, 2 if numbers.detail else 4, name="logits")
+    return keras.Model(image, blocks.mask_head(x), name=variant)
+
+
+def encode(image: Any, numbers: Variant) -> list[Any]:
+    """(n, h, w, c) → features from fine to coarse: at stride 2 where `detail` is not 0, then 4, 8, 16 and 32."""
+    skips = []
+    if numbers.detail:
+        detail = blocks.conv_bn(image, numbers.detail, kernel=3, stride=2, name="detail")
+        skips.append(detail)
+        x = blocks.conv_bn(detail, STEM_FILTERS, kernel=3, stride=2, name="stem")
+    else:
+        x = blocks.conv_bn(image, STEM_FILTERS, kernel=4, stride=4, name="stem")
+    for stage, ((kernel, stride, filters), repeats) in enumerate(zip(STAGES, numbers.repeats, strict=True)):
+        if stride == 2:
+            skips.append(x)
+        for repeat in range(repeats):
+            x = inverted_residual(
+                x,
+                filters,
+                kernel,
+                stride if repeat == 0 else 1,
+                numbers.expansion if stage else 1,
+                f"stage{stage}_{repeat}",
+            )
+    return [*skips, x]
+
+
+def inverted_residual(x: Any, filters: int, kernel: int, stride: int, expansion: int, name: str) -> Any:
+    """EfficientNet-Lite's block: expand, depthwise, linear projection; Add where shapes allow."""
+    expanded = expansion * x.shape[-1]
+    y = blocks.conv_bn(x, expanded, name=f"{name}_expand") if expansion > 1 else x
+    y = blocks.depthwise_bn(y, kernel=kernel, stride=stride, name=name)
+    y = blocks.conv_bn(y, filters, relu=False, name=f"{name}_project")
+    return layers.Add(name=f"{name}_add")([x, y]) if stride == 1 and x.shape[-1] == filters else y
+
+
+def decode(skips: list[Any], filters: tuple[int, ...]) -> Any:
+    """Features from fine to coarse → (n, h/k, w/k, filters[-1]) at the stride k of the finest."""
+    x = skips[-1]
+    for step, (skip, count) in enumerate(zip(reversed(skips[:-1]), filters, strict=True)):
+        top = blocks.conv_bn(x, count, relu=False, name=f"up{step}_top")
+        top = blocks.upsample(top, 2, name=f"up{step}")
+        excess = tuple(int(have - want) for have, want in zip(top.shape[1:3], skip.shape[1:3], strict=True))
+        if any(excess):
+            # a side of 9 was halved to 5
+            top = layers.Cropping2D(((0, excess[0]), (0, excess[1])), name=f"up{step}_crop")(top)
+        side = blocks.conv_bn(skip, count, relu=False, name=f"up{step}_side")
+        x = layers.Add(name=f"up{step}_add")([top, side])
+        x = blocks.separable(x, count, name=f"up{step}")
+    return x
