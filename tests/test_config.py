@@ -103,7 +103,7 @@ def test_any_folder_name_comes_through_the_command_line(name: str) -> None:
         ({"train": {"epochs": 0}}, ["train.epochs: ", "greater than or equal to 1"]),
         ({"train": {"ema": 1}}, ["train.ema: ", "less than 1"]),
         ({"train": {"workers": 10**6}}, ["train.workers: ", "less than or equal to 256"]),
-        ({"train": {"schedule": "step"}}, ["train.schedule: ", "'cosine' or 'constant'"]),
+        ({"train": {"schedule": "step"}}, ["train.schedule: ", "'cosine', 'polynomial' or 'constant'"]),
         ({"train": {"learning_rate": float("inf")}}, ["train.learning_rate: ", "finite"]),
         ({"model": {"size": [256]}}, ["model.size.1: Field required"]),
         ({"model": {"size": [256, 256, 3]}}, ["model.size: ", "at most 2"]),
