@@ -56,7 +56,7 @@ def open_onnx(path: Path, threads: int = 1, reference_kernels: bool = False) -> 
     options.log_severity_level = 3
     # idle workers would spin for a while after each run, on the cores on which another file is then being timed
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    # an x86 processor without VNNI adds pairs of 8-bit products in 16 bits, which saturate: masks were wrong by up to 0.9
+    # an x86 processor without VNNI adds pairs of 8-bit products in 16 bits, which saturate: wrong masks
     options.add_session_config_entry("session.x64quantprecision", "1")
     if reference_kernels:
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
