@@ -29,8 +29,9 @@ _SHOWN_FAULTS = 5
 #: Fields that came after the first trainings, by section: at their defaults they are in no hash, so that what was
 #: trained before is still recognised.
 LATER: Mapping[str, tuple[str, ...]] = {
-    "model": ("pretrained",),
-    "qat": ("schedule", "freeze_ranges_epochs"),
+    "model": ("pretrained", "prior"),
+    "train": ("unlabelled_per_batch", "blank_share"),
+    "qat": ("schedule", "freeze_ranges_epochs", "distillation"),
 }
 
 
@@ -76,6 +77,13 @@ class ModelConfig(Section):
     "(height, width) of the network's input."
     pretrained: Literal["imagenet"] | None = None
     "Where the encoder's weights come from; `imagenet`: for contour_* only."
+    prior: bool = False
+    "Whether a fourth channel takes the previous frame's mask, for video."
+
+    @property
+    def channels(self) -> int:
+        """Of the network's input."""
+        return 4 if self.prior else 3
 
 
 class TrainConfig(Section):
@@ -83,6 +91,11 @@ class TrainConfig(Section):
 
     epochs: Annotated[int, Field(ge=1, le=1_000_000)] = 30
     batch_size: Annotated[int, Field(ge=1, le=4096)] = 16
+    "Photos with masks."
+    unlabelled_per_batch: Annotated[int, Field(ge=0, le=4096)] = 0
+    "Photos of `data.unlabelled_sets` that each batch has on top, for the losses that need no mask."
+    blank_share: Annotated[float, Field(ge=0, le=0.5)] = 0.0
+    "Share of an epoch's photos that are of `data.blank_sets`, all background; they come on top of `data.train_split`."
     learning_rate: Positive = 1e-3
     warmup_epochs: Annotated[float, Field(ge=0)] = 1
     schedule: ScheduleName = "cosine"
@@ -98,6 +111,15 @@ class TrainConfig(Section):
     "Processes that load and augment; 0: one per core."
 
 
+class DistillConfig(Section):
+    """The network that is learnt from, by the loss `distillation`; without that loss nothing here is used."""
+
+    teacher: Path | None = None
+    "A float h5 that training wrote, of any network and size."
+    temperature: Annotated[float, Field(gt=0, le=100)] = 2.0
+    "By which both networks' logits are divided."
+
+
 class QatConfig(Section):
     """Quantization-aware training; what is not named here is as in `train`."""
 
@@ -111,6 +133,8 @@ class QatConfig(Section):
     "Epochs at the end in which the statistics of batch norm no longer move."
     freeze_ranges_epochs: Annotated[int, Field(ge=0, le=1_000_000)] = 1
     "Epochs at the end in which the ranges of activations no longer move either; never more than `freeze_bn_epochs`."
+    distillation: Annotated[float, Field(ge=0)] = 0.0
+    "Weight of the loss `distillation` with the float network as the teacher; 0: the losses are those of `loss`."
 
 
 class ExportConfig(Section):
@@ -146,6 +170,7 @@ class Config(Section):
     "Augmentations in the order in which they are applied: name → its probability `p` and its own parameters."
     loss: dict[str, Annotated[float, Field(ge=0)]] = {"bce": 1.0, "dice": 1.0}
     "Loss terms: name → weight in the sum."
+    distill: DistillConfig = DistillConfig()
     qat: QatConfig = QatConfig()
     export: ExportConfig = ExportConfig()
 
@@ -153,16 +178,41 @@ class Config(Section):
 def decisive(config: Config, exclude: Mapping[str, Any]) -> dict[str, Any]:
     """The values that a hash is made of; what `LATER` names is left out at its default.
 
+    The teacher is in it by its content, not by where it lies, and only where the loss needs it.
+
     Args:
         exclude: what decides nothing, as pydantic's `model_dump` takes it.
+
+    Raises:
+        InputError: the teacher is needed and cannot be read.
     """
     values = config.model_dump(mode="json", exclude=dict(exclude))
     defaults = Config().model_dump(mode="json")
+    distill = values.pop("distill")
+    if config.loss.get("distillation"):
+        values["distill"] = {**distill, "teacher": hash_teacher(config)}
     for section, names in LATER.items():
         for name in names:
             if section in values and values[section].get(name) == defaults[section][name]:
                 values[section].pop(name, None)
     return values
+
+
+def hash_teacher(config: Config) -> str | None:
+    """SHA-256 of the h5 that `distill.teacher` names; None where it names none.
+
+    Raises:
+        InputError: no such file.
+    """
+    path = config.distill.teacher
+    if path is None:
+        return None
+    if not path.is_file():
+        raise InputError(f"distill.teacher {path}: no such file: name a float h5, or set loss.distillation to 0")
+    try:
+        return files.sha256(path)
+    except OSError as error:
+        raise InputError(f"distill.teacher {path}: {files.explain(error)}") from error
 
 
 def load_config(path: Path | None, overrides: list[str] | None = None) -> Config:

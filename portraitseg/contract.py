@@ -36,7 +36,7 @@ def image_to_inputs(
     size: tuple[int, int],
     channels: Channels = "rgb",
     dtype: Literal["float32", "uint8"] = "float32",
-    fourth: UInt8[np.ndarray, "h w"] | None = None,
+    fourth: UInt8[np.ndarray, "h4 w4"] | None = None,
 ) -> Shaped[np.ndarray, "1 h2 w2 c"]:
     """What a network or an exported file eats.
 
@@ -46,7 +46,8 @@ def image_to_inputs(
         channels: `rgb`; `rgba`, whose fourth channel changes nothing; or `prior`, whose fourth channel is the
             previous frame's mask.
         dtype: float32 in [0, 1], or uint8 bytes (scale 1/255, zero point 0).
-        fourth: alpha or prior mask at the photo's size, 0..255. Default: opaque alpha (255), empty prior (0).
+        fourth: alpha or prior mask, 0..255, of any size: it is stretched as the photo is. Default: opaque alpha (255),
+            empty prior (0), as before a video's first frame.
 
     Returns:
         (1, height, width, 3 or 4), NHWC, RGB order.
@@ -102,6 +103,11 @@ def outputs_to_probability(
     else:
         values = outputs.astype(np.float32)
     return values[0, :, :, 0]
+
+
+def probability_to_prior(probability: Float[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w"]:
+    """What a frame's mask is for the next one: the probability in bytes, which float and uint8 files then share."""
+    return np.rint(np.clip(probability, 0, 1) * 255).astype(np.uint8)
 
 
 def probability_to_mask(probability: Float[np.ndarray, "h w"], size: tuple[int, int]) -> Bool[np.ndarray, "h2 w2"]:

@@ -2,6 +2,7 @@
 
 import ctypes
 import errno
+import fcntl
 import hashlib
 import json
 import os
@@ -10,7 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,11 @@ from portraitseg.errors import InputError
 #: Begins the name of every unfinished file or folder; our own, so that clearing them up touches nobody else's.
 TEMPORARY_PREFIX = ".tmp-portraitseg-"
 
-#: Older than this, what a killed run left behind is nobody's any more.
+#: Older than this, what a killed run left behind is nobody's any more; where there are no locks that tell it.
 STALE_SECONDS = 24 * 3600
+
+#: Begins the name of an old folder that is out of the way for a moment, where two cannot be swapped in one step.
+_ASIDE = "aside-"
 
 _REMEDIES = {
     errno.ENOSPC: "the disk is full: make room, then run the command again",
@@ -61,42 +65,120 @@ def size_bytes(path: Path) -> int:
 def replacing(path: Path) -> Iterator[Path]:
     """Yields a temporary path in the same folder; on success it takes the place of `path`, on failure nothing changes.
 
-    Works for files and for folders. The temporary name keeps the suffix, for libraries that look at it, and lies in a
-    folder that begins with `.tmp-`, so that a killed run leaves nothing under a final name; the next write into the
-    same folder clears up what is older than a day.
+    Works for files and for folders. The temporary name keeps the suffix, for libraries that look at it.
 
     Raises:
         InputError: a full or read-only disk, a missing permission, while writing.
     """
-    scratch: Path | None = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _clear_stale(path.parent)
-        scratch = Path(tempfile.mkdtemp(prefix=TEMPORARY_PREFIX, dir=path.parent))
-        target = scratch / path.name
-        yield target
-        _sync(target)
-        _put_in_place(target, path)
-        _sync(path.parent, is_deep=False)
+        with scratch_folder(path.parent) as scratch:
+            target = scratch / path.name
+            yield target
+            _sync(target)
+            _put_in_place(target, path)
+            _sync(path.parent, is_deep=False)
     except OSError as error:
         foreign = error.filename is not None and not str(error.filename).startswith(str(path.parent))
         if error.errno not in _REMEDIES or foreign:
             raise
         raise InputError(f"{path}: {explain(error)}; what was there before is untouched") from error
+
+
+@contextmanager
+def revising(folder: Path) -> Iterator[Path]:
+    """Yields a copy of a folder (an empty one where there is none), which takes its place in one step on success.
+
+    So that files which belong together change together. Those of the copy are the very files of the folder, where its
+    file system has hard links: replace them, never write into them.
+
+    Raises:
+        InputError: as `replacing`.
+    """
+    # a link to a folder on another disk stays one
+    place = folder.resolve() if folder.is_symlink() else folder
+    with replacing(place) as copy:
+        if place.is_dir():
+            unfinished = shutil.ignore_patterns(f"{TEMPORARY_PREFIX}*")
+            shutil.copytree(place, copy, symlinks=True, ignore=unfinished, copy_function=_link)
+        else:
+            copy.mkdir()
+        yield copy
+
+
+def _link(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
+
+
+def remove(path: Path) -> None:
+    """Removes a file or a folder, if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+@contextmanager
+def scratch_folder(parent: Path) -> Iterator[Path]:
+    """A folder under a temporary name, which is gone at the end; what killed runs left in `parent` goes too.
+
+    It is locked while its owner lives: the kernel lets go of a lock when a process ends, however it ends, so that the
+    next one knows what is nobody's any more.
+    """
+    parent.mkdir(parents=True, exist_ok=True)
+    clear_abandoned(parent)
+    scratch, lock = _make_locked(parent)
+    try:
+        yield scratch
     finally:
-        if scratch is not None:
-            shutil.rmtree(scratch, ignore_errors=True)
+        shutil.rmtree(scratch, ignore_errors=True)
+        os.close(lock)
 
 
-def _clear_stale(folder: Path) -> None:
-    """Removes what runs that were killed left in a folder."""
+def _make_locked(parent: Path) -> tuple[Path, int]:
+    """A new folder and the descriptor that holds its lock."""
+    while True:
+        path = Path(tempfile.mkdtemp(prefix=TEMPORARY_PREFIX, dir=parent))
+        try:
+            descriptor = os.open(path, os.O_RDONLY)
+        except FileNotFoundError:  # taken for abandoned, before it was locked
+            continue
+        with suppress(OSError):  # a file system without locks: age decides
+            fcntl.flock(descriptor, fcntl.LOCK_SH)
+        if path.exists():
+            return path, descriptor
+        os.close(descriptor)
+
+
+def clear_abandoned(folder: Path) -> None:
+    """Removes what runs that were killed left in a folder; a folder that one had moved aside goes back to its name."""
     for left in folder.glob(f"{TEMPORARY_PREFIX}*"):
         try:
-            is_stale = time.time() - left.lstat().st_mtime > STALE_SECONDS
-        except FileNotFoundError:  # its owner has just finished
+            descriptor = os.open(left, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        except OSError:  # its owner has just finished; or it is no folder, so none of ours
             continue
-        if is_stale:
-            shutil.rmtree(left, ignore_errors=True)
+        try:
+            if _is_abandoned(left, descriptor):
+                for old in left.glob(f"{_ASIDE}*"):
+                    if not (final := folder / old.name.removeprefix(_ASIDE)).exists():
+                        old.replace(final)
+                shutil.rmtree(left, ignore_errors=True)
+        finally:
+            os.close(descriptor)
+
+
+def _is_abandoned(path: Path, descriptor: int) -> bool:
+    """Whether the owner of a temporary folder is gone; locks it if so."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        # no locks for folders on this file system (NFS)
+        return time.time() - os.fstat(descriptor).st_mtime > STALE_SECONDS
+    return path.exists()
 
 
 def _sync(path: Path, is_deep: bool = True) -> None:
@@ -120,8 +202,9 @@ def _put_in_place(target: Path, path: Path) -> None:
     if not (path.is_dir() and target.is_dir()):
         target.replace(path)
     elif not _swap(target, path):
-        # rename(2) does not replace a folder that has content; a kill between these two leaves the old one in `.tmp-`
-        old = target.parent / "old"
+        # rename(2) does not replace a folder that has content; after a kill between these two, the next write into the
+        # same folder puts the old one back
+        old = target.parent / f"{_ASIDE}{path.name}"
         path.replace(old)
         try:
             target.replace(path)

@@ -19,6 +19,9 @@ SCHEMA_VERSION: Literal[1] = 1
 MANIFEST_NAME = "manifest.json"
 ARTIFACT_NAME = "artifact.json"
 
+#: Meaning of the channels → color of the input.
+_COLORS = {"rgb": "RGB", "rgba": "RGBA", "prior": "RGB+prior"}
+
 #: A manifest of a hundred files is a tenth of this; more is not a manifest.
 MAX_BYTES = 4_000_000
 _MAX_FAULTS = 1000
@@ -91,6 +94,11 @@ class GpuCheck(Record):
     nodes: Count | None = None
     delegated: Count | None = None
     max_abs: float | None = None
+    mean_abs: float | None = None
+    mask_iou: Share | None = None
+    precision: Literal["fp16", "fp32"] | None = None
+    adapter: str | None = None
+    driver: str | None = None
     reason: str | None = None
 
 
@@ -128,6 +136,17 @@ class FileEntry(Record):
         if path.is_absolute() or ".." in path.parts or "\\" in value or "\0" in value or not path.parts:
             raise ValueError("must be relative to the manifest and stay inside its folder")
         return value
+
+    @model_validator(mode="after")
+    def _says_one_thing_of_its_channels(self) -> "FileEntry":
+        """The meaning of a fourth channel stands in three places: whoever reads one of them must not be misled."""
+        color = _COLORS[self.channels]
+        if self.input.color not in (None, color):
+            raise ValueError(f"channels '{self.channels}' with an input of color '{self.input.color}', not '{color}'")
+        named = [kind for kind in _COLORS if f"-{kind}-" in self.path]
+        if named and named != [self.channels]:
+            raise ValueError(f"channels '{self.channels}' in a file that is called {self.path}")
+        return self
 
 
 class Manifest(Record):
@@ -214,11 +233,11 @@ def verify(manifest: Manifest, folder: Path) -> None:
             raise InputError(f"{path}: its SHA-256 differs from {MANIFEST_NAME}: export the run again")
 
 
-def extend(path: Path, source: Source, entries: list[FileEntry]) -> Manifest:
-    """Adds files to a manifest, replacing those of the same path; a manifest of another source starts anew.
+def extended(path: Path, source: Source, entries: list[FileEntry]) -> Manifest:
+    """The manifest at `path` with more files, which replace those of the same path; one of another source starts anew.
 
-    Scores belong to a file's bytes: an entry whose hash is the same as before keeps them. Files of an older source that
-    are still on disk are not listed any more: their weights are not these.
+    Nothing is written: files and manifest are to change together. Scores belong to a file's bytes: an entry whose hash
+    is the same as before keeps them. Files of an older source are not listed any more: their weights are not these.
     """
     kept: dict[str, FileEntry] = {}
     if path.exists():
@@ -229,9 +248,7 @@ def extend(path: Path, source: Source, entries: list[FileEntry]) -> Manifest:
         old = kept.get(entry.path)
         scores = old.quality if old and old.sha256 == entry.sha256 else entry.quality
         kept[entry.path] = entry.model_copy(update={"quality": scores})
-    manifest = Manifest(source=source, files=tuple(kept[path] for path in sorted(kept)))
-    write(path, manifest)
-    return manifest
+    return Manifest(source=source, files=tuple(kept[path] for path in sorted(kept)))
 
 
 def add_stage(path: Path, source: Source, stage: str, facts: dict[str, Any]) -> None:

@@ -73,8 +73,9 @@ class Run:
         """
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-        except FileExistsError as error:
-            raise InputError(f"RUN={self.name}: {error.filename} is a file: move it, or name another RUN") from error
+        except (FileExistsError, NotADirectoryError) as error:
+            found = next(place for place in (self.folder, *self.folder.parents) if place.is_file())
+            raise InputError(f"RUN={self.name}: {found} is a file: move it, or name another RUN") from error
         with (self.folder / ".lock").open("w") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -93,6 +93,29 @@ def speed(
         print(f"{name:9} {rate:6.0f} images/s")
 
 
+@app.command("import-origin")
+def import_origin(
+    source: Annotated[Path, typer.Option("--from", help="A Keras h5, such as one of the original repository.")],
+    model: Annotated[str, typer.Option(help="Our network, such as mattingnet_big.")],
+    out: Annotated[Path, typer.Option(help="The h5 to write, for INIT= or --init.")],
+) -> None:
+    """Take from a foreign h5 the weights of the layers that correspond; nothing in it is executed."""
+    from rich.table import Table
+    from rich.text import Text
+
+    from portraitseg.models import origin
+
+    report = origin.import_h5(source, model, out)
+    table = Table("layer", "of the file", "why not")
+    rows = [*((ours, theirs, "") for ours, theirs in report.loaded), *((ours, "", why) for ours, why in report.missing)]
+    for row in [*rows, *(("", theirs, why) for theirs, why in report.unused)]:
+        table.add_row(*(Text(cli.one_line(cell)) for cell in row))
+    cli.table_console().print(table)
+    count = len(report.loaded)
+    share = report.loaded_weights / report.weights
+    cli.say(f"{out}: {count} of {count + len(report.missing)} convolutions loaded, {share:.0%} of their weights")
+
+
 def resolve_config(config: Path | None, data: Path | None, format: str | None, overrides: list[str] | None) -> Any:
     """The configuration with DATA, FORMAT and --set applied, in this order."""
     import json

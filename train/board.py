@@ -48,8 +48,9 @@ class Board:
         self._writer.flush()
 
     def _draw(self, image: np.ndarray, truth: np.ndarray | None, optimization: Optimization) -> np.ndarray:
-        inputs = contract.image_to_inputs(image, self._size)
-        probability = contract.outputs_to_probability(np.asarray(optimization.model(inputs, training=False)))
+        channels: contract.Channels = "rgb" if optimization.deployed.input_shape[3] == 3 else "prior"
+        inputs = contract.image_to_inputs(image, self._size, channels)
+        probability = contract.outputs_to_probability(np.asarray(optimization.deployed(inputs, training=False)))
         photo = contract.resize_image(image, self._size)
         target = np.zeros(self._size, np.uint8) if truth is None else contract.mask_to_target(truth, self._size)
         truth_rgb = cv2.cvtColor(target, cv2.COLOR_GRAY2RGB)

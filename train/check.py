@@ -1,5 +1,9 @@
 """Looks at every photo before an hour is spent on them."""
 
+from collections.abc import Mapping
+from dataclasses import replace
+from types import MappingProxyType
+
 from rich.progress import track
 
 from portraitseg.cli import console, say, warn
@@ -7,21 +11,38 @@ from portraitseg.data import Dataset
 from portraitseg.data.checking import DataCheck, check_splits
 from portraitseg.errors import InputError
 
+_NONE: Mapping[str, tuple[str, ...]] = MappingProxyType({})
 
-def check_data(dataset: Dataset, splits: tuple[str, ...], needs_masks: bool = False) -> None:
+
+def check_data(
+    dataset: Dataset,
+    splits: tuple[str, ...],
+    needs_masks: bool = False,
+    mask_free: Mapping[str, tuple[str, ...]] = _NONE,
+) -> None:
     """Reads every photo of the splits once and prints one warning a kind of oddity.
 
+    Args:
+        dataset: the photos.
+        splits: to read.
+        needs_masks: whether each photo of the splits has to have one.
+        mask_free: further photos, by what to call them.
+
     Raises:
-        InputError: an empty split, the first photo or mask that cannot be used, or, with `needs_masks`, a photo
-            without a mask.
+        InputError: an empty split, the first photo or mask that cannot be used, or a photo without the mask that it
+            needs.
     """
     for split in dataset.splits:
         dataset.keys(split)
+    in_splits = {key for split in splits for key in dataset.keys(split)}
+    dataset = replace(dataset, splits={**dataset.splits, **mask_free})
+    splits = (*splits, *mask_free)
     result = DataCheck()
     steps = check_splits(dataset, splits)
     for seen in track(steps, "reading photos", console=console, transient=True, disable=not console.is_terminal):
         result = seen
-    if needs_masks and result.unmasked is not None:
+    # the splits come first, so the first of all is the first of theirs
+    if needs_masks and result.unmasked in in_splits:
         raise InputError(
             f"photo '{result.unmasked}' has no mask, and training and validation need one: "
             "take its set out of data.train_split and data.val_split"

@@ -3,17 +3,16 @@
 import hashlib
 import math
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import numpy as np
 
-from portraitseg import contract
-from portraitseg.config import Config
+from portraitseg.config import Config, ScheduleName, decisive
 from portraitseg.data import Dataset
 from portraitseg.errors import CheckFailed, InputError
 from portraitseg.models import checkpoint
@@ -24,10 +23,13 @@ from train.evaluate import KerasEvaluator
 from train.optimize import Optimization, is_finite
 from train.schedule import learning_rate
 from train.state import Progress
-from train.stream import BatchRecipe, BatchStream, recipe_of
+from train.stream import Batch, BatchRecipe, BatchStream, recipe_of
 
 #: Steps whose mean is shown while an epoch runs.
 _SHOWN_STEPS = 20
+
+#: Fields of `Plan` that came after the first trainings.
+_LATER = frozenset({"schedule", "freeze_ranges_epochs"})
 
 
 @dataclass(frozen=True)
@@ -39,12 +41,16 @@ class Plan:
         learning_rate: greatest.
         freeze_bn_epochs: epochs at the end in which the statistics of batch norm stay as they are.
         init_sha256: of the weights that it starts from, if any.
+        schedule: of the learning rate; None: as `train.schedule`.
+        freeze_ranges_epochs: epochs at the end in which the observed ranges stay as they are.
     """
 
     epochs: int
     learning_rate: float
     freeze_bn_epochs: int = 0
     init_sha256: str = ""
+    schedule: ScheduleName | None = None
+    freeze_ranges_epochs: int = 0
 
 
 @dataclass(frozen=True)
@@ -69,6 +75,7 @@ def fit(
     folder: Path,
     label: str,
     evaluate: Callable[[Any], float] | None = None,
+    freeze_ranges: Callable[[Any], Sequence[Any]] | None = None,
     on_start: Callable[[], None] = lambda: None,
 ) -> FitResult:
     """Trains a model, or goes on where a stopped run left off.
@@ -77,13 +84,16 @@ def fit(
     state.npz (to resume) and tensorboard/.
 
     Args:
-        model: its last layer is the sigmoid; on return it holds the best weights.
+        model: of `models.build_for_training`, or a QAT network. What is evaluated and saved is its mask alone; on
+            return it holds the best weights.
         dataset: with `data.train_split` and `data.val_split`.
         config: of the run.
         plan: epochs and learning rate.
         folder: of this training.
         label: its name on the terminal.
         evaluate: model → validation IoU in [0, 1]; default: the Keras model's own.
+        freeze_ranges: model → the variables that training no longer moves after this call; for
+            `plan.freeze_ranges_epochs`.
         on_start: called once the folder is known to be this training's, before anything is written.
 
     Raises:
@@ -91,10 +101,10 @@ def fit(
         CheckFailed: a loss that is not finite; the last good state stays.
         Interrupted: after a signal, with the state saved.
     """
-    recipe = recipe_of(dataset, config)
+    recipe = recipe_of(dataset, config, losses.needs(config.loss))
     val_keys = dataset.keys(config.data.val_split)
     loop = _Loop(
-        optimization=Optimization(model, losses.build(config.loss), config),
+        optimization=Optimization(model, config),
         evaluate=evaluate or KerasEvaluator(dataset, val_keys, config.model.size),
         recipe=recipe,
         config=config,
@@ -102,6 +112,7 @@ def fit(
         folder=folder,
         label=label,
         examples=val_keys[: Board.PHOTOS],
+        freeze_ranges=freeze_ranges,
         on_start=on_start,
     )
     return loop.run()
@@ -109,10 +120,19 @@ def fit(
 
 def fingerprint(model: Any, config: Config, plan: Plan, recipe: BatchRecipe) -> str:
     """Hash of all that decides the course of a training; where the photos lie and how many workers read them do not."""
-    decisive = config.model_dump(mode="json", exclude={"data": {"root", "licence"}, "qat": True, "export": True})
-    decisive["train"].pop("workers")
-    parts = (repr(decisive), repr(plan), model.name, repr(recipe.keys))
+    values = decisive(config, {"data": {"root", "licence"}, "qat": True, "export": True})
+    values["train"].pop("workers")
+    parts = [repr(values), _repr_as_before(plan), model.name, repr(recipe.keys)]
+    # none where there are none, as before there could be any
+    parts += [repr(keys) for keys in (recipe.blank_keys, recipe.unlabelled_keys) if keys]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def _repr_as_before(plan: Plan) -> str:
+    """`repr`, but without what came later and is not used: trainings of before are to go on."""
+    values = [(item, getattr(plan, item.name)) for item in fields(plan)]
+    used = [f"{item.name}={value!r}" for item, value in values if item.name not in _LATER or value != item.default]
+    return f"Plan({', '.join(used)})"
 
 
 @dataclass
@@ -125,6 +145,7 @@ class _Loop:
     folder: Path
     label: str
     examples: tuple[str, ...]
+    freeze_ranges: Callable[[Any], Sequence[Any]] | None
     on_start: Callable[[], None]
 
     def run(self) -> FitResult:
@@ -134,7 +155,7 @@ class _Loop:
         if progress.step < total:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._train(progress, total)
-        checkpoint.load_weights(self.optimization.model, self.folder / "best.h5")
+        checkpoint.load_weights(self.optimization.deployed, self.folder / "best.h5")
         return FitResult(progress.best_iou, progress.best_epoch, self.plan.epochs)
 
     def _restore(self) -> Progress:
@@ -153,18 +174,15 @@ class _Loop:
 
     def _train(self, progress: Progress, total: int) -> None:
         steps = self.recipe.steps_per_epoch
-        freeze_from = (self.plan.epochs - self.plan.freeze_bn_epochs) * steps
-        if self.plan.freeze_bn_epochs and progress.step > freeze_from:
-            self.optimization.freeze_batch_norm()
+        self._freeze(progress.step, is_resumed=True)
         stream = BatchStream(self.recipe, progress.step, self.config.train.workers)
         board = Board(self.folder, self.recipe.dataset, self.examples, self.config.model.size)
         display = Display(self.label, total, progress.step, progress.best_iou)
         with _stop_signals() as stop, stream, board, display:
             recent: list[dict[str, float]] = []
-            for images, targets in stream:
-                if self.plan.freeze_bn_epochs and progress.step == freeze_from:
-                    self.optimization.freeze_batch_norm()
-                recent.append(self._step(images, targets, progress.step, total))
+            for batch in stream:
+                self._freeze(progress.step)
+                recent.append(self._step(batch, progress.step, total))
                 progress.step += 1
                 display.advance(progress.step, float(np.mean([terms["loss"] for terms in recent[-_SHOWN_STEPS:]])))
                 if progress.step % steps == 0:
@@ -178,18 +196,27 @@ class _Loop:
                 if progress.step == total:
                     return
 
-    def _step(self, images: np.ndarray, targets: np.ndarray, step: int, total: int) -> dict[str, float]:
+    def _freeze(self, step: int, is_resumed: bool = False) -> None:
+        """Freezes what is due before step `step` (from 0); `is_resumed`: what was due before an earlier one."""
+        plan, optimization = self.plan, self.optimization
+        freezes = [(plan.freeze_bn_epochs, optimization.freeze_batch_norm)]
+        if (freeze_ranges := self.freeze_ranges) is not None:
+            freezes.append((plan.freeze_ranges_epochs, lambda: optimization.freeze_ranges(freeze_ranges)))
+        for epochs, freeze in freezes:
+            due = (plan.epochs - epochs) * self.recipe.steps_per_epoch
+            if epochs and (step > due if is_resumed else step == due):
+                freeze()
+
+    def _step(self, batch: Batch, step: int, total: int) -> dict[str, float]:
         train = self.config.train
         rate = learning_rate(
             step,
             total,
             self.plan.learning_rate,
             math.ceil(min(train.warmup_epochs * self.recipe.steps_per_epoch, total / 10)),
-            train.schedule,
+            self.plan.schedule or train.schedule,
         )
-        terms = self.optimization.step(
-            contract.bytes_to_float(images), contract.bytes_to_float(targets)[..., None], rate, step
-        )
+        terms = self.optimization.step(batch, rate, step)
         if not is_finite(terms):
             figures = ", ".join(f"{name} {value:g}" for name, value in terms.items())
             raise CheckFailed(
@@ -201,7 +228,7 @@ class _Loop:
     def _end_epoch(self, progress: Progress, recent: list[dict[str, float]], total: int) -> dict[str, float]:
         epoch = progress.step // self.recipe.steps_per_epoch
         row = {name: float(np.mean([terms[name] for terms in recent])) for name in recent[0]}
-        model = self.optimization.model
+        model = self.optimization.deployed
         self.optimization.swap()
         try:
             row |= {"epoch": epoch, "val_iou": self.evaluate(model)}

@@ -1,11 +1,15 @@
 """Loss terms on logits, and their weighted sum.
 
-Every loss is one function `name(logits, target) -> scalar`: both float32 (n, h, w, 1), NHWC; logits unbounded, person
-where above 0; target the probability of person in [0, 1], soft values allowed.
+Every loss is one pure function → scalar. The names of its parameters, which are of `NEEDS`, say what it is given, all
+float32 NHWC. Logits are unbounded, person where above 0; the target is the probability of person in [0, 1], soft values
+allowed.
 """
 
+import inspect
 import math
 from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
 
 from jaxtyping import Float32
 
@@ -14,8 +18,24 @@ from portraitseg.errors import InputError
 from portraitseg.models.keras_route import tf
 
 Maps = Float32[tf.Tensor, "n h w 1"]
+Images = Float32[tf.Tensor, "n h w 3"]
 Scalar = Float32[tf.Tensor, ""]
-Loss = Callable[[Maps, Maps], Scalar]
+Given = Mapping[str, Float32[tf.Tensor, "..."]]
+Loss = Callable[..., Scalar]
+
+#: What a loss may take. Photos with a mask come first in a batch, m of n.
+NEEDS: Mapping[str, str] = {
+    "logits": "of the mask (n, h, w, 1)",
+    "target": "of the mask (m, h, w, 1)",
+    "images": "that the network saw (n, h, w, 3), in [0, 1]",
+    "edge": "band around the outline (m, h, w, 1), in [0, 1]: `train.edges`",
+    "boundary_logits": "of the network's second output (n, h / k, w / k, 1)",
+    "plain_logits": "of the photos without the photometric augmentations (n, h, w, 1)",
+    "teacher_logits": "of the network that `distill.teacher` names (n, h, w, 1)",
+}
+
+#: Needs that only photos with a mask have.
+_OF_LABELLED = frozenset({"target", "edge"})
 
 #: Added above and below the fraction of `dice`, px: a blank photo that is predicted blank has loss 0, not 0 / 0.
 DICE_SMOOTH = 1.0
@@ -26,6 +46,12 @@ FOCAL_GAMMA = 2.0
 #: `edge_weighted_bce`: how far the edge reaches to either side of the outline, px, and how much more it weighs.
 EDGE_BAND_PX = 2
 EDGE_GAIN = 4.0
+
+#: Of `consistency`: what the authors' configuration has.
+CONSISTENCY_TEMPERATURE = 1.0
+
+#: Sobel's kernel over 8: the response to a ramp is its slope per px, and nothing in [0, 1] gives more than 1.
+_SLOPE = ((-1 / 8, 0.0, 1 / 8), (-2 / 8, 0.0, 2 / 8), (-1 / 8, 0.0, 1 / 8))
 
 
 def bce(logits: Maps, target: Maps) -> Scalar:
@@ -103,6 +129,85 @@ def edge_weighted_bce(logits: Maps, target: Maps) -> Scalar:
     return tf.reduce_sum(weight * _cross_entropy(logits, target)) / tf.reduce_sum(weight)
 
 
+def boundary(boundary_logits: Float32[tf.Tensor, "n h2 w2 1"], edge: Maps) -> Scalar:
+    """Balanced binary cross-entropy of the outline: ½·Σ e·-log b / Σ e + ½·Σ (1 - e)·-log(1 - b) / Σ (1 - e).
+
+    b = sigmoid(x); e, the band that `train.edges` draws around the outline, reduced by its maximum to the size of the
+    logits; sums over the batch, none below 1. The attention loss of BANet (Chen et al. 2019, arXiv:1901.03814). Its
+    edges are a few percent of the pixels: unbalanced, b = 0 everywhere would nearly do. The balance is that of HED (Xie
+    and Tu 2015, arXiv:1504.06375). Unbounded; 0 for a right and sure prediction of a hard band. Without an outline the
+    first half is 0.
+    """
+    factor = edge.shape[1] // boundary_logits.shape[1]
+    band = tf.nn.max_pool2d(edge, factor, factor, padding="VALID")
+    on_band = tf.reduce_sum(band * tf.nn.softplus(-boundary_logits)) / tf.maximum(tf.reduce_sum(band), 1)
+    elsewhere = tf.reduce_sum((1 - band) * tf.nn.softplus(boundary_logits)) / tf.maximum(tf.reduce_sum(1 - band), 1)
+    return (on_band + elsewhere) / 2
+
+
+def consistency(logits: Maps, plain_logits: Maps) -> Scalar:
+    """What a photo's texture should not change: T²·KL(q ‖ p), mean over pixels, T = `CONSISTENCY_TEMPERATURE`.
+
+    p = sigmoid(x / T) of the augmented photo, q that of its plain copy, taken as given: no gradient reaches the network
+    by it. PortraitNet (Zhang et al. 2019, Computers & Graphics 80); in their code the plain copy is also learnt from by
+    its mask, here only the augmented one. Unbounded, 0 at p = q. Needs no mask; costs a forward pass more.
+    """
+    return _binary_kl(plain_logits, logits, CONSISTENCY_TEMPERATURE)
+
+
+def distillation(logits: Maps, teacher_logits: Maps, *, temperature: float = 2.0) -> Scalar:
+    """What a larger network answers: T²·KL(q ‖ p), mean over pixels, T = `distill.temperature`.
+
+    p = sigmoid(x / T), q that of the teacher. Hinton et al. 2015 (arXiv:1503.02531) for two classes; T² keeps the size
+    of the gradient when T grows. Its gradient is that of their cross-entropy, but it is 0 at p = q. Unbounded. Needs no
+    mask.
+    """
+    return _binary_kl(teacher_logits, logits, temperature)
+
+
+def alpha_l1(logits: Maps, target: Maps) -> Scalar:
+    """Mean absolute error of the matte: |p - t|, mean over pixels, p = sigmoid(x). In [0, 1], 0 at p = t.
+
+    The alpha-prediction loss of Deep Image Matting (Xu et al. 2017, arXiv:1703.03872, eq. 1), over all pixels and
+    without the ε = 1e-6 that makes it smooth at 0.
+    """
+    return tf.reduce_mean(tf.abs(tf.sigmoid(logits) - target))
+
+
+def composition(logits: Maps, target: Maps, images: Images) -> Scalar:
+    """Error seen in a composite: |p·I + (1 - p)·B - (t·I + (1 - t)·B)| = |p - t|·|I - B|, mean over pixels and colours.
+
+    I the photo; B, the new background, the next photo of the batch (after the last the first), mirrored. In [0, 1], 0
+    at p = t. The compositional loss of Deep Image Matting (Xu et al. 2017, arXiv:1703.03872, eq. 2) has the true
+    foreground and background of every pixel; masks alone do not tell them, so here I stands for the foreground, and
+    what shines through at hair is the photo's old background. Errors count as far as they would be seen: where photo
+    and new background are alike, not at all; so use it beside another loss.
+    """
+    background = tf.reverse(tf.roll(images, shift=-1, axis=0), axis=[2])
+    return tf.reduce_mean(tf.abs(tf.sigmoid(logits) - target) * tf.abs(images - background))
+
+
+def sobel(logits: Maps, target: Maps) -> Scalar:
+    """Error of the matte's slopes: (|Sx∗(p - t)| + |Sy∗(p - t)|) / 2, mean over pixels, p = sigmoid(x).
+
+    Sx and Sy are Sobel's kernels over 8, the border reflected. In [0, 1], 0 at p = t. The gradient term of Lin et al.
+    2021 (Background Matting V2, arXiv:2012.07810). Blind to an error that is the same everywhere: use it beside
+    another loss.
+    """
+    error = tf.pad(tf.sigmoid(logits) - target, [[0, 0], [1, 1], [1, 1], [0, 0]], mode="SYMMETRIC")
+    across = tf.constant(_SLOPE)[:, :, None, None]
+    kernels = tf.concat([across, tf.transpose(across, [1, 0, 2, 3])], axis=3)
+    return tf.reduce_mean(tf.abs(tf.nn.conv2d(error, kernels, strides=1, padding="VALID")))
+
+
+def _binary_kl(reference: Maps, logits: Maps, temperature: float) -> Scalar:
+    """T²·KL(q ‖ p), mean over pixels; without a gradient to the reference, finite wherever logits saturate."""
+    q, x = tf.stop_gradient(reference) / temperature, logits / temperature
+    person = tf.sigmoid(q) * (tf.math.log_sigmoid(q) - tf.math.log_sigmoid(x))
+    background = tf.sigmoid(-q) * (tf.math.log_sigmoid(-q) - tf.math.log_sigmoid(-x))
+    return temperature**2 * tf.reduce_mean(person + background)
+
+
 def _cross_entropy(logits: Maps, target: Maps) -> Maps:
     return tf.nn.sigmoid_cross_entropy_with_logits(labels=target, logits=logits)
 
@@ -114,17 +219,20 @@ LOSSES: dict[str, Loss] = {
     "mse": mse,
     "lovasz_hinge": lovasz_hinge,
     "edge_weighted_bce": edge_weighted_bce,
+    "boundary": boundary,
+    "consistency": consistency,
+    "distillation": distillation,
+    "alpha_l1": alpha_l1,
+    "composition": composition,
+    "sobel": sobel,
 }
 
 
-def build(weights: Mapping[str, float]) -> Callable[[Maps, Maps], tuple[Scalar, dict[str, Scalar]]]:
-    """The weighted sum of the named losses, for eager code and inside `tf.function`.
+def needs(weights: Mapping[str, float]) -> frozenset[str]:
+    """What the losses with a weight above 0 take, of `NEEDS`.
 
     Args:
         weights: name → weight, 0 or above; a term with weight 0 is not computed.
-
-    Returns:
-        (logits, target) → (total, {name: value without its weight}).
 
     Raises:
         InputError: unknown loss, a weight that is negative or not finite, or nothing with a weight above 0.
@@ -134,12 +242,58 @@ def build(weights: Mapping[str, float]) -> Callable[[Maps, Maps], tuple[Scalar, 
             raise InputError(f"loss.{name}: unknown loss (known: {', '.join(LOSSES)})")
         if not (math.isfinite(weight) and weight >= 0):
             raise InputError(f"loss.{name}: {weight} is not a weight of 0 or above")
-    terms = {name: weight for name, weight in weights.items() if weight > 0}
-    if not terms:
+    used = [name for name, weight in weights.items() if weight > 0]
+    if not used:
         raise InputError(f"loss: no term with a weight above 0 (known: {', '.join(LOSSES)})")
+    return frozenset().union(*(needs_of(name) for name in used))
 
-    def compute(logits: Maps, target: Maps) -> tuple[Scalar, dict[str, Scalar]]:
-        values = {name: LOSSES[name](logits, target) for name in terms}
+
+def needs_of(name: str) -> tuple[str, ...]:
+    """What one loss takes: its parameters but the keyword-only ones, which are settings."""
+    parameters = inspect.signature(LOSSES[name]).parameters.values()
+    return tuple(item.name for item in parameters if item.kind is not inspect.Parameter.KEYWORD_ONLY)
+
+
+def of_unlabelled(weights: Mapping[str, float]) -> list[str]:
+    """The losses with a weight above 0 that photos without a mask take part in."""
+    return [name for name, weight in weights.items() if weight > 0 and _OF_LABELLED.isdisjoint(needs_of(name))]
+
+
+def without(weights: Mapping[str, float], need: str) -> dict[str, float]:
+    """The weights of the losses that do not take `need`."""
+    return {name: weight for name, weight in weights.items() if need not in needs_of(name)}
+
+
+def build(
+    weights: Mapping[str, float], temperature: float = 1.0
+) -> Callable[[Given], tuple[Scalar, dict[str, Scalar]]]:
+    """The weighted sum of the named losses, for eager code and inside `tf.function`.
+
+    Args:
+        weights: as for `needs`.
+        temperature: of `distillation`.
+
+    Returns:
+        {need: its maps} → (total, {name: value without its weight}). A loss that takes `target` sees the photos that
+        have one: the first of the batch.
+
+    Raises:
+        InputError: as `needs`.
+    """
+    needs(weights)
+    terms = {name: weight for name, weight in weights.items() if weight > 0}
+    functions: dict[str, Loss] = {**LOSSES, "distillation": partial(distillation, temperature=temperature)}
+
+    def compute(maps: Given) -> tuple[Scalar, dict[str, Scalar]]:
+        values = {name: functions[name](*_choose(needs_of(name), maps)) for name in terms}
         return tf.add_n([weight * values[name] for name, weight in terms.items()]), values
 
     return compute
+
+
+def _choose(names: tuple[str, ...], maps: Given) -> list[Any]:
+    chosen = [maps[name] for name in names]
+    if _OF_LABELLED.isdisjoint(names):
+        return chosen
+    labelled = maps["target"].shape[0]
+    return [values if values.shape[0] == labelled else values[:labelled] for values in chosen]

@@ -1,47 +1,63 @@
 """One step of training as a TensorFlow graph, and the moving average of the weights."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from portraitseg import contract
 from portraitseg.config import Config
+from portraitseg.errors import InputError
 from portraitseg.models.keras_route import keras, tf
+from train import losses, teacher
+from train.stream import Batch
 
 #: Neither biases nor the parameters of batch norm decay (Goyal et al., 2017).
 _NO_DECAY = ("bias", "gamma", "beta")
 
-Step = Callable[[Any, Any, Any], Mapping[str, Any]]
+#: What a network gives to the losses, by its output.
+_LOGITS = ("logits", "boundary_logits")
+
+Step = Callable[[Mapping[str, Any], Any], Mapping[str, Any]]
 
 
 class Optimization:
     """A model with its optimizer and the exponential moving average of its weights.
 
     Attributes:
-        model: raw weights while training, averaged ones inside `averaged()`.
+        model: what is trained; raw weights while training, averaged ones between two calls of `swap`.
+        deployed: the part of it that is validated, saved and exported; the same weights.
     """
 
-    def __init__(self, model: Any, loss: Callable[..., Any], config: Config) -> None:
-        """Args: model: last layer the sigmoid; loss: (logits, target) → (total, terms); config: `train` is used."""
-        self.model = model
-        self._loss = loss
+    def __init__(self, model: Any, config: Config) -> None:
+        """Builds the optimizer and the losses.
+
+        Args:
+            model: outputs [mask] or [mask, boundary], each a sigmoid layer.
+            config: `train`, `loss` and `distill` are used.
+
+        Raises:
+            InputError: as `check_losses`, or a teacher that cannot be read.
+        """
+        needs = check_losses(model, config)
+        self.deployed = deployed(model)
+        # a head that no loss trains would only cost time
+        self.model = model if "boundary_logits" in needs else self.deployed
+        self._loss = losses.build(config.loss, config.distill.temperature)
+        self._teacher = teacher.of(config) if "teacher_logits" in needs else None
         self._clip_norm = config.train.clip_norm
         self._decay = config.train.ema
         self._optimizer = keras.optimizers.AdamW(weight_decay=config.train.weight_decay)
         self._optimizer.exclude_from_weight_decay(var_names=list(_NO_DECAY))
         # kept from the start: freezing a layer later must not change what the optimizer's slots belong to
-        self._trainable = list(model.trainable_variables)
+        self._trainable = list(self.model.trainable_variables)
         self._optimizer.build(self._trainable)
-        self._average = [tf.Variable(v, trainable=False, name=f"ema{i}") for i, v in enumerate(model.weights)]
+        self._average = [tf.Variable(v, trainable=False, name=f"ema{i}") for i, v in enumerate(self.model.weights)]
         self._step: Step = self._trace()
 
-    def step(self, images: np.ndarray, targets: np.ndarray, learning_rate: float, count: int) -> dict[str, float]:
+    def step(self, batch: Batch, learning_rate: float, count: int) -> dict[str, float]:
         """Does step number `count` (from 0).
-
-        Args:
-            images: (n, h, w, 3) float32 in [0, 1].
-            targets: (n, h, w, 1) float32 in [0, 1].
 
         Returns:
             The loss under `loss`, and each term under its name.
@@ -49,7 +65,13 @@ class Optimization:
         self._optimizer.learning_rate.assign(learning_rate)
         # a short memory at the start: the average would else drag the random initial weights along
         decay = min(self._decay, (1 + count) / (10 + count)) if self._decay else 0.0
-        terms = self._step(tf.constant(images), tf.constant(targets), tf.constant(decay, tf.float32))
+        pixels = {"images": batch.images, "target": batch.targets[..., None], "plain": batch.plain}
+        if batch.edges is not None:
+            pixels["edge"] = batch.edges[..., None]
+        tensors = {
+            name: tf.constant(contract.bytes_to_float(values)) for name, values in pixels.items() if values is not None
+        }
+        terms = self._step(tensors, tf.constant(decay, tf.float32))
         return {name: float(value) for name, value in terms.items()}
 
     def freeze_batch_norm(self) -> None:
@@ -59,6 +81,14 @@ class Optimization:
             inner = getattr(layer, "layer", layer)
             if isinstance(inner, keras.layers.BatchNormalization):
                 inner.trainable = False
+        self._step = self._trace()
+
+    def freeze_ranges(self, freeze: Callable[[Any], Sequence[Any]]) -> None:
+        """From here on training moves none of the variables that `freeze(model)` returns; their average is they."""
+        places = {id(weight): place for place, weight in enumerate(self.model.weights)}
+        for variable in freeze(self.model):
+            # it would else go on following them
+            self._average[places[id(variable)]].assign(variable)
         self._step = self._trace()
 
     def arrays(self) -> dict[str, list[np.ndarray]]:
@@ -84,15 +114,25 @@ class Optimization:
             variable.assign(value)
 
     def _trace(self) -> Step:
-        # both outputs: the loss needs the logits, and the observers of QAT behind the sigmoid need its output
-        network = keras.Model(self.model.input, [self.model.layers[-1].input, self.model.output])
+        heads = [self.model.get_layer(name) for name in self.model.output_names]
+        # both ends of each sigmoid: losses need the logits, and the observers of QAT behind it need its output
+        network = keras.Model(self.model.input, [*(head.input for head in heads), *self.model.outputs])
         weights = self.model.weights
 
+        def forward(images: Any) -> dict[str, Any]:
+            return dict(zip(_LOGITS, network(images, training=True)[: len(heads)], strict=False))
+
         @tf.function
-        def step(images: Any, targets: Any, decay: Any) -> Mapping[str, Any]:
+        def step(tensors: Mapping[str, Any], decay: Any) -> Mapping[str, Any]:
+            maps = {name: values for name, values in tensors.items() if name != "plain"}
+            if "plain" in tensors:
+                maps["plain_logits"] = forward(tensors["plain"])["logits"]
+            # losses know photos, not what else the network sees
+            maps["images"] = tensors["images"][..., :3]
+            if self._teacher is not None:
+                maps["teacher_logits"] = self._teacher(tensors["images"])
             with tf.GradientTape() as tape:
-                logits, _ = network(images, training=True)
-                total, terms = self._loss(logits, targets)
+                total, terms = self._loss({**maps, **forward(tensors["images"])})
             gradients = tape.gradient(total, self._trainable)
             if self._clip_norm is not None:
                 gradients, norm = tf.clip_by_global_norm(gradients, self._clip_norm)
@@ -107,6 +147,38 @@ class Optimization:
             return {"loss": total, "gradient_norm": norm, **terms}
 
         return step
+
+
+def check_losses(model: Any, config: Config) -> frozenset[str]:
+    """What the configured losses need, once it is known to be there.
+
+    Raises:
+        InputError: a loss that is unknown, or that needs a boundary head, a teacher or unlabelled photos' use that the
+            configuration does not have.
+    """
+    needs = losses.needs(config.loss)
+    lacking = {}
+    if len(model.outputs) < 2:
+        lacking["boundary_logits"] = f"'{model.name}' has no boundary head: choose a network that has"
+    if config.distill.teacher is None:
+        lacking["teacher_logits"] = "there is no teacher: name its h5 in distill.teacher"
+    for name, weight in config.loss.items():
+        for need in losses.needs_of(name) if weight else ():
+            if need in lacking:
+                raise InputError(f"loss.{name}: {lacking[need]}, or set loss.{name} to 0")
+    if config.train.unlabelled_per_batch and not losses.of_unlabelled(config.loss):
+        raise InputError(
+            "train.unlabelled_per_batch: no configured loss learns from photos without masks: "
+            "add loss.distillation or loss.consistency, or set it to 0"
+        )
+    return needs
+
+
+def deployed(model: Any) -> Any:
+    """The network that is exported: of several outputs the first, the mask; the layers are shared."""
+    if len(model.outputs) == 1:
+        return model
+    return keras.Model(model.input, model.outputs[0], name=model.name)
 
 
 def is_finite(terms: Mapping[str, float]) -> bool:

@@ -10,7 +10,7 @@ from portraitseg import contract, files
 from portraitseg.config import Config
 from portraitseg.data import Dataset
 from portraitseg.errors import InputError
-from train import augment
+from train import augmenter
 
 #: What lies outside a mask is shaded in this colour (R, G, B), which neither skin nor rooms have.
 _SHADE = np.array([255, 0, 160])
@@ -36,7 +36,7 @@ def write_sheet(path: Path, dataset: Dataset, config: Config, split: str, photos
     Raises:
         InputError: a photo that cannot be read, or one without a mask.
     """
-    change = augment.build(config.augment if is_augmented else {})
+    change = augmenter.build(config.augment if is_augmented else {})
     columns = []
     for index, key in enumerate(dataset.keys(split)[:photos]):
         sample = dataset.load(key)

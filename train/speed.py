@@ -3,15 +3,13 @@
 import time
 from collections.abc import Callable
 
-import numpy as np
-
-from portraitseg import contract, models
+from portraitseg import models
 from portraitseg.config import Config
 from portraitseg.data import open_dataset
 from portraitseg.models.keras_route import keras
 from train import losses
 from train.optimize import Optimization
-from train.stream import BatchStream, recipe_of
+from train.stream import Batch, BatchStream, recipe_of
 
 
 def measure_speed(config: Config, steps: int) -> dict[str, float]:
@@ -25,12 +23,13 @@ def measure_speed(config: Config, steps: int) -> dict[str, float]:
         Images per second under `step`, `pipeline` and `both`.
     """
     keras.utils.set_random_seed(config.seed)
-    optimization = Optimization(models.build(config.model.name, config.model.size), losses.build(config.loss), config)
-    recipe = recipe_of(open_dataset(config.data, config.seed), config)
+    optimization = Optimization(
+        models.build_for_training(config.model.name, config.model.size, config.model.channels), config
+    )
+    recipe = recipe_of(open_dataset(config.data, config.seed), config, losses.needs(config.loss))
 
-    def train_on(images: np.ndarray, targets: np.ndarray) -> None:
-        inputs, alpha = contract.bytes_to_float(images), contract.bytes_to_float(targets)[..., None]
-        optimization.step(inputs, alpha, config.train.learning_rate, 0)
+    def train_on(batch: Batch) -> None:
+        optimization.step(batch, config.train.learning_rate, 0)
 
     def rate(action: Callable[[], object]) -> float:
         # the first steps trace the graph, and drain what the workers made ahead
@@ -42,9 +41,9 @@ def measure_speed(config: Config, steps: int) -> dict[str, float]:
         return steps * config.train.batch_size / (time.perf_counter() - began)
 
     batch = recipe.make(0)
-    result = {"step": rate(lambda: train_on(*batch))}
+    result = {"step": rate(lambda: train_on(batch))}
     with BatchStream(recipe, workers=config.train.workers) as stream:
         batches = iter(stream)
         result["pipeline"] = rate(lambda: next(batches))
-        result["both"] = rate(lambda: train_on(*next(batches)))
+        result["both"] = rate(lambda: train_on(next(batches)))
     return result

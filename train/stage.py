@@ -4,17 +4,22 @@ import hashlib
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 from portraitseg import files, manifest, models
 from portraitseg.cli import console
-from portraitseg.config import Config, decisive
-from portraitseg.data import Dataset, open_dataset
+from portraitseg.config import Config, decisive, hash_teacher
+from portraitseg.contract import CHANNEL_COUNT
+from portraitseg.data import Dataset, hash_keys, open_dataset
 from portraitseg.models import checkpoint
 from portraitseg.models.keras_route import keras, tf
+from portraitseg.models.widen import copy_widened
 from portraitseg.runs import Run
-from train import augment, losses, pretrained
+from train import augmenter, losses, pretrained, teacher
 from train.check import check_data
 from train.fit import FitResult, Interrupted, Plan, fit
+from train.optimize import check_losses, deployed
+from train.stream import recipe_of
 
 _TOOLS = ("tensorflow", "tf-keras", "numpy", "opencv-python-headless", "pillow")
 
@@ -37,18 +42,19 @@ def train_run(run: Run, config: Config, init: Path | None = None, overwrite: boo
         # now, not when training ends: the checkout may have moved on by then
         commit = manifest.git_commit()
         # a misspelt name shows before photos are read, and before anything is cleared
-        augment.build(config.augment)
-        losses.build(config.loss)
+        augmenter.build(config.augment)
+        losses.needs(config.loss)
         keras.utils.set_random_seed(config.seed)
         # resumed and uninterrupted runs are to agree to the last bit; measured cost on two cores: none
         tf.config.experimental.enable_op_determinism()
-        model = models.build(config.model.name, config.model.size)
-        if config.model.pretrained is not None:
-            pretrained.load_imagenet(model)
-        if init is not None:
-            checkpoint.load_weights(model, init)
+        model = models.build_for_training(config.model.name, config.model.size, config.model.channels)
+        needs = check_losses(model, config)
+        load_start(deployed(model), config, init)
+        if "teacher_logits" in needs:
+            teacher.of(config)
         dataset = open_dataset(config.data, config.seed)
-        check_data(dataset, (config.data.train_split, config.data.val_split), needs_masks=True)
+        mask_free = {f"{name} photos": keys for name, keys in mask_free_photos(dataset, config).items()}
+        check_data(dataset, (config.data.train_split, config.data.val_split), needs_masks=True, mask_free=mask_free)
         if overwrite:
             clear(run)
         plan = Plan(
@@ -72,6 +78,25 @@ def train_run(run: Run, config: Config, init: Path | None = None, overwrite: boo
         record(run, config, dataset, result, commit)
     console.print(f"best validation IoU {100 * result.best_iou:.2f} % in epoch {result.best_epoch}: {run.best}")
     return result
+
+
+def load_start(model: Any, config: Config, init: Path | None) -> None:
+    """Loads what the configuration, and then `init`, begin with; a network of RGB photos may begin one with a prior.
+
+    Raises:
+        InputError: another network, damaged, or no ImageNet weights for it.
+    """
+    if config.model.prior and (init is None or checkpoint.read_header(init).channels == CHANNEL_COUNT["rgb"]):
+        if config.model.pretrained is None and init is None:
+            return
+        rgb = models.build(config.model.name, config.model.size)
+        load_start(rgb, config.model_copy(update={"model": config.model.model_copy(update={"prior": False})}), init)
+        copy_widened(rgb, model)
+        return
+    if config.model.pretrained is not None and not config.model.prior:
+        pretrained.load_imagenet(model)
+    if init is not None:
+        checkpoint.load_weights(model, init)
 
 
 def clear(run: Run) -> None:
@@ -111,13 +136,29 @@ def record(run: Run, config: Config, dataset: Dataset, result: FitResult, commit
         if earlier.weights_sha256 == weights:
             # the command was repeated on a finished run: nothing of today went into its weights
             source = source.model_copy(update={"git_commit": earlier.git_commit, "tools": earlier.tools})
-    facts = {
+    facts: dict[str, Any] = {
         "best_val_iou": result.best_iou,
         "best_epoch": result.best_epoch,
         "epochs": result.epochs,
         "val_sha256_16": dataset.split_hash(config.data.val_split),
     }
+    for name, keys in mask_free_photos(dataset, config).items():
+        sets = sorted({key.rpartition("/")[0] for key in keys})
+        facts[f"{name}_photos"] = {"sets": sets, "photos": len(keys), "sha256_16": hash_keys(keys)}
+    if config.loss.get("distillation"):
+        facts["teacher_sha256"] = hash_teacher(config)
     manifest.add_stage(run.artifact, source, "train", facts)
+
+
+def mask_free_photos(dataset: Dataset, config: Config) -> dict[str, tuple[str, ...]]:
+    """The `blank` and `unlabelled` photos that training uses on top of the training split.
+
+    Raises:
+        InputError: the configuration asks for some, and there are none.
+    """
+    recipe = recipe_of(dataset, config)
+    kinds = {"blank": recipe.blank_keys, "unlabelled": recipe.unlabelled_keys}
+    return {name: keys for name, keys in kinds.items() if keys}
 
 
 def config_hash(config: Config) -> str:

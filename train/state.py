@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from zipfile import BadZipFile
+from zipfile import BadZipFile, is_zipfile
 
 import numpy as np
 
@@ -49,6 +49,9 @@ def load(folder: Path) -> tuple[Progress, dict[str, list[np.ndarray]]] | None:
     path = folder / STATE_NAME
     if not path.exists():
         return None
+    if not is_zipfile(path):
+        # numpy would take it for a pickle, and advise to load it as one
+        raise InputError(f"{path}: damaged (no .npz): take it away to train anew")
     try:
         with np.load(path, allow_pickle=False) as stored:
             progress = Progress(**json.loads(str(stored["progress"])))

@@ -10,10 +10,11 @@ import os
 import signal
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Literal
 
 import numpy as np
 from jaxtyping import UInt8
@@ -22,13 +23,29 @@ from portraitseg import contract
 from portraitseg.config import Config
 from portraitseg.data import Dataset
 from portraitseg.errors import InputError
-from train import augment
-from train.augment import Augmenter
+from train import augmenter, prior
+from train.augmenter import Augmenter
+from train.edges import edge_band
 
-Batch = tuple[UInt8[np.ndarray, "n h w 3"], UInt8[np.ndarray, "n h w"]]
+#: Keep the random numbers of different uses apart.
+_ORDER, _AUGMENT, _BLANK_ORDER, _UNLABELLED_ORDER, _UNLABELLED_AUGMENT = range(5)
 
-#: Keeps the random numbers of the order apart from those of the augmentations.
-_ORDER, _AUGMENT = 0, 1
+
+@dataclass(frozen=True)
+class Batch:
+    """Photos at the network's size, augmented.
+
+    Attributes:
+        images: RGB, or RGB and a previous mask; those with a mask of their own come first.
+        targets: of the first m photos, 0..255.
+        edges: bands around the outlines of the targets, 0..255; None where no loss asks for them.
+        plain: the photos with the geometric augmentations alone; None where no loss asks for them.
+    """
+
+    images: UInt8[np.ndarray, "n h w c"]
+    targets: UInt8[np.ndarray, "m h w"]
+    edges: UInt8[np.ndarray, "m h w"] | None = None
+    plain: UInt8[np.ndarray, "n h w c"] | None = None
 
 
 @dataclass(frozen=True)
@@ -38,7 +55,12 @@ class BatchRecipe:
     Attributes:
         keys: of the training photos.
         size: (height, width) of the network's input.
+        batch_size: photos with masks.
         is_soft: True: values between 0 and 255 of a mask are alpha.
+        blank_keys, blank_per_epoch: photos of nobody, and how many of them each epoch has on top of `keys`.
+        unlabelled_keys, unlabelled_per_batch: photos without masks, and how many each batch has on top.
+        with_edges, with_plain: whether batches have `Batch.edges` and `Batch.plain`.
+        with_prior: whether a fourth channel of the images is a previous mask, made up from the target.
     """
 
     dataset: Dataset
@@ -48,57 +70,145 @@ class BatchRecipe:
     seed: int
     augment: Augmenter
     is_soft: bool
+    blank_keys: tuple[str, ...] = ()
+    blank_per_epoch: int = 0
+    unlabelled_keys: tuple[str, ...] = ()
+    unlabelled_per_batch: int = 0
+    with_edges: bool = False
+    with_plain: bool = False
+    with_prior: bool = False
 
     @property
     def steps_per_epoch(self) -> int:
         """Whole batches of an epoch; photos left over come in the next epoch, whose order is another."""
-        return max(1, len(self.keys) // self.batch_size)
+        return max(1, self._epoch_photos // self.batch_size)
+
+    @property
+    def _epoch_photos(self) -> int:
+        return len(self.keys) + self.blank_per_epoch
 
     def make(self, step: int) -> Batch:
-        """Batch number `step`, counted from 0 over all epochs: images and targets at the network's size.
+        """Batch number `step`, counted from 0 over all epochs.
 
         Raises:
-            InputError: a photo that cannot be read, or one without a mask.
+            InputError: a photo that cannot be read, or one without a mask that is no unlabelled one.
         """
         epoch, position = divmod(step, self.steps_per_epoch)
-        order = _epoch_order(self.seed, epoch, len(self.keys))
-        pairs = [
-            self._make_pair(int(order[(position * self.batch_size + offset) % len(order)]), epoch)
-            for offset in range(self.batch_size)
-        ]
-        return np.stack([image for image, _ in pairs]), np.stack([target for _, target in pairs])
+        order = _permutation(self.seed, _ORDER, epoch, self._epoch_photos)
+        places = [position * self.batch_size + offset for offset in range(self.batch_size)]
+        labelled = [self._make_labelled(int(order[place % len(order)]), epoch) for place in places]
+        first = step * self.unlabelled_per_batch
+        photos = labelled + [self._make_unlabelled(first + offset) for offset in range(self.unlabelled_per_batch)]
+        images, targets, plain = zip(*photos, strict=True)
+        targets = targets[: self.batch_size]
+        return Batch(
+            images=np.stack(images),
+            targets=np.stack(targets),
+            edges=np.stack([edge_band(target) for target in targets]) if self.with_edges else None,
+            plain=np.stack(plain) if self.with_plain else None,
+        )
 
-    def _make_pair(self, index: int, epoch: int) -> tuple[np.ndarray, np.ndarray]:
-        sample = self.dataset.load(self.keys[index])
+    def _make_labelled(self, index: int, epoch: int) -> tuple[np.ndarray, ...]:
+        """Training photo `index` of an epoch; those from `len(keys)` on are blank ones."""
+        if index < len(self.keys):
+            key = self.keys[index]
+        else:
+            number = epoch * self.blank_per_epoch + index - len(self.keys)
+            key = _take(self.blank_keys, number, self.seed, _BLANK_ORDER)
+        sample = self.dataset.load(key)
         if sample.mask is None:
             raise InputError(
                 f"photo '{sample.key}' has no mask: training needs one; take its set out of data.train_split"
             )
-        image = contract.resize_image(sample.image, self.size)
         target = contract.mask_to_target(sample.mask, self.size, self.is_soft)
-        return self.augment(image, target, np.random.default_rng([self.seed, _AUGMENT, epoch, index]))
+        return self._augment(sample.image, target, np.random.default_rng([self.seed, _AUGMENT, epoch, index]))
+
+    def _make_unlabelled(self, number: int) -> tuple[np.ndarray, ...]:
+        """Unlabelled photo `number`, counted over all batches."""
+        sample = self.dataset.load(_take(self.unlabelled_keys, number, self.seed, _UNLABELLED_ORDER))
+        unused = np.zeros(self.size, np.uint8)
+        return self._augment(sample.image, unused, np.random.default_rng([self.seed, _UNLABELLED_AUGMENT, number]))
+
+    def _augment(self, photo: np.ndarray, target: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, ...]:
+        """Photo, target and plain photo."""
+        image = contract.resize_image(photo, self.size)
+        if self.with_plain:
+            image, target, plain = self.augment.with_plain(image, target, rng)
+        else:
+            plain = image
+            image, target = self.augment(image, target, rng)
+        if self.with_prior:
+            previous = prior.simulate(target, rng)[..., None]
+            image, plain = (np.concatenate([picture, previous], axis=2) for picture in (image, plain))
+        return image, target, plain
 
 
-def recipe_of(dataset: Dataset, config: Config) -> BatchRecipe:
+def recipe_of(dataset: Dataset, config: Config, needs: Collection[str] = ()) -> BatchRecipe:
     """The batches of a configuration.
 
+    Args:
+        dataset: the photos.
+        config: sets, sizes and augmentations.
+        needs: of its losses, see `train.losses`.
+
     Raises:
-        InputError: no training split, or an augmentation that is unknown or out of range.
+        InputError: no training split, no photos where blank or unlabelled ones are asked for, or an augmentation that
+            is unknown or out of range.
     """
+    keys = dataset.keys(config.data.train_split)
+    share, unlabelled = config.train.blank_share, config.train.unlabelled_per_batch
     return BatchRecipe(
         dataset=dataset,
-        keys=dataset.keys(config.data.train_split),
+        keys=keys,
         size=config.model.size,
         batch_size=config.train.batch_size,
         seed=config.seed,
-        augment=augment.build(config.augment),
+        augment=augmenter.build(config.augment),
         is_soft=config.data.soft_masks,
+        blank_keys=mask_free_keys(dataset, config, "blank_sets") if share else (),
+        blank_per_epoch=round(len(keys) * share / (1 - share)),
+        unlabelled_keys=mask_free_keys(dataset, config, "unlabelled_sets") if unlabelled else (),
+        unlabelled_per_batch=unlabelled,
+        with_edges="edge" in needs,
+        with_plain="plain_logits" in needs,
+        with_prior=config.model.prior,
     )
 
 
-@lru_cache(maxsize=2)
-def _epoch_order(seed: int, epoch: int, count: int) -> np.ndarray:
-    return np.random.default_rng([seed, _ORDER, epoch]).permutation(count)
+def mask_free_keys(
+    dataset: Dataset, config: Config, which: Literal["blank_sets", "unlabelled_sets"]
+) -> tuple[str, ...]:
+    """The photos of the sets that `data.<which>` names, of all splits but those to measure on.
+
+    Raises:
+        InputError: there are none.
+    """
+    names = getattr(config.data, which)
+    measured = {
+        key
+        for split, keys in dataset.splits.items()
+        if split == config.data.val_split or "test" in split
+        for key in keys
+    }
+    found = {key for keys in dataset.splits.values() for key in keys if key.rpartition("/")[0] in names} - measured
+    if not found:
+        asked = "train.blank_share" if which == "blank_sets" else "train.unlabelled_per_batch"
+        raise InputError(
+            f"{asked}: {dataset.name} has no photos to train on in the sets of data.{which} "
+            f"({', '.join(names) or 'none named'}): name sets that are in its splits, or leave {asked} at 0"
+        )
+    return tuple(sorted(found))
+
+
+@lru_cache(maxsize=8)
+def _permutation(seed: int, use: int, number: int, count: int) -> np.ndarray:
+    return np.random.default_rng([seed, use, number]).permutation(count)
+
+
+def _take(keys: tuple[str, ...], number: int, seed: int, use: int) -> str:
+    """Number `number` of an endless row in which each round has every key once, in an order of its own."""
+    round_, place = divmod(number, len(keys))
+    return keys[_permutation(seed, use, round_, len(keys))[place]]
 
 
 class BatchStream:

@@ -6,7 +6,7 @@ from types import ModuleType
 from typing import Any
 
 from portraitseg.errors import InputError
-from portraitseg.models import contour, fast_scnn
+from portraitseg.models import contour, fast_scnn, mattingnet, mmnet, portraitnet, sinet
 
 
 def _variants(network: ModuleType) -> dict[str, Callable[..., Any]]:
@@ -16,10 +16,14 @@ def _variants(network: ModuleType) -> dict[str, Callable[..., Any]]:
 MODELS: dict[str, Callable[..., Any]] = {
     **_variants(fast_scnn),
     **_variants(contour),
+    **_variants(mattingnet),
+    **_variants(mmnet),
+    **_variants(portraitnet),
+    **_variants(sinet),
 }
 
 #: Networks that learn the outline too: their `build` takes `with_boundary`, which adds the output `boundary`.
-WITH_BOUNDARY: frozenset[str] = frozenset()
+WITH_BOUNDARY: frozenset[str] = frozenset({*mattingnet.VARIANTS, *portraitnet.VARIANTS})
 
 
 def build(name: str, size: tuple[int, int], channels: int = 3) -> Any:

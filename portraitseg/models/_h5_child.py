@@ -12,9 +12,16 @@ import h5py
 MAX_ARRAY_BYTES = 1_000_000_000
 MAX_MEMORY_BYTES = 8_000_000_000
 
+#: Second argument: the file may be one of weights alone.
+OPTIONAL = "--config-is-optional"
 
-def read_all(path: str) -> bytes:
+
+def read_all(path: str, is_optional: bool = False) -> bytes:
     """Reads every attribute and array once, so that reading them again is known to end.
+
+    Args:
+        path: of the h5.
+        is_optional: without a configuration the answer is empty; else that is an error.
 
     Raises:
         ValueError: a link, or an array that lies in another file.
@@ -22,7 +29,7 @@ def read_all(path: str) -> bytes:
     with h5py.File(path, "r") as file:
         _look("/", file)
         file.visititems(_look)
-        text = file.attrs["model_config"]
+        text = file.attrs.get("model_config", b"") if is_optional else file.attrs["model_config"]
     return text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass")
 
 
@@ -47,7 +54,7 @@ if __name__ == "__main__":
 
         resource.setrlimit(resource.RLIMIT_AS, (MAX_MEMORY_BYTES, MAX_MEMORY_BYTES))
     try:
-        config = read_all(sys.argv[1])
+        config = read_all(sys.argv[1], OPTIONAL in sys.argv[2:])
     except Exception as error:
         sys.exit(f"{error}".split("\n")[0][:200] or type(error).__name__)
     sys.stdout.buffer.write(config)

@@ -45,6 +45,22 @@ def upsample(x: Any, factor: int | tuple[int, int], name: str = "") -> Any:
     return layers.UpSampling2D(factor, interpolation="bilinear", name=f"{name}_up")(x)
 
 
+def pad_to_multiple(x: Any, multiple: int, name: str = "") -> Any:
+    """Zeros below and to the right up to the next multiple; nothing where both sides are one already.
+
+    In front of a strided layer: each of its windows then starts at a multiple of the stride, whatever the side, so that
+    weights of one input size fit another. "same" padding alone would begin one pixel earlier on odd sides.
+    """
+    rest = tuple(-side % multiple for side in x.shape[1:3])
+    return layers.ZeroPadding2D(((0, rest[0]), (0, rest[1])), name=f"{name}_pad")(x) if any(rest) else x
+
+
+def crop_to(x: Any, like: Any, name: str = "") -> Any:
+    """Cuts off below and to the right what `like` has less of: the way back from `pad_to_multiple`."""
+    rest = tuple(int(side - wanted) for side, wanted in zip(x.shape[1:3], like.shape[1:3], strict=True))
+    return layers.Cropping2D(((0, rest[0]), (0, rest[1])), name=f"{name}_crop")(x) if any(rest) else x
+
+
 def mask_head(logits: Any) -> Any:
     """Logits → probability of person, under the names by which training and export find them."""
     return layers.Activation("sigmoid", name="mask")(logits)

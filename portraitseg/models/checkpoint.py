@@ -14,6 +14,7 @@ from typing import Any
 
 from portraitseg import files, models
 from portraitseg.errors import InputError
+from portraitseg.models import _h5_child
 
 #: Layers that carry code.
 EXECUTABLE_LAYERS = frozenset({"Lambda", "TFOpLambda", "SlicingOpLambda"})
@@ -32,7 +33,7 @@ READ_LIMIT_S = 60
 _REMEDY = "give an h5 that training wrote, such as best.h5"
 
 #: h5py answers a damaged file with whatever the C library runs into.
-_DAMAGED = (
+DAMAGED = (
     OSError,
     KeyError,
     TypeError,
@@ -80,12 +81,22 @@ def read_header(path: Path) -> Header:
     """
     if not path.is_file():
         raise InputError(f"checkpoint {path}: no such file: {_REMEDY}")
-    return parse_header(_read_config(path), path)
+    return parse_header(read_config(path), path)
 
 
-def _read_config(path: Path) -> bytes:
-    """The text of the network's configuration, once a child process has read all of the file and come back."""
+def read_config(path: Path, is_optional: bool = False) -> bytes:
+    """The text of the network's configuration, once a child process has read all of the file and come back.
+
+    Args:
+        path: of an h5 of anyone.
+        is_optional: an h5 of weights alone has none: empty then.
+
+    Raises:
+        InputError: not an h5, or one that cannot be read to its end.
+    """
     command = [sys.executable, "-I", "-B", str(Path(__file__).with_name("_h5_child.py")), str(path.absolute())]
+    if is_optional:
+        command.append(_h5_child.OPTIONAL)
     try:
         done = subprocess.run(command, capture_output=True, timeout=READ_LIMIT_S, check=False)
     except subprocess.TimeoutExpired:
@@ -120,7 +131,7 @@ def parse_header(text: bytes, path: Path) -> Header:
         name = str(config["config"]["name"])
     except InputError:
         raise
-    except _DAMAGED as error:
+    except DAMAGED as error:
         reason = str(error).split("\n")[0][:200]
         raise InputError(f"checkpoint {path}: no model of one image input ({reason}): {_REMEDY}") from error
     if found := classes & EXECUTABLE_LAYERS:
@@ -161,7 +172,7 @@ def load_weights(model: Any, path: Path) -> None:
         raise InputError(f"checkpoint {path}: holds '{header.name}', not '{own}': name an h5 of the same network")
     try:
         model.load_weights(str(path))
-    except _DAMAGED as error:
+    except DAMAGED as error:
         reason = str(error).split("\n")[0][:200]
         raise InputError(
             f"checkpoint {path}: its weights do not fit '{own}': {reason}: name an undamaged h5 of the same network"

@@ -16,15 +16,15 @@ layers = keras.layers
 #: Variant → width multiplier of every channel count of the paper's Table 1.
 VARIANTS: Mapping[str, float] = {"fast_scnn": 1.0, "fast_scnn_w050": 0.5}
 
-#: Output stride of the encoder: both sides of the input are to be multiples of it.
-STRIDE = 32
+#: Both sides of the input are to be multiples of it: half of the encoder's output stride, whose last step pads.
+STRIDE = 16
 
 
 def build(size: tuple[int, int], channels: int = 3, variant: str = "fast_scnn") -> Any:
     """Builds the network.
 
     Args:
-        size: (height, width) of the input, multiples of 32.
+        size: (height, width) of the input, multiples of 16.
         channels: of the input, 3 or 4.
         variant: a key of `VARIANTS`.
 
@@ -32,7 +32,7 @@ def build(size: tuple[int, int], channels: int = 3, variant: str = "fast_scnn") 
         Keras model: inputs (n, h, w, channels) float32 in [0, 1] → probability (n, h, w, 1).
 
     Raises:
-        InputError: a side that is not a multiple of 32.
+        InputError: a side that is not a multiple of 16.
     """
     if size[0] % STRIDE or size[1] % STRIDE:
         raise InputError(f"{variant}: input {size[0]}x{size[1]}: both sides must be multiples of {STRIDE}")
@@ -62,6 +62,7 @@ def learning_to_downsample(x: Any, filters: tuple[int, int, int]) -> Any:
 def global_features(x: Any, filters: tuple[int, int, int]) -> Any:
     """Nine inverted residuals and pyramid pooling (rows 4-7). (n, h/8, w/8, c) → (n, h/32, w/32, filters[2])."""
     for stage, (count, stride) in enumerate(((filters[0], 2), (filters[1], 2), (filters[2], 1))):
+        x = blocks.pad_to_multiple(x, stride, name=f"global{stage}")
         for repeat in range(3):
             x = blocks.inverted_residual(x, count, stride if repeat == 0 else 1, name=f"global{stage}_{repeat}")
     return pyramid_pooling(x, filters[2])
@@ -89,7 +90,7 @@ def _divide(length: int, bins: int) -> int:
 
 def fuse(detail: Any, context: Any, filters: int) -> Any:
     """Feature fusion module (Table 2). (n, h/8, w/8, c), (n, h/32, w/32, d) → (n, h/8, w/8, filters)."""
-    context = blocks.upsample(context, 4, name="fuse")
+    context = blocks.crop_to(blocks.upsample(context, 4, name="fuse"), detail, name="fuse")
     context = blocks.depthwise_bn(context, dilation=4, name="fuse_low")
     context = blocks.conv_bn(context, filters, relu=False, name="fuse_low_pw")
     detail = blocks.conv_bn(detail, filters, relu=False, name="fuse_high")

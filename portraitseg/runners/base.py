@@ -56,14 +56,27 @@ class Runner(ABC):
     def run(self, inputs: Shaped[np.ndarray, "1 h w c"]) -> Shaped[np.ndarray, "1 h w 1"]:
         """Runs the file once on NHWC inputs of its own dtype; returns its raw output, NHWC."""
 
-    def prepare(self, image: UInt8[np.ndarray, "h w 3"]) -> Shaped[np.ndarray, "1 h2 w2 c"]:
-        """Photo → this file's inputs, by the contract."""
+    def prepare(
+        self, image: UInt8[np.ndarray, "h w 3"], prior: Float32[np.ndarray, "h4 w4"] | None = None
+    ) -> Shaped[np.ndarray, "1 h2 w2 c"]:
+        """Photo → this file's inputs, by the contract; `prior` as for `predict`."""
         dtype: Literal["float32", "uint8"] = "uint8" if self.input.dtype == "uint8" else "float32"
-        return contract.image_to_inputs(image, self.size, self.channels, dtype)
+        fourth = None
+        if prior is not None:
+            assert self.channels == "prior", f"{self.path.name} takes {self.channels}: it has no use for a prior"
+            fourth = contract.probability_to_prior(prior)
+        return contract.image_to_inputs(image, self.size, self.channels, dtype, fourth)
 
-    def predict(self, image: UInt8[np.ndarray, "h w 3"]) -> Float32[np.ndarray, "h2 w2"]:
-        """Photo → probability of person at the network's size, by the contract."""
-        outputs = self.run(self.prepare(image))
+    def predict(
+        self, image: UInt8[np.ndarray, "h w 3"], prior: Float32[np.ndarray, "h4 w4"] | None = None
+    ) -> Float32[np.ndarray, "h2 w2"]:
+        """Photo → probability of person at the network's size, by the contract.
+
+        Args:
+            image: RGB.
+            prior: what `predict` said of the frame before, for files whose channels are `prior`; None: there was none.
+        """
+        outputs = self.run(self.prepare(image, prior))
         return contract.outputs_to_probability(outputs, self.output.scale, self.output.zero_point)
 
 

@@ -1,15 +1,21 @@
 """Runs .tflite files with LiteRT's Interpreter, on XNNPACK unless reference kernels are asked for."""
 
+import sys
+import tempfile
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Shaped, UInt8
+from jaxtyping import Float32, Shaped, UInt8
 
+from portraitseg.child import exit_words, run_limited
 from portraitseg.errors import InputError
 from portraitseg.runners import tensors
 from portraitseg.runners.base import Runner, TensorInfo
+
+#: For opening a foreign file and running it six times; MediaPipe's takes 0.3 s, most of it Python's start.
+PROBE_LIMIT_S = 60.0
 
 
 class TfliteRunner(Runner):
@@ -49,9 +55,11 @@ class TfliteRunner(Runner):
         self._interpreter.invoke()
         return self._interpreter.get_tensor(self._output_index)
 
-    def prepare(self, image: UInt8[np.ndarray, "h w 3"]) -> Shaped[np.ndarray, "1 h2 w2 c"]:
+    def prepare(
+        self, image: UInt8[np.ndarray, "h w 3"], prior: Float32[np.ndarray, "h4 w4"] | None = None
+    ) -> Shaped[np.ndarray, "1 h2 w2 c"]:
         """Photo → this file's inputs, by the contract; an int8 file quantizes the floats by its own scale."""
-        inputs = super().prepare(image)
+        inputs = super().prepare(image, prior)
         if self.input.dtype != "int8":
             return inputs
         assert self.input.scale is not None
@@ -74,6 +82,25 @@ def open_tflite(path: Path, threads: int = 1, reference_kernels: bool = False) -
     except (RuntimeError, ValueError) as error:
         raise InputError(f"{path}: not a TFLite file: {_first_line(error)}") from error
     return TfliteRunner(path, interpreter, threads)
+
+
+def probe(path: Path, threads: int = 1) -> None:
+    """Runs a stranger's .tflite in a child process, so that one which crashes or never ends is known before it is ours.
+
+    Raises:
+        InputError: the runtime crashed, refused it, or did not come back within PROBE_LIMIT_S.
+    """
+    command = [sys.executable, "-I", "-B", str(Path(__file__).with_name("_tflite_child.py"))]
+    with tempfile.TemporaryDirectory(prefix="portraitseg-probe-") as folder:
+        ended = run_limited([*command, str(path.absolute()), str(threads)], Path(folder), PROBE_LIMIT_S)
+    remedy = "take it out, or get an undamaged copy"
+    if ended.code is None:
+        raise InputError(f"{path}: running it took over {PROBE_LIMIT_S:g} s in a process of its own: {remedy}")
+    if ended.code < 0:
+        raise InputError(f"{path}: running it in a process of its own ended in a {exit_words(ended.code)}: {remedy}")
+    if ended.code:
+        last_line = (ended.log.strip().splitlines() or ["no reason given"])[-1]
+        raise InputError(f"{path}: not a TFLite file that runs here: {last_line[:200]}")
 
 
 def _tensor_info(path: Path, details: dict[str, Any]) -> TensorInfo:

@@ -81,7 +81,7 @@ def test_every_weight_gets_a_gradient(network):
 
 
 def test_refuses_a_size_that_it_cannot_take():
-    with pytest.raises(InputError, match="multiples of 32"):
+    with pytest.raises(InputError, match="multiples of 16"):
         models.build("fast_scnn", (100, 96))
 
 

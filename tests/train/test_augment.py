@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from portraitseg.errors import InputError
-from train.augment import AUGMENTATIONS, LUMA, NORMAL_OF_BYTE, build
+from train.augment import AUGMENTATIONS, GEOMETRIC, LUMA, NORMAL_OF_BYTE
+from train.augmenter import build
 
-GEOMETRIC = {"vertical_flip", "horizontal_flip", "rotate_scale", "crop_stretch"}
 PHOTOMETRIC = {
     *("add", "add_per_channel", "add_per_element", "gaussian_noise", "occlusion_patches", "mean_blur", "median_blur"),
     *("gaussian_blur", "gamma", "colour_jitter", "grayscale", "jpeg", "low_light"),

@@ -9,7 +9,7 @@ from portraitseg.config import DataConfig
 from portraitseg.data import open_dataset
 from portraitseg.data.base import Sample
 from portraitseg.errors import InputError
-from train import augment
+from train import augmenter
 from train.schedule import learning_rate
 from train.stream import BatchRecipe, BatchStream
 
@@ -22,25 +22,25 @@ def _recipe(photos=12, batch_size=5, keys=None):
         size=(48, 64),
         batch_size=batch_size,
         seed=3,
-        augment=augment.build({"horizontal_flip": {"p": 0.5}, "add": {"p": 1.0}}),
+        augment=augmenter.build({"horizontal_flip": {"p": 0.5}, "add": {"p": 1.0}}),
         is_soft=False,
     )
 
 
 def test_shapes_and_types():
-    images, targets = _recipe().make(0)
-    assert images.shape == (5, 48, 64, 3) and targets.shape == (5, 48, 64)
-    assert images.dtype == targets.dtype == np.uint8
+    batch = _recipe().make(0)
+    assert batch.images.shape == (5, 48, 64, 3) and batch.targets.shape == (5, 48, 64) and batch.plain is None
+    assert batch.images.dtype == batch.targets.dtype == np.uint8
 
 
 @pytest.mark.parametrize("start", [0, 3])
 def test_workers_make_the_same_batches_as_the_recipe(start):
     recipe = _recipe()
     with BatchStream(recipe, start, workers=2) as stream:
-        for step, (images, targets) in zip(range(start, start + 4), stream, strict=False):
+        for step, batch in zip(range(start, start + 4), stream, strict=False):
             expected = recipe.make(step)
-            np.testing.assert_array_equal(images, expected[0])
-            np.testing.assert_array_equal(targets, expected[1])
+            np.testing.assert_array_equal(batch.images, expected.images)
+            np.testing.assert_array_equal(batch.targets, expected.targets)
 
 
 def test_an_epoch_shows_each_photo_once_and_the_next_in_another_order():

@@ -1,0 +1,103 @@
+"""PortraitNet: Real-time Portrait Segmentation Network for Mobile Device (Zhang et al.; Computers & Graphics 2019).
+
+MobileNetV2 and a decoder of D-blocks with skip additions; a boundary head in training only. The consistency constraint
+is the loss `consistency`.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from portraitseg.errors import InputError
+from portraitseg.models import blocks
+from portraitseg.models.keras_route import keras
+
+layers = keras.layers
+
+#: Variant → width multiplier of every channel count.
+VARIANTS: Mapping[str, float] = {"portraitnet": 1.0, "portraitnet_w050": 0.5}
+
+#: MobileNetV2's stages (Sandler et al., 2018, Table 2): (expansion, filters, repeats, stride).
+STAGES = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
+STEM_FILTERS = 32
+
+#: Filters of the D-blocks at strides 32, 16, 8, 4 and 2; the first four are those of the encoder one stride finer.
+DECODER = (96, 32, 24, 16, 8)
+
+#: Both sides of the input are to be multiples of it.
+STRIDE = 16
+
+
+def build(size: tuple[int, int], channels: int = 3, variant: str = "portraitnet", with_boundary: bool = False) -> Any:
+    """Builds the network.
+
+    Args:
+        size: (height, width) of the input, multiples of 16.
+        channels: of the input, 3 or 4.
+        variant: a key of `VARIANTS`.
+        with_boundary: adds the boundary head, for training.
+
+    Returns:
+        Keras model: inputs (n, h, w, channels) float32 in [0, 1] → probability (n, h, w, 1); with the boundary head,
+        [that, probability of the outline (n, h/2, w/2, 1)].
+
+    Raises:
+        InputError: a side that is not a multiple of 16.
+    """
+    if size[0] % STRIDE or size[1] % STRIDE:
+        raise InputError(f"{variant}: input {size[0]}x{size[1]}: both sides must be multiples of {STRIDE}")
+    width = VARIANTS[variant]
+
+    def c(filters: int) -> int:
+        return max(8, int(filters * width + 4) // 8 * 8)
+
+    image = keras.Input((*size, channels), name="image")
+    skips = encode(image, c)
+    x = decode(skips, tuple(c(filters) for filters in DECODER))
+    logits = layers.Conv2D(1, 3, padding="same", name="logits")(x)
+    mask = blocks.mask_head(blocks.upsample(logits, 2, name="logits"))
+    if not with_boundary:
+        return keras.Model(image, mask, name=variant)
+    boundary = layers.Conv2D(1, 3, padding="same", name="boundary_logits")(x)
+    return keras.Model(image, [mask, layers.Activation("sigmoid", name="boundary")(boundary)], name=variant)
+
+
+def encode(image: Any, c: Callable[[int], int]) -> list[Any]:
+    """MobileNetV2 without its last layer. (n, h, w, c) → features at strides 4, 8, 16 and 32."""
+    x = blocks.conv_bn(image, c(STEM_FILTERS), kernel=3, stride=2, name="stem")
+    finer = []
+    for stage, (expansion, filters, repeats, stride) in enumerate(STAGES):
+        if stride == 2:
+            finer.append(x)
+            x = blocks.pad_to_multiple(x, 2, name=f"stage{stage}")
+        for repeat in range(repeats):
+            x = bottleneck(x, c(filters), stride if repeat == 0 else 1, expansion, name=f"stage{stage}_{repeat}")
+    # the paper has no skip at half size
+    return [*finer[1:], x]
+
+
+def bottleneck(x: Any, filters: int, stride: int, expansion: int, name: str) -> Any:
+    """MobileNetV2's block; its first one expands nothing. (n, h, w, c) → (n, h/stride, w/stride, filters)."""
+    if expansion > 1:
+        return blocks.inverted_residual(x, filters, stride, expansion, name)
+    x = blocks.depthwise_bn(x, stride=stride, name=name)
+    return blocks.conv_bn(x, filters, relu=False, name=f"{name}_project")
+
+
+def decode(features: list[Any], filters: tuple[int, ...]) -> Any:
+    """Features at strides 4 to 32 → (n, h/2, w/2, filters[-1])."""
+    *skips, x = features
+    x = d_block(x, filters[0], name="up0")
+    for step, skip in enumerate(reversed(skips), 1):
+        x = blocks.crop_to(blocks.upsample(x, 2, name=f"up{step}"), skip, name=f"up{step}")
+        x = d_block(layers.Add(name=f"up{step}_skip")([x, skip]), filters[step], name=f"up{step}")
+    return d_block(blocks.upsample(x, 2, name="up4"), filters[-1], name="up4")
+
+
+def d_block(x: Any, filters: int, name: str) -> Any:
+    """Two separable convolutions beside one 1x1 convolution (Fig. 3). (n, h, w, c) → (n, h, w, filters)."""
+    y = blocks.separable(x, filters, name=f"{name}_a")
+    y = blocks.depthwise_bn(y, name=f"{name}_b")
+    y = blocks.conv_bn(y, filters, relu=False, name=f"{name}_b_pw")
+    if x.shape[-1] != filters:
+        x = blocks.conv_bn(x, filters, relu=False, name=f"{name}_side")
+    return layers.ReLU(6.0, name=f"{name}_relu")(layers.Add(name=f"{name}_add")([x, y]))

@@ -1,0 +1,115 @@
+"""What every network must survive on its way to a phone; a line added to MODELS is tested by these.
+
+By default the narrowest variant of each network becomes an fp16 file, and one network goes through quantization; all
+the rest takes minutes and is `full`.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from export import qat
+from export.check_int8 import integer_faults
+from export.gpu import rules
+from export.recipes import RECIPES
+from portraitseg import models
+from portraitseg.models import blocks
+from portraitseg.models.keras_route import keras
+from portraitseg.tflite_graph import parse_graph
+
+SIZE = (64, 96)
+
+#: Of a file in the repository (INTERFACE: no released file over 8 MB).
+MAX_BYTES = 8_000_000
+
+#: Network → the variant that is named last, the narrowest.
+NARROWEST = {build.func.__module__: name for name, build in models.MODELS.items()}  # type: ignore[attr-defined]
+
+#: The one that goes through QAT by default: it concatenates a sigmoid, whose range is fixed, to features.
+QUANTIZED = "mattingnet_small"
+
+
+def variants(default: set[str]) -> Iterator[Any]:
+    for name in models.MODELS:
+        yield pytest.param(name, marks=() if name in default else pytest.mark.full)
+
+
+def photos(size: tuple[int, int], count: int = 2) -> np.ndarray:
+    return np.random.default_rng(0).random((count, *size, 3), np.float32)
+
+
+def build(name: str, size: tuple[int, int] = SIZE) -> Any:
+    """A network whose batch norms have seen something: with fresh ones all activations are nearly the same."""
+    keras.utils.set_random_seed(0)
+    model = models.build(name, size)
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.momentum = 0.0
+    model(photos(size, 8), training=True)
+    return model
+
+
+def quantize(model: Any) -> bytes:
+    quantized = qat.quantize(model)
+    inputs = photos(model.input_shape[1:3])
+    qat.calibrate(quantized, model, inputs)
+    return RECIPES["qat_wi8_ai8"].convert(quantized, inputs)
+
+
+def refusals(content: bytes) -> list[str]:
+    graph = parse_graph(content, "file")
+    return [
+        f"{delegate}: {refusal.name} of '{refusal.layer}': {refusal.reason}"
+        for delegate in rules.DELEGATES
+        for refusal in rules.judge(graph, delegate).refusals
+    ]
+
+
+@pytest.mark.parametrize("name", variants(set(NARROWEST.values())))
+def test_fp16_is_wholly_on_the_gpu(name: str) -> None:
+    content = RECIPES["fp16"].convert(build(name), photos(SIZE))
+    assert refusals(content) == []
+    assert len(content) < MAX_BYTES
+
+
+@pytest.mark.parametrize("name", variants({QUANTIZED}))
+def test_qat_leaves_nothing_float_and_the_gpu_takes_it(name: str) -> None:
+    content = quantize(build(name))
+    assert integer_faults(content) == []
+    assert refusals(content) == []
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("size", [(256, 256), (256, 192), (144, 256)], ids=str)
+@pytest.mark.parametrize("name", NARROWEST.values())
+def test_every_size_is_taken(name: str, size: tuple[int, int]) -> None:
+    model = build(name, size)
+    assert model.output_shape == (None, *size, 1)
+    content = RECIPES["fp16"].convert(model, photos(size))
+    assert refusals(content) == []
+    # padded or cropped layers too
+    content = quantize(model)
+    assert integer_faults(content) == [] and refusals(content) == []
+
+
+# ---- the checks see what they are for
+
+
+def damaged(middle: Any) -> Any:
+    image = keras.Input((16, 16, 3), name="image")
+    x = middle(keras.layers, blocks.conv_bn(image, 8, name="first"))
+    logits = keras.layers.Conv2D(1, 1, name="logits")(x)
+    return keras.Model(image, blocks.mask_head(logits), name="damaged")
+
+
+def transposed(layers: Any, x: Any) -> Any:
+    x = layers.Conv2DTranspose(8, 3, strides=1, padding="same", name="bad")(x)
+    return layers.ReLU(6.0)(layers.BatchNormalization()(x))
+
+
+def test_a_transposed_convolution_is_seen() -> None:
+    model = damaged(transposed)
+    assert any("TRANSPOSE_CONV" in refusal for refusal in refusals(RECIPES["fp16"].convert(model, photos((16, 16)))))
+    assert any("TRANSPOSE_CONV" in fault for fault in integer_faults(quantize(model)))
