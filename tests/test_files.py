@@ -6,7 +6,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -177,30 +178,84 @@ def test_a_disk_that_fills(tmp_path: Path) -> None:
     assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] == resource.RLIM_INFINITY
 
 
+WRITER = """
+import sys, time; from pathlib import Path; from portraitseg import files
+with files.replacing(Path(sys.argv[1])) as temporary:
+    temporary.write_text('half'); print(flush=True); time.sleep(60)
+"""
+
+
+@contextmanager
+def writer_at_work(path: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A process in the middle of writing a file; killed at the end."""
+    with subprocess.Popen([sys.executable, "-c", WRITER, str(path)], cwd=ROOT, stdout=subprocess.PIPE) as child:
+        assert child.stdout is not None
+        child.stdout.readline()
+        yield child
+        child.send_signal(signal.SIGKILL)
+
+
 def test_a_killed_writer_leaves_the_old_file_and_is_cleared_up(tmp_path: Path) -> None:
     path = tmp_path / "x"
     path.write_text("old")
-    code = (
-        "import sys, time; from pathlib import Path; from portraitseg import files\n"
-        "with files.replacing(Path(sys.argv[1])) as temporary:\n"
-        "    temporary.write_text('half'); print(flush=True); time.sleep(60)"
-    )
-    with subprocess.Popen([sys.executable, "-c", code, str(path)], cwd=ROOT, stdout=subprocess.PIPE) as child:
-        assert child.stdout is not None
-        child.stdout.readline()
-        child.send_signal(signal.SIGKILL)
-    assert path.read_text() == "old"
-    [left] = leftovers(tmp_path)
     stranger = tmp_path / ".tmp-of-another-program"
-    stranger.mkdir()
+    with writer_at_work(path):
+        [left] = leftovers(tmp_path)
+        stranger.mkdir()
+        files.write_text(tmp_path / "y", "another file of the folder")
+        assert left.exists()  # its owner is still at it
+    assert path.read_text() == "old" and left.exists()
+    files.write_text(path, "new")
+    assert path.read_text() == "new"
+    assert not left.exists() and stranger.exists()
+
+
+def test_without_locks_age_decides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on network file systems, which lock no folders."""
+    path = tmp_path / "x"
+    with writer_at_work(path):
+        [left] = leftovers(tmp_path)
+    monkeypatch.setattr(files.fcntl, "flock", raising(errno.EBADF))
     files.write_text(path, "new")
     assert left.exists()  # young: its owner may still be at it
-    for folder in (left, stranger):
-        long_ago = time.time() - files.STALE_SECONDS - 60
-        os.utime(folder, (long_ago, long_ago))
+    long_ago = time.time() - files.STALE_SECONDS - 60
+    os.utime(left, (long_ago, long_ago))
     files.write_text(path, "newer")
-    assert path.read_text() == "newer"
-    assert not left.exists() and stranger.exists()
+    assert path.read_text() == "newer" and not leftovers(tmp_path)
+
+
+def test_a_folder_that_a_killed_run_had_moved_aside_comes_back(tmp_path: Path) -> None:
+    """Where two folders cannot be swapped in one step, a kill may fall between two renames."""
+    path = tmp_path / "x"
+    fill(path, "old")
+    code = (
+        "import os, signal, sys; from pathlib import Path; from portraitseg import files\n"
+        "files._swap = lambda one, other: False\n"
+        "replace = Path.replace\n"
+        "def die(self, target):\n"
+        "    if target == Path(sys.argv[1]): os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    return replace(self, target)\n"
+        "Path.replace = die\n"
+        "with files.replacing(Path(sys.argv[1])) as temporary: temporary.mkdir()"
+    )
+    assert subprocess.run([sys.executable, "-c", code, str(path)], cwd=ROOT, check=False).returncode == -9
+    assert not path.exists()
+    files.write_text(tmp_path / "y", "")
+    assert (path / "inner/file").read_text() == "old" and not leftovers(tmp_path)
+
+
+def test_a_scratch_folder_that_was_taken_before_it_was_locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made, mkdtemp = [], files.tempfile.mkdtemp
+
+    def make_and_lose(**options: str) -> str:
+        made.append(mkdtemp(**options))
+        if len(made) == 1:
+            os.rmdir(made[0])  # noqa: PTH106 (mkdtemp returns a string)
+        return made[-1]
+
+    monkeypatch.setattr(files.tempfile, "mkdtemp", make_and_lose)
+    files.write_text(tmp_path / "x", "new")
+    assert (tmp_path / "x").read_text() == "new" and len(made) == 2 and not leftovers(tmp_path)
 
 
 # ---- hashes

@@ -317,18 +317,23 @@ def test_verify(tmp_path: Path) -> None:
         manifest.verify(record, tmp_path)
 
 
-def test_extend_keeps_files_of_the_same_weights_only(tmp_path: Path) -> None:
+def test_extended_keeps_files_of_the_same_weights_only(tmp_path: Path) -> None:
     path = tmp_path / "manifest.json"
     record = made(tmp_path)
     entry = record.files[0]
     other = entry.model_copy(update={"path": "another.tflite"})
-    manifest.extend(path, record.source, [entry])
-    assert [e.path for e in manifest.extend(path, record.source, [other]).files] == ["another.tflite", entry.path]
+
+    def extend(source: manifest.Source, more: manifest.FileEntry) -> Manifest:
+        manifest.write(path, manifest.extended(path, source, [more]))
+        return manifest.read(Manifest, path)
+
+    assert [e.path for e in extend(record.source, entry).files] == [entry.path]
+    assert [e.path for e in extend(record.source, other).files] == ["another.tflite", entry.path]
     changed = entry.model_copy(update={"note": "again"})
-    assert [e.note for e in manifest.extend(path, record.source, [changed]).files] == [None, "again"]
+    assert [e.note for e in extend(record.source, changed).files] == [None, "again"]
     retrained = record.source.model_copy(update={"weights_sha256": "d" * 64})
-    assert [e.path for e in manifest.extend(path, retrained, [other]).files] == ["another.tflite"]
-    assert manifest.read(Manifest, path).source == retrained
+    again = extend(retrained, other)
+    assert [e.path for e in again.files] == ["another.tflite"] and again.source == retrained
 
 
 def test_stages_are_of_the_same_weights_only(tmp_path: Path) -> None:
@@ -339,3 +344,31 @@ def test_stages_are_of_the_same_weights_only(tmp_path: Path) -> None:
     assert set(manifest.read(Artifact, path).stages) == {"train", "qat"}
     manifest.add_stage(path, source.model_copy(update={"weights_sha256": "d" * 64}), "train", {})
     assert manifest.read(Artifact, path).stages == {"train": {}}
+
+
+PRIOR = {"path": "a-8x8-prior-fp32.tflite", "channels": "prior", "color": "RGB+prior"}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "fault"),
+    [
+        ({"channels": "rgba"}, "channels 'rgba' with an input of color 'RGB+prior', not 'RGBA'"),
+        ({"color": "RGBA"}, "channels 'prior' with an input of color 'RGBA', not 'RGB+prior'"),
+        ({"path": "a-8x8-rgba-fp32.tflite"}, "channels 'prior' in a file that is called a-8x8-rgba-fp32.tflite"),
+        ({"channels": "rgba", "color": "RGBA"}, "channels 'rgba' in a file that is called a-8x8-prior-fp32.tflite"),
+    ],
+)
+def test_a_prior_file_cannot_be_taken_for_rgba(wrong: dict[str, str], fault: str) -> None:
+    """Alpha changes nothing, a previous mask does: whoever fed one for the other would get wrong masks."""
+
+    def read(parts: dict[str, str]) -> Manifest:
+        values = example()
+        entry = values["files"][0]
+        entry |= {"path": parts["path"], "channels": parts["channels"]}
+        entry["input"]["color"] = parts["color"]
+        return manifest.parse(Manifest, json.dumps(values), "m")
+
+    assert read(PRIOR).files[0].channels == "prior"
+    with pytest.raises(InputError) as refused:
+        read({**PRIOR, **wrong})
+    assert fault in str(refused.value)

@@ -126,6 +126,42 @@ def _image() -> list[bytes]:
     return made
 
 
+def _tflite() -> list[bytes]:
+    from export import metadata
+    from tests.export.gpu import zoo
+    from tests.runners import hostile
+    from tests.runners.tiny import write_tflite
+
+    card = metadata.Card("tiny", "1", "Apache-2.0", "fp32", "rgb", "IoU 0.9")
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "x.tflite"
+        float_file = write_tflite(path).read_bytes()
+        byte_file = write_tflite(path, dtype="uint8", scale=1 / 255).read_bytes()
+        loop = hostile.write_endless(path).read_bytes()
+    foreign = (zoo.depthwise(dilation=2), zoo.int8_network(), zoo.custom_op("MyBlur"), zoo.fully_connected())
+    return [float_file, byte_file, loop, metadata.attach(float_file, card), *foreign]
+
+
+def _peer() -> list[bytes]:
+    return [
+        b'scale = 0.0078\noffset = -1\nchannel_order = "BGR"\noutput = "mask"\noutput_channel = 1\n',
+        b'scale = [1.0, 2, 3e-3]\noffset = [0, 1, 2]\nactivation = "softmax"\ninvert = true\n',
+    ]
+
+
+def _state() -> list[bytes]:
+    from train import state
+
+    arrays = {"weights": [np.eye(3, dtype=np.float32), np.zeros(2)], "ema": [np.ones((1, 2, 1), np.float16)]}
+    with tempfile.TemporaryDirectory() as folder:
+        progress = state.Progress("f", 3, 0.5, 1, [{"loss": 1.0, "epoch": 1}])
+        state.save(Path(folder), progress, arrays)
+        content = (Path(folder) / state.STATE_NAME).read_bytes()
+    packed = io.BytesIO()
+    np.savez_compressed(packed, progress=np.array("{}"), a=np.arange(5))
+    return [content, packed.getvalue()]
+
+
 _MAKERS = {
     "manifest": _manifest,
     "config": _config,
@@ -135,4 +171,7 @@ _MAKERS = {
     "h5": _h5,
     "h5_config": _h5_config,
     "image": _image,
+    "tflite": _tflite,
+    "peer": _peer,
+    "state": _state,
 }

@@ -11,10 +11,18 @@ import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from portraitseg import config, manifest
+import numpy as np
+
+from benchmark import peers
+from export import info
+from export.gpu import rules
+from portraitseg import config, manifest, tflite_graph
 from portraitseg.data import eg1800, folder, reading
 from portraitseg.errors import InputError
+from portraitseg.runners import tensors, tflite
+from train import state
 
 #: In memory where there is a place for it: the readers that take a path are called millions of times.
 _FOLDER = Path(tempfile.mkdtemp(prefix="fuzz-", dir="/dev/shm" if Path("/dev/shm").is_dir() else None))
@@ -22,7 +30,8 @@ atexit.register(shutil.rmtree, _FOLDER, ignore_errors=True)
 
 
 def _file(name: str, data: bytes) -> Path:
-    path = _FOLDER / f"{os.getpid()}-{name}"
+    path = _FOLDER / str(os.getpid()) / name
+    path.parent.mkdir(exist_ok=True)
     path.write_bytes(data)
     return path
 
@@ -82,6 +91,54 @@ def read_image(data: bytes) -> None:
             reader(path)
 
 
+def read_tflite(data: bytes) -> None:
+    """All that we read of a .tflite ourselves: what `export info` shows, the GPU's rules, the runners' checks."""
+    path = _file("x.tflite", data)
+    with contextlib.suppress(InputError):
+        info.describe(info.read_info(path))
+    try:
+        graph = tflite_graph.read_graph(path)
+    except InputError:
+        return
+    for delegate in rules.DELEGATES:
+        rules.judge(graph, delegate)
+    # a runtime would tell the same of its tensors, if it took the file
+    inputs, outputs = ([_details(tensor) for tensor in side] for side in (graph.inputs, graph.outputs))
+    with contextlib.suppress(InputError):
+        tensors.check_input(path, tensors.only_input(path, [tflite._tensor_info(path, one) for one in inputs]))
+    with contextlib.suppress(InputError):
+        tensors.choose_output(path, [tflite._tensor_info(path, one) for one in outputs])
+    with contextlib.suppress(InputError):
+        peers._info(peers._only_photo(path, inputs))
+    with contextlib.suppress(InputError):
+        peers._info(peers._choose_output(path, peers.PeerSpec(), outputs))
+
+
+def _details(tensor: tflite_graph.Tensor) -> dict[str, Any]:
+    """As `Interpreter.get_input_details` tells them."""
+    kind = tensor.dtype.lower()
+    return {
+        "name": tensor.name,
+        "shape": np.array(tensor.shape, np.int32),
+        "shape_signature": np.array(tensor.signature, np.int32),
+        "dtype": getattr(np, kind) if kind in ("float32", "float16", "int8", "uint8", "int16", "int32") else np.bytes_,
+        "quantization_parameters": {
+            "scales": np.array(tensor.scales, np.float32),
+            "zero_points": np.array(tensor.zero_points, np.int32),
+        },
+    }
+
+
+def read_peer(data: bytes) -> None:
+    with contextlib.suppress(InputError):
+        peers.read_spec(_file("x.toml", data))
+
+
+def read_state(data: bytes) -> None:
+    with contextlib.suppress(InputError):
+        state.load(_file(state.STATE_NAME, data).parent)
+
+
 TARGETS: dict[str, Callable[[bytes], None]] = {
     "manifest": read_manifest,
     "config": read_config,
@@ -91,6 +148,9 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "h5": read_h5,
     "h5_config": read_h5_config,
     "image": read_image,
+    "tflite": read_tflite,
+    "peer": read_peer,
+    "state": read_state,
 }
 
 #: They start a process for each input: not for atheris, and only a few.

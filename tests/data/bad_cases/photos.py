@@ -1,0 +1,153 @@
+"""Photos and masks, and their names."""
+
+from collections.abc import Iterator
+from functools import partial
+
+import numpy as np
+
+from tests.data.bad_cases import spoil
+from tests.data.bad_cases.case import Case
+from tests.data.bad_cases.spoil import SIZE
+
+
+def cases() -> Iterator[Case]:
+    half = np.zeros(SIZE, np.uint8)
+    half[8:] = 1
+    # files
+    yield Case("no such folder", 2, ("DATA nowhere", "DATA="), arguments=("check-data", "--data", "nowhere"))
+    yield Case(
+        "a folder without photos",
+        2,
+        ("DATA masks", "images/"),
+        lambda f: (f / "masks").mkdir(),
+        ("check-data", "--data", "masks"),
+    )
+    yield Case("missing mask", 2, ("images/a.png", "masks/a.png"), partial(spoil.remove, "DATA/masks/a.png"))
+    yield Case(
+        "mask of another size", 2, ("masks/a.png", "same size"), partial(spoil.mask_of, np.full((9, 9), 255, np.uint8))
+    )
+    yield Case("mask without a photo", 2, ("masks/a.png", "add it"), partial(spoil.remove, "DATA/images/a.png"))
+    yield Case("two photos of one name", 2, ("a.png", "rename"), lambda f: spoil.photo().save(f / "DATA/images/a.jpg"))
+    yield Case(
+        "photo that vanished from a split",
+        2,
+        ("splits.json", "'z'", "add it"),
+        spoil.splits({"train": ["a", "z"], "val": ["d"]}),
+    )
+    yield Case(
+        "truncated JPEG", 2, ("images/a.jpg", "truncated", "replace"), partial(spoil.cut, "images/a.jpg", spoil.photo())
+    )
+    yield Case(
+        "truncated PNG", 2, ("images/a.png", "truncated", "replace"), partial(spoil.cut, "images/a.png", spoil.photo())
+    )
+    yield Case(
+        "truncated WebP", 2, ("images/a.webp", "damaged", "replace"), partial(spoil.cut, "images/a.webp", spoil.photo())
+    )
+    yield Case(
+        "truncated mask", 2, ("masks/a.png", "truncated", "replace"), partial(spoil.cut, "masks/a.png", spoil.photo())
+    )
+    yield Case(
+        "zero-byte photo", 2, ("images/a.png", "empty", "replace"), partial(spoil.write, "DATA/images/a.png", b"")
+    )
+    yield Case("zero-byte mask", 2, ("masks/a.png", "empty", "replace"), partial(spoil.write, "DATA/masks/a.png", b""))
+    yield Case(
+        "text file called .png", 2, ("images/a.png", "not a jpg"), partial(spoil.write, "DATA/images/a.png", b"hello")
+    )
+    yield Case(
+        "GIF called .png", 2, ("images/a.png", "not a jpg"), partial(spoil.write, "DATA/images/a.png", spoil.gif())
+    )
+    yield Case(
+        "PostScript called .png",
+        2,
+        ("images/a.png", "not a jpg"),
+        partial(spoil.write, "DATA/images/a.png", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n"),
+    )
+    yield Case("folder called .png", 2, ("images/z.png", "take it out"), spoil.folder_as_photo)
+    yield Case("pipe called .png", 2, ("images/z.png", "take it out"), spoil.pipe_as_photo)
+    yield Case(
+        "12,000×12,000 photo",
+        2,
+        ("images/a.png", "12000x12000", "reduce"),
+        lambda f: spoil.write("DATA/images/a.png", spoil.huge_png(12_000), f),
+    )
+    yield Case(
+        "20,000×20,000 photo",
+        2,
+        ("images/a.png", "megapixels", "reduce"),
+        lambda f: spoil.write("DATA/images/a.png", spoil.huge_png(20_000), f),
+    )
+    # converted
+    yield Case(
+        "grayscale photo",
+        0,
+        ("photo: grayscale: 1 of 4", "(first: a)"),
+        partial(spoil.save, "images/a.png", spoil.photo().convert("L")),
+    )
+    yield Case(
+        "grayscale photo with alpha",
+        0,
+        ("photo: grayscale with alpha: 1 of 4",),
+        partial(spoil.save, "images/a.png", spoil.photo().convert("LA")),
+    )
+    yield Case(
+        "RGBA photo",
+        0,
+        ("photo: alpha dropped: 1 of 4",),
+        partial(spoil.save, "images/a.png", spoil.photo().convert("RGBA")),
+    )
+    yield Case(
+        "16-bit grayscale photo",
+        0,
+        ("photo: 16-bit grayscale: 1 of 4",),
+        partial(spoil.write, "DATA/images/a.png", spoil.encode16(SIZE)),
+    )
+    yield Case(
+        "16-bit RGB photo",
+        0,
+        ("photo: 16 bit: 1 of 4",),
+        partial(spoil.write, "DATA/images/a.png", spoil.encode16((*SIZE, 3))),
+    )
+    yield Case(
+        "CMYK JPEG", 0, ("photo: CMYK: 1 of 4",), partial(spoil.save, "images/a.jpg", spoil.photo().convert("CMYK"))
+    )
+    yield Case(
+        "palette PNG", 0, ("photo: palette: 1 of 4",), partial(spoil.save, "images/a.png", spoil.photo().convert("P"))
+    )
+    yield Case(
+        "animated WebP",
+        0,
+        ("photo: animated, first frame taken: 1 of 4",),
+        lambda f: spoil.save("images/a.webp", spoil.photo(), f, save_all=True, append_images=[spoil.photo(1)]),
+    )
+    yield Case(
+        "animated PNG",
+        0,
+        ("photo: animated, first frame taken: 1 of 4",),
+        lambda f: spoil.save("images/a.png", spoil.photo(), f, save_all=True, append_images=[spoil.photo(1)]),
+    )
+    yield Case("EXIF-rotated JPEG", 0, ("photo: EXIF rotation: 1 of 4",), spoil.rotated)
+    yield Case("1×1 photo", 0, ("mask: all white: 1 of 4",), spoil.one_pixel)
+    yield Case("mask of 0 and 1", 0, ("mask: values 0/1: 1 of 4",), partial(spoil.mask_of, half))
+    yield Case("16-bit mask", 0, ("mask: 16 bit: 1 of 4",), partial(spoil.mask_of, half.astype(np.uint16) * 65535))
+    yield Case(
+        "RGB mask",
+        0,
+        ("mask: RGB, its brightness taken: 1 of 4",),
+        partial(spoil.mask_of, np.repeat(half[..., None] * np.uint8(255), 3, axis=2)),
+    )
+    yield Case("all-black mask", 0, ("mask: all black: 1 of 4",), partial(spoil.mask_of, np.zeros(SIZE, np.uint8)))
+    yield Case("all-white mask", 0, ("mask: all white: 1 of 4",), partial(spoil.mask_of, np.full(SIZE, 255, np.uint8)))
+    yield Case(
+        "the same pixels in two splits", 0, ("the same photo in train and val: 1 of 4", "(first: d)"), spoil.twin
+    )
+    # names of photos
+    yield Case("photo name with spaces", 0, (), partial(spoil.named, "my best photo"))
+    yield Case("photo name in unicode", 0, (), partial(spoil.named, "Zoë 自拍 😀"))
+    yield Case("photo name with brackets, as markup has", 0, (), partial(spoil.named, "[red]a:cat:"))
+    yield Case("photo name with a line break", 2, ("two\\nlines.png", "rename"), partial(spoil.named, "two\nlines"))
+    yield Case(
+        "photo name that recolours the terminal", 2, ("\\x1b[31ma.png", "rename"), partial(spoil.named, "\x1b[31ma")
+    )
+    yield Case(
+        "photo name that is not UTF-8", 2, ("caf\\udce9.png", "UTF-8", "rename"), partial(spoil.named, b"caf\xe9")
+    )
