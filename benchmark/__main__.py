@@ -24,22 +24,29 @@ def run(
         str | None, typer.Option(help="Splits, with commas; default: all that begin with `test`.")
     ] = None,
     peers: Annotated[Path | None, typer.Option(help="Folder of .tflite files to measure beside ours.")] = None,
-    threads: Annotated[str, typer.Option(help="Thread counts, with commas.")] = "1",
-    profile: Annotated[str, typer.Option(help="quick: a minute; full: for published figures.")] = "quick",
+    threads: Annotated[
+        str | None,
+        typer.Option(help="Thread counts, with commas, or `all` up to the cores; default: quick 1, full all."),
+    ] = None,
+    profile: Annotated[
+        str, typer.Option(help="Of the latency: quick, about a minute; full, for published figures.")
+    ] = "quick",
     reference: Annotated[Path | None, typer.Option(help="File whose latency is 1 in the ratio.")] = None,
     with_robustness: Annotated[
         bool, typer.Option("--robustness", help="Also under what a phone does to a photo; takes six times as long.")
     ] = False,
+    workers: Annotated[
+        int | None, typer.Option(min=1, max=256, help="Processes that score photos; default: one for each core.")
+    ] = None,
     overrides: Annotated[
         list[str] | None, typer.Option("--set", help="section.key=value of the configuration.")
     ] = None,
 ) -> None:
     """Scores and times every file of a run; writes runs/<run>/benchmark/ and the quality in the manifests."""
-    from benchmark import history, report
     from benchmark.latency import PROFILES
     from benchmark.measure import Measurement
     from benchmark.robustness import Robustness
-    from benchmark.rows import make_rows
+    from benchmark.stage import measure_run
     from benchmark.targets import choose_reference, collect_targets
     from portraitseg.data import open_dataset
     from portraitseg.errors import InputError
@@ -47,32 +54,151 @@ def run(
 
     if profile not in PROFILES:
         raise InputError(f"--profile {profile}: choose one of {', '.join(PROFILES)}")
-    thread_counts = _parse_threads(threads)
+    thread_counts = _host_threads(threads or ("1" if profile == "quick" else "all"))
     chosen = Run(run_name)
     targets, reference_target = choose_reference(collect_targets(chosen, peers), reference)
-    config = _read_config(chosen, data, data_format, overrides or [])
-    dataset = open_dataset(config.data, config.seed)
-    measurement = Measurement(targets, reference_target, profile, thread_counts, config.data.soft_masks)
-    measurement.robustness = Robustness() if with_robustness else None
-    measurement.run(dataset, _choose_splits(dataset, splits, config))
-    if measurement.is_interrupted and not measurement.splits:
-        # nothing was measured: an earlier table stays
-        raise KeyboardInterrupt
-    report.record_quality(measurement)
-    rows = make_rows(measurement)
-    report.write_results(chosen.benchmark, rows, measurement)
-    report.print_rows(rows, report.conditions(measurement))
-    report.write_robustness(chosen.benchmark, measurement)
-    history.append(
-        chosen.benchmark,
-        rows,
-        kind="host",
-        profile=profile,
-        is_interrupted=measurement.is_interrupted,
-        conditions=report.conditions(measurement),
-    )
-    if measurement.is_interrupted:
-        raise KeyboardInterrupt
+    # until all is written: an export would replace the files that are being measured
+    with chosen.locked():
+        config = _read_config(chosen, data, data_format, overrides or [])
+        dataset = open_dataset(config.data, config.seed)
+        measurement = Measurement(targets, reference_target, profile, thread_counts, config.data.soft_masks)
+        measurement.journal, measurement.workers = chosen.benchmark / "journal", workers
+        measurement.robustness = Robustness() if with_robustness else None
+        measure_run(chosen, measurement, dataset, _choose_splits(dataset, splits, config))
+
+
+@app.command()
+def operators(
+    files_named: Annotated[list[Path], typer.Argument(metavar="FILE…", help=".tflite files, ours or anybody's.")],
+    threads: Annotated[int, typer.Option(min=1, max=256, help="Of the runtime.")] = 1,
+    runs: Annotated[int, typer.Option(min=1, max=10_000, help="Whose median is taken.")] = 100,
+    out: Annotated[Path, typer.Option(help="Folder for the tables (.csv) and plots (.png).")] = Path("runs/operators"),
+) -> None:
+    """Time per operator of .tflite files on this CPU, by the profilers of LiteRT and XNNPACK."""
+    from benchmark import operators as profiler
+    from portraitseg import files
+
+    for path in files_named:
+        rows = profiler.profile(path, threads, runs)
+        profiler.show(path, rows)
+        files.write_text(out / f"{path.stem}-operators.csv", profiler.to_csv(rows))
+        files.write_bytes(out / f"{path.stem}-operators.png", profiler.plot(path, rows))
+        cli.say(f"{out / path.stem}-operators.csv and .png written")
+
+
+@app.command()
+def speed(
+    config: Annotated[Path | None, typer.Option(help="A .toml from train/configs/.")] = None,
+    data: Annotated[Path | None, typer.Option(help="Folder of photos; without it, synthetic portraits.")] = None,
+    data_format: Annotated[str | None, typer.Option("--format", help="Format of the data.")] = None,
+    run_name: Annotated[str | None, typer.Option("--run", help="A trained run, to time its export.")] = None,
+    file: Annotated[Path | None, typer.Option(help="A .tflite, to measure the memory of scoring.")] = None,
+    steps: Annotated[int, typer.Option(min=1, help="Batches of each training measurement.")] = 30,
+    photos: Annotated[str, typer.Option(help="Numbers of photos to measure memory with.")] = "100,1000,10000",
+    overrides: Annotated[list[str] | None, typer.Option("--set", help="section.key=value of the training.")] = None,
+) -> None:
+    """Our own speed, as Markdown: training against cores, export by file, memory against the number of photos."""
+    from benchmark import speed as own
+    from portraitseg.runs import Run
+
+    counts, sizes = _host_threads("all"), _parse_threads(photos, "--photos")
+    chosen = [] if config is None else ["--config", str(config)]
+    sets = [part for override in overrides or [] for part in ("--set", override)]
+    place = [] if data is None else ["--data", str(data)]
+    place += [] if data_format is None else ["--format", data_format]
+    rows = []
+    for count, rates in own.training_rates([*chosen, *place, *sets], counts, steps):
+        cli.say(f"training on {count} cores: {rates}")
+        rows.append([str(count), *(str(rates.get(name, "")) for name in ("step", "pipeline", "both"))])
+    tables = [own.markdown(("Cores", "step, images/s", "input pipeline, images/s", "both, images/s"), rows)]
+    if run_name is not None:
+        made = own.export_seconds(Run(run_name), ("android", "onnx", "ios"))
+        rows = [[target, str(count), f"{seconds:.1f}"] for target, count, seconds in made]
+        tables.append(own.markdown(("Target", "Files", "s by file"), rows))
+    trained = own.training_memory([*chosen, *sets], [max(8, size) for size in sizes])
+    memory = [[f"{count:,}", "training", f"{peak or 0:.0f}", ""] for count, peak in trained]
+    if file is not None:
+        scored = own.scoring_memory(file, sizes, counts[-1])
+        memory += [[f"{count:,}", "scoring", f"{peak or 0:.0f}", f"{seconds:.0f}"] for count, peak, seconds in scored]
+    tables.append(own.markdown(("Photos", "What", "MB, all processes", "s"), memory))
+    typer.echo("\n".join(tables))
+
+
+@app.command()
+def networks(
+    runs: Annotated[str, typer.Option("--runs", help="Exported runs, with commas.")],
+    base: Annotated[str | None, typer.Option(help="The network that others are compared with; default: the first.")] = (
+        None
+    ),
+    data: Annotated[Path | None, typer.Option(help="Folder of photos; default: the data of the first run.")] = None,
+    data_format: Annotated[str | None, typer.Option("--format", help="Format of the data.")] = None,
+    splits: Annotated[str, typer.Option(help="With commas; nothing is chosen on a test split: add them once.")] = "val",
+    peers: Annotated[Path | None, typer.Option(help="Folder of .tflite files to measure beside.")] = None,
+    threads: Annotated[str, typer.Option(help="Thread counts, with commas, or `all` up to the cores.")] = "1",
+    profile: Annotated[str, typer.Option(help="Of the latency: quick or full.")] = "quick",
+    reference: Annotated[Path | None, typer.Option(help="File whose latency is 1 in the ratio.")] = None,
+    out: Annotated[Path, typer.Option(help="The table; .md and plots come beside it.")] = Path(
+        "benchmark/results/networks.csv"
+    ),
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", help="section.key=value of the configuration.")
+    ] = None,
+) -> None:
+    """Several networks in one table: size, quality and latency of float and int8 files, differences to a base."""
+    from benchmark.comparison import compare_networks
+    from portraitseg.errors import InputError
+    from portraitseg.runs import Run
+
+    names = [name.strip() for name in runs.split(",") if name.strip()]
+    if not names:
+        raise InputError("--runs: name the runs, with commas between them")
+    places = [Run(name) for name in dict.fromkeys(names)]
+    config = _read_config(places[0], data, data_format, overrides or [])
+    wanted = tuple(dict.fromkeys(part.strip() for part in splits.split(",")))
+    compare_networks(places, base, config, wanted, peers, reference, _host_threads(threads), profile, out)
+
+
+@app.command()
+def contest(
+    models: Annotated[str, typer.Option("--models", help="Configurations of train/configs, with spaces or commas.")],
+    images: Annotated[int, typer.Option(min=1, help="Photos that float training of each sees.")] = 30_000,
+    base: Annotated[str | None, typer.Option(help="As in `networks`.")] = None,
+    data: Annotated[Path | None, typer.Option(help="Folder of photos; without it, synthetic portraits.")] = None,
+    data_format: Annotated[str | None, typer.Option("--format", help="Format of the data.")] = None,
+    splits: Annotated[str, typer.Option(help="As in `networks`.")] = "val",
+    peers: Annotated[Path | None, typer.Option(help="As in `networks`.")] = None,
+    threads: Annotated[str, typer.Option(help="As in `networks`.")] = "1",
+    profile: Annotated[str, typer.Option(help="As in `networks`.")] = "quick",
+    reference: Annotated[Path | None, typer.Option(help="As in `networks`.")] = None,
+    out: Annotated[Path, typer.Option(help="As in `networks`.")] = Path("benchmark/results/networks.csv"),
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", help="section.key=value of every training; repeatable.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Train anew where a run holds another one.")] = False,
+) -> None:
+    """Trains and exports several networks on the same photos, as many of them, and makes their table; resumable."""
+    import json
+
+    from benchmark import contest as training
+    from benchmark.comparison import compare_networks
+    from portraitseg.errors import CheckFailed
+
+    location = [] if data is None else ["--data", str(data)]
+    location += [] if data_format is None else ["--format", data_format]
+    given = [] if data is None else [f"data.root={json.dumps(str(data), ensure_ascii=False)}"]
+    if data is not None or data_format is not None:
+        given.append(f"data.format={json.dumps(data_format or 'folder')}")
+    entries = training.plan(models.replace(",", " ").split(), images, given, overrides or [])
+    failures = training.run_entries(entries, location, overwrite)
+    done = [entry for entry in entries if entry.run.name not in failures]
+    if done:
+        wanted = tuple(dict.fromkeys(part.strip() for part in splits.split(",")))
+        counts = _host_threads(threads)
+        places = [entry.run for entry in done]
+        compare_networks(places, base, done[0].config, wanted, peers, reference, counts, profile, out)
+    if failures:
+        listed = "; ".join(f"{name}: {why}" for name, why in failures.items())
+        raise CheckFailed(f"{len(failures)} of {len(entries)} networks are not in the table: {listed}")
 
 
 @app.command()
@@ -92,9 +218,7 @@ def readme(
         if not check:
             (path,) = (path for path in chosen if path.stem == name)
             cli.warn(f"{document} has no place for {path}: put this where you want it")
-            typer.echo(
-                f"<!-- results:begin {name} -->\n{tables.table(tables.read_csv(path))}<!-- results:end {name} -->"
-            )
+            typer.echo(f"<!-- results:begin {name} -->\n{tables.table_of(path)}<!-- results:end {name} -->")
 
 
 @app.command()
@@ -190,14 +314,27 @@ def device(
             report.print_rows(rows, [f"phone: {measured.machine}", f"{path}"])
 
 
-def _parse_threads(text: str) -> tuple[int, ...]:
+def _parse_threads(text: str, option: str = "--threads") -> tuple[int, ...]:
     """`1,2` → (1, 2)."""
     from portraitseg.errors import InputError
 
     counts = [part.strip() for part in text.split(",")]
     if not all(count.isdecimal() and int(count) > 0 for count in counts):
-        raise InputError(f"--threads {text}: write counts from 1 up with commas between them, such as 1,2")
+        raise InputError(f"{option} {text}: write counts from 1 up with commas between them, such as 1,2")
     return tuple(dict.fromkeys(int(count) for count in counts))
+
+
+def _host_threads(text: str) -> tuple[int, ...]:
+    """As `_parse_threads`; `all` → the powers of two up to the cores that this process may use, and their number."""
+    from benchmark.scoring import cores
+
+    count = cores()
+    if text.strip() == "all":
+        return tuple(sorted({*(2**power for power in range(count.bit_length())), count}))
+    counts = _parse_threads(text)
+    if max(counts) > count:
+        cli.warn(f"--threads {text}: this process may use {count} cores: latencies on more threads are its scheduler's")
+    return counts
 
 
 def _read_config(run: "Run", data: Path | None, data_format: str | None, overrides: list[str]) -> "Config":

@@ -76,7 +76,9 @@ def _open(rows: list[Row]) -> dict[str, Runner]:
             continue
         listed = None if row.recipe == FOREIGN else path.parent / manifest.MANIFEST_NAME
         try:
-            runners[row.name] = peers.open_target(Target(path, row.model, row.recipe, None, 0, listed), threads=1)
+            target = Target(path, row.model, row.recipe, None, 0, listed)
+            peers.admit(target, threads=1)
+            runners[row.name] = peers.open_target(target, threads=1)
         except (InputError, NotRunnable) as error:
             cli.warn(f"left out of the photos: {error}")
     return runners

@@ -11,6 +11,9 @@ import numpy as np
 #: A p90 of fewer runs rests on a single value.
 MIN_ROUNDS = 20
 
+#: A p99 of fewer runs does too.
+MIN_ROUNDS_P99 = 100
+
 #: Greatest p50/fastest of a row that counts: the ratio of two such medians is off by no more than this factor.
 #: Measured with MediaPipe's two models on two cores under a load of 10, 14 times 100 rounds. On one thread p50/fastest
 #: stayed below 1.25 and the ratio of medians between 0.54 and 0.57, though p90/p50 went up to 2.7. On two threads, for
@@ -27,17 +30,25 @@ class Profile:
         warmup: rounds that are not counted: first touches of memory, packed weights, the clock of the cores.
         rounds: counted rounds.
         budget_s: after it no round is begun, unless fewer than MIN_ROUNDS were made.
+        starts: how often each file is opened in a process of its own; 0: not, and then no first run is known.
     """
 
     warmup: int
     rounds: int
     budget_s: float
+    starts: int = 0
 
 
-#: quick: about a minute with its quality; full: for published figures.
+#: quick: one thread, about a minute for a usual run; full: every thread count of the machine, for published figures.
 PROFILES = {
-    "quick": Profile(warmup=5, rounds=100, budget_s=20.0),
-    "full": Profile(warmup=20, rounds=1000, budget_s=300.0),
+    "quick": Profile(warmup=5, rounds=100, budget_s=20.0, starts=1),
+    "full": Profile(warmup=20, rounds=1000, budget_s=300.0, starts=5),
+}
+
+#: The same files without XNNPACK, which makes float files several times slower: fewer rounds, of the same order.
+WITHOUT_XNNPACK = {
+    "quick": Profile(warmup=2, rounds=50, budget_s=8.0),
+    "full": Profile(warmup=5, rounds=200, budget_s=120.0),
 }
 
 
@@ -49,6 +60,7 @@ class Latency:
     p90_ms: float
     fastest_ms: float
     rounds: int
+    p99_ms: float | None = None
 
     @property
     def fault(self) -> str | None:
@@ -113,12 +125,16 @@ def _one_round(
 
 
 def summarize(rounds: Sequence[Mapping[str, float]]) -> dict[str, Latency]:
-    """Name → median, 90th percentile and fastest run over complete rounds; empty without rounds."""
+    """Name → median, 90th and 99th percentile and fastest run over complete rounds; empty without rounds.
+
+    The 99th is left out where it would rest on a single value.
+    """
     if not rounds:
         return {}
     latencies = {}
     for name in rounds[0]:
         times_ms = [times[name] for times in rounds]
-        p50_ms, p90_ms = np.percentile(times_ms, [50, 90])
-        latencies[name] = Latency(float(p50_ms), float(p90_ms), min(times_ms), len(rounds))
+        p50_ms, p90_ms, p99_ms = (float(value) for value in np.percentile(times_ms, [50, 90, 99]))
+        tail_ms = p99_ms if len(rounds) >= MIN_ROUNDS_P99 else None
+        latencies[name] = Latency(p50_ms, p90_ms, min(times_ms), len(rounds), tail_ms)
     return latencies

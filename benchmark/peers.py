@@ -16,6 +16,7 @@ from benchmark.targets import Target
 from portraitseg import contract, files
 from portraitseg.errors import InputError
 from portraitseg.runners import Runner, TensorInfo, open_runner
+from portraitseg.runners.tflite import TfliteRunner, probe
 
 #: A description is some ten lines; more is some other file.
 MAX_BYTES = 100_000
@@ -71,26 +72,42 @@ def read_spec(path: Path) -> PeerSpec:
         raise InputError(f"{path}: not TOML: {error}") from error
 
 
-def open_target(target: Target, threads: int) -> Runner:
+def admit(target: Target, threads: int) -> None:
+    """Runs a stranger's .tflite in a process of its own first; a file of a manifest was made and run by the export.
+
+    Raises:
+        InputError: it crashes, never ends, or does not run here.
+    """
+    if target.manifest is None and target.path.suffix == ".tflite":
+        probe(target.path, threads)
+
+
+def open_target(target: Target, threads: int, with_xnnpack: bool = True) -> Runner:
     """Opens what the table measures: our own files by their runtime, a peer by its description where it has one.
+
+    Args:
+        target: the file.
+        threads: of its runtime.
+        with_xnnpack: False runs a .tflite on TFLite's own optimized kernels instead.
 
     Raises:
         InputError, NotRunnable: as `runners.open_runner`; a description that does not fit its file.
     """
     description = spec_path(target.path)
-    if target.manifest is not None or target.path.suffix != ".tflite" or not description.exists():
+    is_described = target.manifest is None and target.path.suffix == ".tflite" and description.exists()
+    if is_described:
+        return PeerRunner(target.path, read_spec(description), threads, with_xnnpack)
+    if with_xnnpack:
         return open_runner(target.path, threads)
-    return PeerRunner(target.path, read_spec(description), threads)
+    return TfliteRunner(target.path, _interpreter(target.path, threads, with_xnnpack), threads)
 
 
 class PeerRunner(Runner):
     """A foreign .tflite file behind the same face as ours: `run` takes what it wants and returns probabilities."""
 
-    def __init__(self, path: Path, spec: PeerSpec, threads: int) -> None:
-        from ai_edge_litert.interpreter import Interpreter
-
+    def __init__(self, path: Path, spec: PeerSpec, threads: int, with_xnnpack: bool = True) -> None:
+        self._interpreter = _interpreter(path, threads, with_xnnpack)
         try:
-            self._interpreter = Interpreter(str(path), num_threads=threads)
             self._interpreter.allocate_tensors()
         except (RuntimeError, ValueError) as error:
             raise InputError(f"{path}: not a TFLite file that runs here: {str(error).splitlines()[:1]}") from error
@@ -105,8 +122,11 @@ class PeerRunner(Runner):
         # what `run` returns: its own output made a probability
         self.output = TensorInfo(self._output["name"], (*map(int, self._output["shape"][:3]), 1), "float32")
 
-    def prepare(self, image: UInt8[np.ndarray, "h w 3"]) -> Shaped[np.ndarray, "1 h2 w2 3"]:
+    def prepare(
+        self, image: UInt8[np.ndarray, "h w 3"], prior: Float32[np.ndarray, "h4 w4"] | None = None
+    ) -> Shaped[np.ndarray, "1 h2 w2 3"]:
         """Photo → this file's inputs: resized by the contract, then normalised by the description."""
+        assert prior is None, f"{self.path.name}: peers take photos alone"
         pixels = contract.resize_image(image, self.size)
         if self.spec.channel_order == "BGR":
             pixels = pixels[..., ::-1]
@@ -130,6 +150,16 @@ class PeerRunner(Runner):
             values = (values - np.float32(info.zero_point or 0)) * np.float32(info.scale or 1.0)
         probability = _activate(values, self.spec)
         return 1 - probability if self.spec.invert else probability
+
+
+def _interpreter(path: Path, threads: int, with_xnnpack: bool) -> Any:
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+    resolver = OpResolverType.AUTO if with_xnnpack else OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+    try:
+        return Interpreter(str(path), num_threads=threads, experimental_op_resolver_type=resolver)
+    except (RuntimeError, ValueError) as error:
+        raise InputError(f"{path}: not a TFLite file that runs here: {str(error).splitlines()[:1]}") from error
 
 
 def _activate(values: Float32[np.ndarray, "1 h w c"], spec: PeerSpec) -> Float32[np.ndarray, "1 h w 1"]:

@@ -49,8 +49,8 @@ def scatter(points: Sequence[Point], title: str, cost_name: str, score_name: str
         cost_name, score_name: of the axes, with units.
     """
     x_axis, y_axis = (
-        _Axis.of([p.cost for p in points], LEFT, WIDTH - RIGHT, from_zero=True),
-        _Axis.of([p.score for p in points], HEIGHT - BOTTOM, TOP),
+        Axis.of([p.cost for p in points], LEFT, WIDTH - RIGHT, from_zero=True),
+        Axis.of([p.score for p in points], HEIGHT - BOTTOM, TOP),
     )
     best = frontier(points)
     kinds = list(dict.fromkeys(point.kind for point in points))
@@ -78,14 +78,17 @@ def scatter(points: Sequence[Point], title: str, cost_name: str, score_name: str
 
 
 @dataclass(frozen=True)
-class _Axis:
+class Axis:
+    """Values → pixels, with a margin around what is shown."""
+
     low: float
     high: float
     begin_px: int
     end_px: int
 
     @classmethod
-    def of(cls, values: Sequence[float], begin_px: int, end_px: int, from_zero: bool = False) -> "_Axis":
+    def of(cls, values: Sequence[float], begin_px: int, end_px: int, from_zero: bool = False) -> "Axis":
+        """An axis from `begin_px` to `end_px` that holds all values."""
         low, high = (0.0 if from_zero else min(values)), max(values)
         margin = 0.08 * (high - low) or max(abs(high), 1.0) * 0.05
         return cls(0.0 if from_zero else low - margin, high + margin, begin_px, end_px)
@@ -95,7 +98,7 @@ class _Axis:
         return self.begin_px + share * (self.end_px - self.begin_px)
 
 
-def _grid(x_axis: _Axis, y_axis: _Axis) -> Markup:
+def _grid(x_axis: Axis, y_axis: Axis) -> Markup:
     parts = []
     for value in ticks(x_axis.low, x_axis.high):
         x = f"{x_axis(value):.1f}"

@@ -1,14 +1,15 @@
 """How good the masks of exported files are on a split: per photo, then means with a bootstrap interval."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float64, UInt8
 
 from benchmark.intervals import bootstrap_interval
+from benchmark.journal import Journal
 from portraitseg import contract
-from portraitseg.data.base import Dataset, Sample
+from portraitseg.data.base import Sample
 from portraitseg.errors import InputError
 from portraitseg.metrics import COUNTS, MATTE_METRICS, METRICS
 from portraitseg.runners import Runner
@@ -16,43 +17,63 @@ from portraitseg.runners import Runner
 #: How far a probability may leave [0, 1]: float rounding is far below, logits and bytes far above.
 RANGE_TOLERANCE = 1e-3
 
+#: Beside the measures, what tells an output that is no probability: its extremes.
+EXTREMES = ("lowest", "highest")
 
-@dataclass
+
+def columns(is_soft: bool) -> tuple[str, ...]:
+    """What is written down of each photo: the measures, those of mattes where the truth is soft, and the extremes."""
+    return (*METRICS, *COUNTS, *(MATTE_METRICS if is_soft else ()), *EXTREMES)
+
+
+@dataclass(frozen=True)
 class FileScores:
-    """The scores of one file on one split, photo by photo.
+    """The scores of one file on one split, photo by photo; they stay on disk.
 
     Attributes:
-        keys: of the photos, in order.
-        scores: measure → one value a photo.
-        fault: why these scores mean nothing, such as an output that is no probability; None: nothing found.
+        keys: of the photos, sorted.
+        journal: complete.
     """
 
-    keys: list[str] = field(default_factory=list)
-    scores: dict[str, list[float]] = field(default_factory=dict)
-    fault: str | None = None
+    keys: Sequence[str]
+    journal: Journal = field(repr=False)
 
-    def add(self, key: str, values: Mapping[str, float]) -> None:
-        """Appends the scores of one photo."""
-        self.keys.append(key)
-        for name, value in values.items():
-            self.scores.setdefault(name, []).append(value)
+    @property
+    def measures(self) -> tuple[str, ...]:
+        """Names of the scores."""
+        return tuple(name for name in self.journal.columns if name not in EXTREMES)
+
+    def values(self, name: str) -> Float64[np.ndarray, " n"]:
+        """The scores of a measure, in the order of `keys`."""
+        return self.journal.column(name)
+
+    @property
+    def fault(self) -> str | None:
+        """Why these scores mean nothing, such as an output that is no probability; None: nothing found."""
+        lowest, highest = self.values("lowest"), self.values("highest")
+        # written so that NaN fails it: NaN > 0.5 is False, hence an empty mask and a plausible score
+        is_probability = (lowest >= -RANGE_TOLERANCE) & (highest <= 1 + RANGE_TOLERANCE)
+        if is_probability.all():
+            return None
+        first = int(np.argmin(is_probability))
+        return f"output is no probability: {lowest[first]:.3g}…{highest[first]:.3g} on {self.keys[first]}"
 
     def mean(self, name: str) -> float:
         """Mean of a measure over the photos."""
-        return float(np.mean(self.scores[name]))
+        return float(np.mean(self.values(name)))
 
     def percentile(self, name: str, percent: float) -> float:
         """What this share of the photos stays below: the tenth percentile tells how the bad ones fare."""
-        return float(np.percentile(self.scores[name], percent))
+        return float(np.percentile(self.values(name), percent))
 
     def worst(self, name: str, count: int) -> list[tuple[str, float]]:
-        """The photos with the lowest scores, lowest first: (key, score)."""
-        ranked = sorted(zip(self.scores[name], self.keys, strict=True))
-        return [(key, score) for score, key in ranked[:count]]
+        """The photos with the lowest scores, lowest first, equals by their keys: (key, score)."""
+        values = self.values(name)
+        return [(self.keys[index], float(values[index])) for index in np.argsort(values, kind="stable")[:count]]
 
     def interval(self, name: str) -> tuple[float, float]:
         """95 % bootstrap interval of the mean of a measure."""
-        return bootstrap_interval(np.array(self.scores[name]))
+        return bootstrap_interval(self.values(name))
 
 
 @dataclass(frozen=True)
@@ -61,38 +82,10 @@ class SplitScores:
 
     split: str
     sha256_16: str
-    files: dict[str, FileScores]
+    files: Mapping[str, FileScores]
 
 
-def score_split(
-    runners: Mapping[str, Runner], dataset: Dataset, split: str, notes: dict[str, int], is_soft: bool = False
-) -> Iterator[SplitScores]:
-    """Scores all files on the photos of a split; each photo is read once, and only one is in memory.
-
-    Args:
-        runners: file name → its open runner.
-        notes: counts what the loader converted; added to.
-        is_soft: True where the truth holds alpha: the mattes are scored too.
-
-    Yields:
-        The same scores after each photo, for progress; they are complete after the last one.
-
-    Raises:
-        InputError: an empty split, an unreadable photo, a photo without a truth mask.
-    """
-    result = SplitScores(split, dataset.split_hash(split), {name: FileScores() for name in runners})
-    for key in dataset.keys(split):
-        sample = dataset.load(key)
-        for note in sample.notes:
-            notes[note] = notes.get(note, 0) + 1
-        for name, runner in runners.items():
-            values, fault = score_photo(runner, sample, is_soft)
-            result.files[name].add(key, values)
-            result.files[name].fault = result.files[name].fault or fault
-        yield result
-
-
-def score_photo(runner: Runner, sample: Sample, is_soft: bool = False) -> tuple[dict[str, float], str | None]:
+def score_photo(runner: Runner, sample: Sample, is_soft: bool = False) -> dict[str, float]:
     """Scores one file on one photo, at the size of the photo's truth.
 
     Args:
@@ -101,23 +94,28 @@ def score_photo(runner: Runner, sample: Sample, is_soft: bool = False) -> tuple[
         is_soft: True where the truth holds alpha: the matte is scored too.
 
     Returns:
-        Measure → value; and what is wrong with the output, or None.
+        Column → value.
 
     Raises:
         InputError: a photo without a truth mask.
     """
+    return score_image(runner, sample.image, truth_of(sample), is_soft)
+
+
+def truth_of(sample: Sample) -> UInt8[np.ndarray, "h w"]:
+    """The truth of a photo.
+
+    Raises:
+        InputError: a photo without one.
+    """
     if sample.mask is None:
         raise InputError(f"photo {sample.key}: no mask to compare with: measure on a split whose sets are labelled")
-    return score_image(runner, sample.image, sample.mask, sample.key, is_soft)
+    return sample.mask
 
 
 def score_image(
-    runner: Runner,
-    image: UInt8[np.ndarray, "h w 3"],
-    truth_mask: UInt8[np.ndarray, "h2 w2"],
-    key: str,
-    is_soft: bool = False,
-) -> tuple[dict[str, float], str | None]:
+    runner: Runner, image: UInt8[np.ndarray, "h w 3"], truth_mask: UInt8[np.ndarray, "h2 w2"], is_soft: bool = False
+) -> dict[str, float]:
     """Scores one file on one image, at the size of the truth; the image may have another one.
 
     Returns:
@@ -126,14 +124,10 @@ def score_image(
     truth = contract.truth_to_mask(truth_mask)
     probability = runner.predict(image)
     mask = contract.probability_to_mask(probability, truth.shape)
-    low, high = float(probability.min()), float(probability.max())
-    # written so that NaN fails it: NaN > 0.5 is False, hence an empty mask and a plausible score
-    is_probability = low >= -RANGE_TOLERANCE and high <= 1 + RANGE_TOLERANCE
-    fault = None if is_probability else f"output is no probability: {low:.3g}…{high:.3g} on {key}"
     measures: dict[str, Callable[..., float]] = {**METRICS, **COUNTS}
-    scores = {name: measure(mask, truth) for name, measure in measures.items()}
+    scores = {name: float(measure(mask, truth)) for name, measure in measures.items()}
     if is_soft:
         alpha = contract.probability_to_alpha(probability, truth.shape)
         soft_truth = contract.bytes_to_float(truth_mask)
         scores |= {name: measure(alpha, soft_truth) for name, measure in MATTE_METRICS.items()}
-    return scores, fault
+    return scores | {"lowest": float(probability.min()), "highest": float(probability.max())}

@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from benchmark import networks
 from benchmark.table import Row, read_csv
 from portraitseg import files
 from portraitseg.errors import CheckFailed, InputError
@@ -35,6 +36,17 @@ def table(rows: Sequence[Row]) -> str:
         scores = [cell for split in splits for cell in _scores(own, split)]
         lines.append(_line([*_identity(own[0]), *scores, *(_ratio(own, count) for count in timed)]))
     return "\n".join([*lines, "", _conditions(rows, splits, timed)]) + "\n"
+
+
+def table_of(path: Path) -> str:
+    """The Markdown of a committed results file: a table of files, or one of networks.
+
+    Raises:
+        InputError: neither.
+    """
+    if path.exists() and networks.is_networks(path):
+        return networks.to_markdown(networks.read_csv(path))
+    return table(read_csv(path))
 
 
 def fill(text: str, tables: dict[str, str]) -> str:
@@ -95,7 +107,7 @@ def update(readme: Path, results: Sequence[Path], is_check: bool) -> list[str]:
         text = readme.read_text(encoding="utf-8")
     except OSError as error:
         raise InputError(f"{readme}: {files.explain(error)}") from error
-    tables = {path.stem: table(read_csv(path)) for path in results}
+    tables = {path.stem: table_of(path) for path in results}
     filled = fill(text, tables)
     places = blocks(text)
     if is_check:

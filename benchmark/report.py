@@ -1,9 +1,9 @@
 """What the reader gets: CSV, CSV by photo, Markdown and a terminal table; and the scores in the manifests."""
 
 import csv
-import io
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TextIO
 
 from rich.markup import escape
 from rich.table import Table
@@ -34,7 +34,11 @@ HEADER = (
     "Threads",
     "p50 ms",
     "p90 ms",
+    "p99 ms",
     "Ratio",
+    "no XNNPACK",
+    "1st ms",
+    "RAM MB",
     "MB",
     "Note",
 )
@@ -44,7 +48,8 @@ def write_results(folder: Path, rows: Sequence[Row], measurement: Measurement) -
     """Writes `results.csv`, `results.md` and `photos.csv`, each whole or not at all."""
     files.write_text(folder / "results.csv", to_csv(rows))
     files.write_text(folder / "results.md", to_markdown(rows, measurement))
-    files.write_text(folder / "photos.csv", photos_csv(measurement))
+    with files.replacing(folder / "photos.csv") as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        write_photos(file, measurement)
 
 
 def write_robustness(folder: Path, measurement: Measurement) -> None:
@@ -74,18 +79,16 @@ def record_quality(measurement: Measurement) -> None:
         write(path, current.model_copy(update={"files": tuple(entries)}))
 
 
-def photos_csv(measurement: Measurement) -> str:
+def write_photos(file: TextIO, measurement: Measurement) -> None:
     """One line a photo and file: `file,split,key` and every measure; mattes only where they were scored."""
     measures = (*METRICS, *COUNTS, *(MATTE_METRICS if measurement.is_soft else ()))
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
+    writer = csv.writer(file, lineterminator="\n")
     writer.writerow(("file", "split", "key", *measures))
     for split in measurement.splits:
         for name, scores in split.files.items():
-            columns = (scores.scores[measure] for measure in measures)
+            columns = (scores.values(measure) for measure in measures)
             for key, *values in zip(scores.keys, *columns, strict=True):
                 writer.writerow((name, split.split, key, *(f"{value:.5f}" for value in values)))
-    return text.getvalue()
 
 
 def to_markdown(rows: Sequence[Row], measurement: Measurement) -> str:
@@ -131,6 +134,8 @@ def conditions(measurement: Measurement) -> list[str]:
     lines.append(f"a latency is valid if its median is within {MAX_SLOWDOWN} × the fastest run: the machine was free")
     if measurement.reference:
         lines.append(f"ratio: median latency over that of {measurement.reference.path.name} at the same thread count")
+        lines.append("no XNNPACK: the file on TFLite's own kernels, over the reference with XNNPACK")
+    lines.append("1st, RAM: first run, and memory beyond the runtime's own, of the file in a process of its own")
     if measurement.is_interrupted:
         lines.append("INTERRUPTED: only what was measured until then, valid rows only")
     return lines
@@ -152,7 +157,11 @@ def _cells(row: Row) -> tuple[str, ...]:
         str(row.threads or ""),
         number(row.p50_ms, 2),
         number(row.p90_ms, 2),
+        number(row.p99_ms, 2),
         number(row.ratio_to_reference, 2),
+        number(row.no_xnnpack_ratio_to_reference, 2),
+        number(row.first_ms, 1),
+        number(row.peak_mb, 1),
         number(row.bytes, 2, 1e-6),
         row.reason if row.valid or row.reason.startswith(("not_run", "latency not_run")) else f"INVALID: {row.reason}",
     )

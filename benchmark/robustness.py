@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -14,12 +14,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from benchmark.intervals import paired_difference
-from benchmark.quality import FileScores, SplitScores, score_image
+from benchmark.quality import FileScores, SplitScores
 from benchmark.targets import Target
 from portraitseg.cli import table_console
-from portraitseg.data.base import Dataset
-from portraitseg.errors import InputError
-from portraitseg.runners import Runner
 
 Image = UInt8[np.ndarray, "h w 3"]
 Mask = UInt8[np.ndarray, "h w"]
@@ -91,6 +88,14 @@ CONDITIONS: dict[str, Condition] = {
 CLEAN = "clean"
 
 
+def clean(image: Image, mask: Mask, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Nothing is done to it."""
+    return image, mask
+
+
+ALL_CONDITIONS: dict[str, Condition] = {CLEAN: clean, **CONDITIONS}
+
+
 @dataclass(frozen=True)
 class RobustnessRow:
     """One file on one split under one condition; scores as fractions, `change` against the clean photos, paired."""
@@ -124,44 +129,21 @@ class Robustness:
 
     done: dict[tuple[str, str], dict[str, FileScores]] = field(default_factory=dict)
 
-    def measure(self, runners: Mapping[str, Runner], dataset: Dataset, split: str) -> Iterator[str]:
-        """Scores all files on a split under all conditions; each photo is read once.
-
-        Yields:
-            The key of each photo that is done; after the last one the split is in `done`.
-
-        Raises:
-            InputError: an unreadable photo, or one without a truth mask.
-        """
-        scores = {condition: {name: FileScores() for name in runners} for condition in CONDITIONS}
-        for key in dataset.keys(split):
-            sample = dataset.load(key)
-            if sample.mask is None:
-                raise InputError(f"photo {key}: no mask to compare with: measure on a split whose sets are labelled")
-            for condition, alter in CONDITIONS.items():
-                for name, runner in runners.items():
-                    image, mask = alter(sample.image, sample.mask, runner.size)
-                    values, fault = score_image(runner, image, mask, key)
-                    scores[condition][name].add(key, values)
-                    scores[condition][name].fault = scores[condition][name].fault or fault
-            yield key
-        self.done |= {(split, condition): files for condition, files in scores.items()}
-
 
 def make_rows(
-    targets: Sequence[Target], channels: Mapping[str, str], clean: Sequence[SplitScores], robustness: Robustness
+    targets: Sequence[Target], channels: Mapping[str, str], splits: Sequence[SplitScores], robustness: Robustness
 ) -> list[RobustnessRow]:
     """The table: file × split × condition, beginning with the clean photos.
 
     Args:
         targets: in the order of the table; those that were not measured are left out.
         channels: file name → channels, as found when it was opened.
-        clean: the scores on the photos as they are.
+        splits: the scores on the photos as they are.
         robustness: the scores under the conditions.
     """
     rows = []
     for target in targets:
-        for split in clean:
+        for split in splits:
             if target.name not in split.files:
                 continue
             base = split.files[target.name]
@@ -204,11 +186,11 @@ def _change(row: RobustnessRow | None) -> str:
 
 
 def _row(
-    target: Target, channels: str | None, split: SplitScores, condition: str, scores: FileScores, clean: FileScores
+    target: Target, channels: str | None, split: SplitScores, condition: str, scores: FileScores, base: FileScores
 ) -> RobustnessRow:
     low, high = scores.interval("iou")
-    change = paired_difference(clean.scores["iou"], scores.scores["iou"])
-    fault = scores.fault or clean.fault
+    change = paired_difference(base.values("iou"), scores.values("iou"))
+    fault = scores.fault or base.fault
     means: dict[str, Any] = {name: scores.mean(name) for name in ("iou", "miou", "boundary_iou", "holes", "islands")}
     return RobustnessRow(
         file=target.name,

@@ -2,12 +2,15 @@
 
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from benchmark.cold import ColdStart
 from benchmark.latency import Latency, summarize
-from benchmark.measure import Measurement
+from benchmark.measure import REFERENCE, Measurement
 from benchmark.quality import FileScores, SplitScores
 from benchmark.table import COLUMNS, Row
 from benchmark.targets import Target
@@ -28,10 +31,11 @@ def make_rows(measurement: Measurement) -> list[Row]:
         if target.name not in measurement.facts:
             # Ctrl-C came before it was opened
             continue
+        quality = {split.split: _quality_figures(split.files[target.name]) for split in measurement.splits}
         for threads in _thread_counts(measurement, target):
             for split in measurement.splits:
                 timed = {} if threads is None else latencies[threads]
-                rows.append(_measured_row(measurement, target, split, threads, timed))
+                rows.append(_measured_row(measurement, target, split, quality[split.split], threads, timed))
     return [row for row in rows if row.quality_valid] if measurement.is_interrupted else rows
 
 
@@ -57,10 +61,11 @@ def _measured_row(
     measurement: Measurement,
     target: Target,
     split: SplitScores,
+    quality: Mapping[str, Any],
     threads: int | None,
     latencies: Mapping[str, Latency],
 ) -> Row:
-    facts, scores = measurement.facts[target.name], split.files[target.name]
+    facts, fault = measurement.facts[target.name], quality["fault"]
     latency = latencies.get(target.name)
     reference = latencies.get(measurement.reference.name) if measurement.reference else None
     if measurement.is_interrupted:
@@ -69,7 +74,7 @@ def _measured_row(
         reference = reference if reference and not reference.fault else None
     is_reference = target is measurement.reference
     faults = _latency_faults(facts.latency_reason, latency, None if is_reference else reference)
-    reasons = ([scores.fault] if scores.fault else []) + faults
+    reasons = ([fault] if fault else []) + faults
     note = "" if latency else "interrupted before the latency was measured"
     return _row(
         target,
@@ -79,16 +84,16 @@ def _measured_row(
         threads=0 if facts.chooses_threads and threads is not None else threads,
         split=split.split,
         split_sha256_16=split.sha256_16,
-        photos=len(scores.keys),
+        photos=len(split.files[target.name].keys),
         valid=not reasons,
         reason="; ".join(reasons) or note,
-        quality_valid=scores.fault is None,
+        quality_valid=fault is None,
         latency_valid=latency is not None and not faults,
         reference=measurement.reference.path.name if measurement.reference and reference else None,
         profile=measurement.profile if latency else None,
-        first_ms=measurement.first_ms.get((target.name, threads)) if latency and threads is not None else None,
-        **_quality_figures(scores),
+        **{name: value for name, value in quality.items() if name != "fault"},
         **_latency_figures(latency, reference),
+        **({} if threads is None else _further_figures(measurement, target, threads)),
     )
 
 
@@ -102,7 +107,7 @@ def _latency_faults(not_timed: str | None, latency: Latency | None, reference: L
 
 
 def _quality_figures(scores: FileScores) -> dict[str, Any]:
-    means = {name: scores.mean(name) for name in scores.scores}
+    means = {name: scores.mean(name) for name in scores.measures}
     low, high = scores.interval("iou")
     fixed: dict[str, Any] = {name: value for name, value in means.items() if name in Row.__dataclass_fields__}
     further = {name: value for name, value in means.items() if name not in fixed}
@@ -111,6 +116,7 @@ def _quality_figures(scores: FileScores) -> dict[str, Any]:
         "iou_low": low,
         "iou_high": high,
         "iou_p10": scores.percentile("iou", 10.0),
+        "fault": scores.fault,
         "further_scores": further,
     }
 
@@ -121,10 +127,40 @@ def _latency_figures(latency: Latency | None, reference: Latency | None) -> dict
     return {
         "p50_ms": latency.p50_ms,
         "p90_ms": latency.p90_ms,
+        "p99_ms": latency.p99_ms,
         "fastest_ms": latency.fastest_ms,
         "rounds": latency.rounds,
         "ratio_to_reference": latency.p50_ms / reference.p50_ms if reference else None,
     }
+
+
+def _further_figures(measurement: Measurement, target: Target, threads: int) -> dict[str, Any]:
+    """What is measured apart from the interleaved rounds: first runs, and the file without XNNPACK."""
+    return _start_figures(measurement.starts.get((target.name, threads), ())) | _plain_figures(
+        summarize(measurement.plain_rounds.get(threads, ())), target, measurement.plain_refused.get(target.name)
+    )
+
+
+def _start_figures(starts: Sequence[ColdStart]) -> dict[str, Any]:
+    if not starts:
+        return {}
+    memory = [start.peak_mb for start in starts if start.peak_mb is not None]
+    return {
+        "init_ms": float(np.median([start.init_ms for start in starts])),
+        "first_ms": float(np.median([start.first_ms for start in starts])),
+        "peak_mb": max(memory, default=None),
+    }
+
+
+def _plain_figures(latencies: Mapping[str, Latency], target: Target, refused: str | None) -> dict[str, Any]:
+    """Without XNNPACK: a figure that is too noisy to count is no figure; the reason stands in its place."""
+    latency, reference = latencies.get(target.name), latencies.get(REFERENCE)
+    if refused or latency is None:
+        return {"no_xnnpack_reason": refused}
+    if fault := latency.fault or (f"reference: {reference.fault}" if reference and reference.fault else None):
+        return {"no_xnnpack_reason": fault}
+    ratio = latency.p50_ms / reference.p50_ms if reference else None
+    return {"no_xnnpack_p50_ms": latency.p50_ms, "no_xnnpack_ratio_to_reference": ratio}
 
 
 def _row(target: Target, **values: Any) -> Row:

@@ -54,6 +54,10 @@ class Row:
     first_ms: float | None = None
     init_ms: float | None = None
     peak_mb: float | None = None
+    p99_ms: float | None = None
+    no_xnnpack_p50_ms: float | None = None
+    no_xnnpack_ratio_to_reference: float | None = None
+    no_xnnpack_reason: str | None = None
     # measures of the registries that have no column above, as means over the photos
     further_scores: Mapping[str, float] = field(default_factory=dict)
 
@@ -75,7 +79,7 @@ def to_csv(rows: Iterable[Row]) -> str:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
     for row in rows:
-        writer.writerow([_cell(name, value) for name, value in as_dict(row).items()])
+        writer.writerow([cell(name, value) for name, value in as_dict(row).items()])
     return text.getvalue()
 
 
@@ -127,7 +131,7 @@ def _row(path: Path, number: int, line: Mapping[str, str]) -> Row:
             continue
         try:
             if name in _FIXED:
-                values[name] = _parse(_FIXED[name], text)
+                values[name] = parse_cell(_FIXED[name], text)
             else:
                 further[name] = float(text)
         except ValueError as error:
@@ -141,7 +145,16 @@ def _row(path: Path, number: int, line: Mapping[str, str]) -> Row:
     return Row(**values, further_scores=further)
 
 
-def _parse(kind: str, text: str) -> Any:
+def parse_cell(kind: str, text: str) -> Any:
+    """The value of a cell that is not empty.
+
+    Args:
+        kind: the annotation of its column, such as `float | None`.
+        text: the cell.
+
+    Raises:
+        ValueError: no such value.
+    """
     if "bool" in kind:
         if text not in ("true", "false"):
             raise ValueError(text)
@@ -151,7 +164,8 @@ def _parse(kind: str, text: str) -> Any:
     return int(text) if "int" in kind else text
 
 
-def _cell(name: str, value: object) -> str:
+def cell(name: str, value: object) -> str:
+    """A value as the CSV has it: fractions to five digits, milliseconds to a microsecond, None empty."""
     if value is None:
         return ""
     if isinstance(value, bool):

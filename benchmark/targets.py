@@ -53,7 +53,7 @@ def collect_targets(run: Run, peers: Path | None) -> list[Target]:
     _check_one_source(run, records)
     targets = [target for path, record in records.items() for target in _manifest_targets(path, record)]
     if peers is not None:
-        targets.extend(_peer_targets(peers))
+        targets.extend(collect_peers(peers))
     if not targets:
         raise InputError(f"run '{run.name}': no manifest in {run.android}, {run.ios} or {run.onnx}: export it first")
     return targets
@@ -110,14 +110,22 @@ def _manifest_targets(path: Path, record: manifest.Manifest) -> list[Target]:
     ]
 
 
-def _peer_targets(folder: Path) -> list[Target]:
+def collect_peers(folder: Path) -> list[Target]:
+    """The .tflite files of a folder.
+
+    Raises:
+        InputError: no such folder, or none in it.
+    """
     if not folder.is_dir():
-        raise InputError(f"PEERS {folder}: no such folder")
+        raise InputError(f"PEERS {folder}: no such folder: give one that holds .tflite files")
     paths = sorted(folder.glob("*.tflite"))
     if not paths:
-        raise InputError(f"PEERS {folder}: no .tflite file in it")
+        raise InputError(f"PEERS {folder}: no .tflite file in it: put some there, or leave PEERS out")
     return [_peer_target(path) for path in paths]
 
 
 def _peer_target(path: Path) -> Target:
+    if not path.name.isprintable():
+        # tables have a line a file
+        raise InputError(f"{path}: its name has a line break or the like: rename it")
     return Target(path, path.stem, FOREIGN, None, files.size_bytes(path))

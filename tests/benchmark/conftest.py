@@ -7,6 +7,8 @@ import cv2
 import numpy as np
 import pytest
 
+from benchmark import measure
+from benchmark.cold import ColdStart
 from portraitseg import files, manifest
 from portraitseg.data.base import hash_keys
 from portraitseg.runners import RUNNERS, NotRunnable
@@ -89,3 +91,9 @@ def core_ml(workspace, monkeypatch):
     (folder / "tiny-24x30-fp16.mlpackage" / "Manifest.json").write_text("{}")
     write_manifest(folder, "tiny-24x30-fp16.mlpackage")
     return folder
+
+
+@pytest.fixture(autouse=True)
+def _no_new_processes(monkeypatch):
+    """First runs in processes of their own take a second each; tests/benchmark/test_cold.py has the real ones."""
+    monkeypatch.setattr(measure, "cold_start", lambda target, threads: ColdStart(3.0, 2.0, 1.5))

@@ -1,9 +1,12 @@
 """Quality through the contract: known masks, the interval, and outputs that are no probability."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from benchmark.quality import FileScores, score_photo
+from benchmark.journal import Journal
+from benchmark.quality import EXTREMES, FileScores, columns, score_photo
 from portraitseg.data.base import Sample
 from portraitseg.errors import InputError
 from portraitseg.metrics import MATTE_METRICS
@@ -25,13 +28,15 @@ def runner(tmp_path_factory):
 def test_scores_of_known_masks(runner):
     truth = np.zeros((24, 30), np.uint8)
     truth[:, 10:] = 255
-    scores, fault = score_photo(runner, sample(truth))
-    assert fault is None and scores == {"iou": 1, "miou": 1, "boundary_iou": 1, "holes": 0, "islands": 0}
-    scores, _ = score_photo(runner, sample(255 - truth))
+    extremes = {"lowest": 0, "highest": pytest.approx(1)}
+    scores = score_photo(runner, sample(truth))
+    assert scores == {"iou": 1, "miou": 1, "boundary_iou": 1, "holes": 0, "islands": 0} | extremes
+    assert tuple(scores) == columns(is_soft=False)
+    scores = score_photo(runner, sample(255 - truth))
     # all person is background and the other way round: one piece of each
-    assert scores == {"iou": 0, "miou": 0, "boundary_iou": 0, "holes": 1, "islands": 1}
+    assert scores == {"iou": 0, "miou": 0, "boundary_iou": 0, "holes": 1, "islands": 1} | extremes
     # 127 is background, 128 person
-    scores, _ = score_photo(runner, sample(np.where(truth > 0, 128, 127).astype(np.uint8)))
+    scores = score_photo(runner, sample(np.where(truth > 0, 128, 127).astype(np.uint8)))
     assert scores["iou"] == 1
 
 
@@ -41,30 +46,40 @@ def test_refuses_a_photo_without_a_mask(runner):
 
 
 @pytest.mark.parametrize("value", [np.nan, 1.5, -0.5])
-def test_tells_an_output_that_is_no_probability(runner, monkeypatch, value):
+def test_tells_an_output_that_is_no_probability(runner, monkeypatch, tmp_path, value):
     outputs = np.full((24, 30), 0.5, np.float32)
-    outputs[3, 3] = value
+    truth = sample(np.zeros((24, 30), np.uint8))
     monkeypatch.setattr(type(runner), "predict", lambda self, image: outputs)
-    _, fault = score_photo(runner, sample(np.zeros((24, 30), np.uint8)))
-    assert fault is not None and "no probability" in fault
+    good = score_photo(runner, truth)
+    assert scores_of(tmp_path / "good", [good, good]).fault is None
+    outputs[3, 3] = value
+    fault = scores_of(tmp_path / "bad", [good, score_photo(runner, truth)]).fault
+    assert fault is not None and "no probability" in fault and fault.endswith("on set/1")
 
 
 def test_mattes_are_scored_where_the_truth_is_soft(runner):
     truth = np.zeros((24, 30), np.uint8)
     truth[:, 10:] = 255
-    scores, _ = score_photo(runner, sample(truth), is_soft=True)
+    scores = score_photo(runner, sample(truth), is_soft=True)
     assert {name: scores[name] for name in MATTE_METRICS} == {
         name: pytest.approx(0, abs=1e-9) for name in MATTE_METRICS
     }
     # half transparent where the file says opaque
     truth[:, 10:] = 51
-    scores, _ = score_photo(runner, sample(truth), is_soft=True)
+    scores = score_photo(runner, sample(truth), is_soft=True)
     assert scores["mse"] == pytest.approx(0.8**2 * 20 / 30) and scores["sad"] == pytest.approx(0.8 * 24 * 20 / 1000)
 
 
-def test_percentile_and_worst_photos():
-    scores = FileScores()
-    for index in range(11):
-        scores.add(f"set/{index}", {"iou": (10 - index) / 10})
-    assert scores.percentile("iou", 10.0) == pytest.approx(0.1)
-    assert scores.worst("iou", 2) == [("set/10", 0.0), ("set/9", 0.1)]
+def scores_of(path: Path, photos: list[dict[str, float]]) -> FileScores:
+    journal = Journal(path, {}, tuple(photos[0]), len(photos))
+    values = np.array([list(photo.values()) for photo in photos], np.float64)
+    journal.append(np.arange(len(photos)), values)
+    return FileScores([f"set/{index}" for index in range(len(photos))], journal)
+
+
+def test_percentile_and_worst_photos(tmp_path):
+    photos = [{"iou": value / 10, "lowest": 0.0, "highest": 1.0} for value in (10, 9, 8, 7, 6, 5, 4, 3, 2, 0, 0)]
+    scores = scores_of(tmp_path / "a.scores", photos)
+    assert scores.percentile("iou", 10.0) == 0 and scores.percentile("iou", 50.0) == 0.5
+    assert scores.worst("iou", 3) == [("set/9", 0.0), ("set/10", 0.0), ("set/8", 0.2)]
+    assert scores.measures == ("iou",) and scores.fault is None and set(EXTREMES).isdisjoint(scores.measures)

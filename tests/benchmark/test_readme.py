@@ -48,7 +48,7 @@ def test_tables_of_this_readme_are_those_of_the_committed_results():
     for name, content in places.items():
         results = ROOT / readme.RESULTS / f"{name}.csv"
         assert results.exists(), f"README shows {name}, of which no results are committed"
-        assert content == readme.table(readme.read_csv(results)), "run `python -m benchmark readme`"
+        assert content == readme.table_of(results), "run `python -m benchmark readme`"
 
 
 def test_one_row_a_file_with_the_splits_side_by_side():

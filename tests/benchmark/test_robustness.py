@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from benchmark import latency
 from benchmark.__main__ import app
-from benchmark.robustness import CLEAN, CONDITIONS, dim_light, jpeg_50, motion_blur, rotate_90
+from benchmark.robustness import ALL_CONDITIONS, CLEAN, CONDITIONS, dim_light, jpeg_50, motion_blur, rotate_90
 
 
 def portrait(height: int = 96, width: int = 72) -> tuple[np.ndarray, np.ndarray]:
@@ -94,7 +94,7 @@ def test_interrupted_robustness_keeps_the_table_of_the_clean_photos(workspace, m
     def interrupted(image, mask, size):
         raise KeyboardInterrupt
 
-    monkeypatch.setitem(CONDITIONS, "rotate_90", interrupted)
+    monkeypatch.setitem(ALL_CONDITIONS, "rotate_90", interrupted)
     arguments = ["run", "--run", "tiny", "--splits", "test_a", "--robustness"]
     assert CliRunner().invoke(app, arguments, catch_exceptions=False).exit_code == 130
     assert "test_a" in Path("runs/tiny/benchmark/results.csv").read_text()

@@ -1,14 +1,17 @@
 """The measure measures itself: MediaPipe's models on the test splits score what INTERFACE.md says."""
 
+from collections import deque
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from benchmark.quality import score_split
+from benchmark.peers import open_target
+from benchmark.robustness import CLEAN
+from benchmark.scoring import Scoring
+from benchmark.targets import FOREIGN, Target
 from portraitseg.config import DataConfig
 from portraitseg.data import open_dataset
-from portraitseg.runners import open_runner
 
 SHARED = Path(__file__).parents[2].parent / "shared"
 
@@ -34,18 +37,24 @@ def dataset():
     return open_dataset(DataConfig(format="folder", root=SHARED / "data", unlabelled_sets=unlabelled), seed=7)
 
 
-def scores(name: str, dataset, split: str) -> tuple[float, float]:
-    runners = {name: open_runner(SHARED / "models" / f"{name}.tflite", threads=1)}
-    *_, last = score_split(runners, dataset, split, {})
-    return 100 * last.files[name].mean("iou"), 100 * last.files[name].mean("boundary_iou")
+def scores(name: str, dataset, split: str, folder: Path) -> tuple[float, float]:
+    target = Target(SHARED / "models" / f"{name}.tflite", name, FOREIGN, None, 1)
+    runners = {target.name: open_target(target, threads=1)}
+    scoring = Scoring([target], dataset, split, [CLEAN], folder, runners=runners)
+    deque(scoring.run(), maxlen=0)
+    found = scoring.result(CLEAN)[target.name]
+    return 100 * found.mean("iou"), 100 * found.mean("boundary_iou")
 
 
 @pytest.mark.parametrize(("name", "split", "iou", "boundary_iou"), EXPECTED)
-def test_mediapipe_scores(dataset, name, split, iou, boundary_iou):
-    assert scores(name, dataset, split) == (pytest.approx(iou, abs=BOUND), pytest.approx(boundary_iou, abs=BOUND))
+def test_mediapipe_scores(dataset, tmp_path, name, split, iou, boundary_iou):
+    assert scores(name, dataset, split, tmp_path) == (
+        pytest.approx(iou, abs=BOUND),
+        pytest.approx(boundary_iou, abs=BOUND),
+    )
 
 
-def test_swapped_colours_leave_the_bound(dataset, monkeypatch):
+def test_swapped_colours_leave_the_bound(dataset, tmp_path, monkeypatch):
     original = type(dataset).load
 
     def swapped(self, key):
@@ -53,5 +62,5 @@ def test_swapped_colours_leave_the_bound(dataset, monkeypatch):
         return type(sample)(sample.key, np.ascontiguousarray(sample.image[:, :, ::-1]), sample.mask)
 
     monkeypatch.setattr(type(dataset), "load", swapped)
-    iou, boundary_iou = scores("mediapipe_selfie_general_256", dataset, "test_lmi")
+    iou, boundary_iou = scores("mediapipe_selfie_general_256", dataset, "test_lmi", tmp_path)
     assert abs(iou - 95.50) > 5 * BOUND and abs(boundary_iou - 73.21) > 5 * BOUND

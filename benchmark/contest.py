@@ -1,0 +1,175 @@
+"""Trains several networks on the same photos and the same number of them, and exports each: stage by stage, resumable.
+
+The stages run as processes of their own, as a user would type them; what crosses between them is files.
+"""
+
+import math
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmark.networks import RECIPES, RUN_PREFIX, photos_per_epoch
+from portraitseg import cli, files, manifest
+from portraitseg.config import Config, load_config
+from portraitseg.data import open_dataset
+from portraitseg.errors import InputError
+from portraitseg.runs import Run
+
+CONFIGS = Path("train/configs")
+
+#: Quantization-aware training sees this share of the photos of float training (FACTS: a quarter to a fifth).
+QAT_SHARE = 0.2
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One network of the contest.
+
+    Attributes:
+        run: `compare-<name of the configuration>`.
+        toml: its configuration.
+        config: resolved, with data and epochs of the contest.
+        overrides: `--set` of training.
+        qat_overrides: `--set` of the export.
+    """
+
+    run: Run
+    toml: Path
+    config: Config
+    overrides: tuple[str, ...]
+    qat_overrides: tuple[str, ...]
+
+
+def plan(models: Sequence[str], images: int, data: Sequence[str], overrides: Sequence[str]) -> list[Entry]:
+    """What is to be trained, and for how many epochs.
+
+    Args:
+        models: names of configurations in train/configs, or paths of .toml files.
+        images: photos that float training sees at least, repetitions counted; whole epochs, so a few more.
+        data: overrides that name the photos.
+        overrides: further `--set` for all of them.
+
+    Raises:
+        InputError: no such configuration, one name twice, other training photos than the first network's.
+    """
+    entries: list[Entry] = []
+    hashes: dict[str, str] = {}
+    for name in models:
+        toml = Path(name) if name.endswith(".toml") else CONFIGS / f"{name}.toml"
+        if not toml.is_file():
+            known = ", ".join(path.stem for path in sorted(CONFIGS.glob("*.toml")))
+            raise InputError(f"--models {name}: no {toml} (there are: {known or 'none'})")
+        config = load_config(toml, [*data, *overrides])
+        dataset = open_dataset(config.data, config.seed)
+        split = config.data.train_split
+        hashes[toml.stem] = dataset.split_hash(split)
+        epochs = math.ceil(images / photos_per_epoch(config, dataset))
+        qat_epochs = max(1, round(QAT_SHARE * epochs))
+        own = (*overrides, f"train.epochs={epochs}")
+        qat = (f"qat.epochs={qat_epochs}", f"qat.freeze_bn_epochs={qat_epochs // 3}")
+        entries.append(Entry(Run(f"{RUN_PREFIX}{toml.stem}"), toml, load_config(toml, [*data, *own]), own, qat))
+    if len({entry.run.name for entry in entries}) < len(entries):
+        raise InputError("--models: a name is there twice: runs are named after the configurations")
+    if len(set(hashes.values())) > 1:
+        listed = ", ".join(f"{name} {sha256_16}" for name, sha256_16 in hashes.items())
+        raise InputError(f"--models: they train on different photos ({listed}): a comparison needs the same for all")
+    return entries
+
+
+def run_entries(entries: Sequence[Entry], location: Sequence[str], overwrite: bool = False) -> dict[str, str]:
+    """Trains and exports what is not finished; a network that fails does not stop the others.
+
+    Args:
+        entries: of `plan`.
+        location: `--data`, `--format` of the stages, as typed.
+        overwrite: train anew where a run holds another training.
+
+    Returns:
+        Name of the run → what failed; empty where all went well.
+
+    Raises:
+        KeyboardInterrupt: after the running stage has saved its state.
+    """
+    failures: dict[str, str] = {}
+    for number, entry in enumerate(entries, 1):
+        name = entry.run.name
+        cli.say(f"{number} of {len(entries)}: {name}")
+        if is_trained(entry):
+            cli.say(f"{name}: trained already")
+        elif code := _stage(["train", "fit", *_fit_arguments(entry, location, overwrite)]):
+            failures[name] = f"training ended with exit code {code}"
+            continue
+        if is_exported(entry):
+            cli.say(f"{name}: exported already")
+        elif code := _stage(["export", "android", "--run", name, *location, *_sets(entry.qat_overrides)]):
+            # one file that fails its gate does not spoil the others
+            if not is_exported(entry):
+                failures[name] = f"export ended with exit code {code} and without {' and '.join(RECIPES)}"
+            else:
+                cli.warn(f"{name}: export ended with exit code {code}; the compared files passed")
+    return failures
+
+
+def is_trained(entry: Entry) -> bool:
+    """True where the run holds finished weights of this very configuration."""
+    run = entry.run
+    if not (run.artifact.exists() and run.best.exists() and run.config.exists()):
+        return False
+    record = manifest.read(manifest.Artifact, run.artifact)
+    return (
+        _decisive(load_config(run.config)) == _decisive(entry.config)
+        and record.stages.get("train", {}).get("epochs") == entry.config.train.epochs
+        and record.source.weights_sha256 == files.sha256(run.best)
+    )
+
+
+def is_exported(entry: Entry) -> bool:
+    """True where the files that are compared lie there whole, made of the run's weights with this much QAT."""
+    path = entry.run.android / manifest.MANIFEST_NAME
+    if not path.exists() or not entry.run.artifact.exists():
+        return False
+    artifact, made = manifest.read(manifest.Artifact, entry.run.artifact), manifest.read(manifest.Manifest, path)
+    qat_epochs = int(entry.qat_overrides[0].partition("=")[2])
+    if made.source.weights_sha256 != artifact.source.weights_sha256:
+        return False
+    if artifact.stages.get("qat", {}).get("epochs") != qat_epochs:
+        return False
+    found = {entry.recipe: entry for entry in made.files if entry.channels == "rgb" and entry.recipe in RECIPES}
+    return len(found) == len(RECIPES) and all(
+        (path.parent / item.path).is_file() and files.sha256(path.parent / item.path) == item.sha256
+        for item in found.values()
+    )
+
+
+def _decisive(config: Config) -> object:
+    # where the photos lie, how many processes read them, and what the export sets, do not change the weights
+    return config.model_dump(
+        mode="json", exclude={"data": {"root", "licence"}, "train": {"workers"}, "qat": True, "export": True}
+    )
+
+
+def _fit_arguments(entry: Entry, location: Sequence[str], overwrite: bool) -> list[str]:
+    arguments = ["--run", entry.run.name, "--config", str(entry.toml), *location, *_sets(entry.overrides)]
+    has_another = entry.run.config.exists() and _decisive(load_config(entry.run.config)) != _decisive(entry.config)
+    return [*arguments, "--overwrite"] if overwrite and has_another else arguments
+
+
+def _sets(overrides: Sequence[str]) -> list[str]:
+    return [part for override in overrides for part in ("--set", override)]
+
+
+def _stage(arguments: Sequence[str]) -> int:
+    """Runs `python -m <stage> …` to its end, with its output where ours goes.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C, once the stage has saved its state and ended.
+    """
+    process = subprocess.Popen([sys.executable, "-m", *arguments])
+    try:
+        return process.wait()
+    except KeyboardInterrupt:
+        # the terminal has told the stage too
+        process.wait()
+        raise

@@ -1,0 +1,286 @@
+"""The table of networks: size, arithmetic, quality and latency of each, float and int8, and its distance to a base."""
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from benchmark.intervals import Difference, describe_difference, paired_difference
+from benchmark.measure import Measurement
+from benchmark.rows import make_rows
+from benchmark.table import Row, cell, parse_cell, read_lines
+from benchmark.targets import FOREIGN, Target, collect_targets
+from portraitseg import tflite_graph
+from portraitseg.config import Config, load_config
+from portraitseg.data.base import Dataset
+from portraitseg.errors import InputError
+from portraitseg.runs import Run
+
+#: The files that stand for a network: the float one, and the integer one that phones' CPUs and NPUs take.
+RECIPES = ("fp32", "qat_wi8_ai8")
+
+#: What `contest` puts before the names of its runs.
+RUN_PREFIX = "compare-"
+
+
+@dataclass(frozen=True)
+class NetworkRow:
+    """One file of a network on one split; scores are fractions, changes are against the base network's file.
+
+    Attributes:
+        network: the run without `compare-`; the name of the file for a peer.
+        parameters: weights of the float file, batch normalization folded.
+        macs: multiply-accumulates of convolutions and matrix products, for one photo.
+        images_seen: photos that float training has seen, repetitions counted; None: not known.
+        change, change_low, change_high: of the IoU to `base` on the same photos, with its 95 % interval.
+        boundary_change, …: the same of the boundary IoU.
+    """
+
+    network: str
+    model: str
+    recipe: str
+    size: str
+    parameters: int | None
+    macs: int | None
+    bytes: int | None
+    images_seen: int | None
+    split: str | None
+    split_sha256_16: str | None
+    photos: int | None
+    iou: float | None
+    iou_low: float | None
+    iou_high: float | None
+    iou_p10: float | None
+    boundary_iou: float | None
+    threads: int | None
+    p50_ms: float | None
+    ratio_to_reference: float | None
+    reference: str | None
+    latency_valid: bool
+    base: str | None
+    change: float | None
+    change_low: float | None
+    change_high: float | None
+    boundary_change: float | None
+    boundary_change_low: float | None
+    boundary_change_high: float | None
+    valid: bool
+    reason: str
+    runtime: str | None
+    machine: str | None
+
+
+@dataclass(frozen=True)
+class Network:
+    """One run and its files, or one peer.
+
+    Attributes:
+        name: see `NetworkRow.network`.
+        targets: its files by recipe.
+        images_seen: see there.
+    """
+
+    name: str
+    targets: Mapping[str, Target]
+    images_seen: int | None = None
+
+
+def collect_networks(runs: Sequence[Run], dataset: Dataset) -> list[Network]:
+    """The float and the int8 file of each run.
+
+    Raises:
+        InputError: a run that was not exported, or not to these files.
+    """
+    networks = []
+    for run in runs:
+        found = {target.recipe: target for target in collect_targets(run, None) if _is_compared(target)}
+        missing = [recipe for recipe in RECIPES if recipe not in found]
+        if missing:
+            remedy = f"run `make export-android RUN={run.name}`"
+            raise InputError(f"run '{run.name}': no rgb {missing[0]} .tflite in {run.android}: {remedy}")
+        targets = {recipe: found[recipe] for recipe in RECIPES}
+        networks.append(Network(run.name.removeprefix(RUN_PREFIX), targets, _images_seen(run, dataset)))
+    return networks
+
+
+def photos_per_epoch(config: Config, dataset: Dataset) -> int:
+    """Photos with a truth that training sees in an epoch, whole batches: its split, and its share of blank ones."""
+    photos, share = len(dataset.keys(config.data.train_split)), config.train.blank_share
+    photos += round(photos * share / (1 - share))
+    return max(1, photos // config.train.batch_size) * config.train.batch_size
+
+
+def peer_networks(targets: Sequence[Target]) -> list[Network]:
+    """Files of others, each a network by itself."""
+    return [Network(target.model, {FOREIGN: target}) for target in targets]
+
+
+def make_network_rows(networks: Sequence[Network], base: str, measurement: Measurement) -> list[NetworkRow]:
+    """The table, a row a file × thread count × split.
+
+    Args:
+        networks: in the order of the table.
+        base: name of the one that the others are compared with.
+        measurement: of all their files.
+
+    Raises:
+        InputError: no such base.
+    """
+    if base not in [network.name for network in networks]:
+        raise InputError(f"--base {base}: no such network (there are: {', '.join(n.name for n in networks)})")
+    (base_network,) = [network for network in networks if network.name == base]
+    measured = make_rows(measurement)
+    rows = []
+    for network in networks:
+        graphs = {recipe: tflite_graph.read_graph(target.path) for recipe, target in network.targets.items()}
+        first = next(iter(graphs.values()))
+        facts = {
+            "network": network.name,
+            "size": "×".join(str(side) for side in first.inputs[0].shape[1:3]),
+            "parameters": tflite_graph.parameters(first),
+            "macs": sum(tflite_graph.multiply_accumulates(op) for op in first.ops),
+            "images_seen": network.images_seen,
+        }
+        for recipe, target in network.targets.items():
+            # a peer is compared with the base's float file
+            other = base_network.targets.get(recipe) or next(iter(base_network.targets.values()))
+            for row in (row for row in measured if row.file == target.name):
+                changes = {} if network is base_network else _changes(measurement, target, other, row)
+                rows.append(_row(row, base if changes else None, facts | changes))
+    return rows
+
+
+def to_csv(rows: Sequence[NetworkRow]) -> str:
+    """CSV with a header, as the benchmark's own table."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([column.name for column in fields(NetworkRow)])
+    for row in rows:
+        writer.writerow([cell(name, value) for name, value in asdict(row).items()])
+    return text.getvalue()
+
+
+def is_networks(path: Path) -> bool:
+    """True where a CSV is a table of networks, by its first column."""
+    with path.open("rb") as file:
+        return file.read(16).startswith(b"network,")
+
+
+def read_csv(path: Path) -> list[NetworkRow]:
+    """Reads what `to_csv` wrote.
+
+    Raises:
+        InputError: missing, another table, or a cell that is no value of its column.
+    """
+    kinds = {column.name: str(column.type) for column in fields(NetworkRow)}
+    rows = []
+    for number, line in enumerate(read_lines(path), 2):
+        try:
+            values: dict[str, Any] = {
+                name: None if line[name] == "" else parse_cell(kind, line[name]) for name, kind in kinds.items()
+            }
+        except (KeyError, ValueError) as error:
+            raise InputError(f"{path}: line {number}: not a row of the table of networks: {error}") from error
+        rows.append(NetworkRow(**{**values, "reason": values["reason"] or ""}))
+    return rows
+
+
+def to_markdown(rows: Sequence[NetworkRow]) -> str:
+    """A line a file, the splits side by side, and the conditions below."""
+    splits = list(dict.fromkeys(row.split for row in rows if row.split))
+    timed = sorted({row.threads for row in rows if row.threads is not None})
+    header = ["Network", "Size", "Recipe", "Parameters", "MACs", "MB"]
+    for split in splits:
+        header += [f"IoU {split}", f"boundary {split}", f"IoU − base {split}"]
+    header += [f"× reference, {count} thread{'s' * (count > 1)}" for count in timed]
+    lines = [_line(header), _line(["---"] * 3 + ["--:"] * (len(header) - 3))]
+    for network, recipe in dict.fromkeys((row.network, row.recipe) for row in rows):
+        own = [row for row in rows if (row.network, row.recipe) == (network, recipe)]
+        scores = [text for split in splits for text in _scores(own, split)]
+        lines.append(_line([*_identity(own[0]), *scores, *(_ratio(own, count) for count in timed)]))
+    return "\n".join([*lines, "", _conditions(rows, splits)]) + "\n"
+
+
+def _is_compared(target: Target) -> bool:
+    return target.path.suffix == ".tflite" and target.channels == "rgb" and target.recipe in RECIPES
+
+
+def _images_seen(run: Run, dataset: Dataset) -> int | None:
+    """From the saved configuration; None where there is none, or where these are not its photos."""
+    if not run.config.exists():
+        return None
+    config = load_config(run.config)
+    if config.data.train_split not in dataset.splits:
+        return None
+    return config.train.epochs * photos_per_epoch(config, dataset)
+
+
+def _changes(measurement: Measurement, target: Target, base: Target, row: Row) -> dict[str, Any]:
+    """What differs from the base on the split of a row, photo by photo; empty where either has no good scores."""
+    split = next((split for split in measurement.splits if split.split == row.split), None)
+    if split is None:
+        return {}
+    own, other = split.files.get(target.name), split.files.get(base.name)
+    if own is None or other is None or own.fault or other.fault:
+        return {}
+    found: dict[str, Any] = {}
+    for measure, prefix in (("iou", "change"), ("boundary_iou", "boundary_change")):
+        difference = paired_difference(other.values(measure), own.values(measure))
+        found |= {prefix: difference.mean, f"{prefix}_low": difference.low, f"{prefix}_high": difference.high}
+    return found
+
+
+def _row(row: Row, base: str | None, facts: Mapping[str, Any]) -> NetworkRow:
+    names = [column.name for column in fields(NetworkRow)]
+    values: dict[str, Any] = {name: getattr(row, name, None) for name in names} | dict(facts) | {"base": base}
+    return NetworkRow(**values)
+
+
+def _line(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(text.replace("|", r"\|").replace("\n", " ") for text in cells) + " |"
+
+
+def _identity(row: NetworkRow) -> list[str]:
+    parameters = "" if row.parameters is None else f"{row.parameters / 1e6:.2f} M"
+    macs = "" if row.macs is None else f"{row.macs / 1e6:.0f} M"
+    return [row.network, row.size, row.recipe, parameters, macs, "" if row.bytes is None else f"{row.bytes / 1e6:.2f}"]
+
+
+def _scores(rows: Sequence[NetworkRow], split: str) -> tuple[str, str, str]:
+    row = next((row for row in rows if row.split == split and row.iou is not None), None)
+    if row is None or row.iou is None or row.boundary_iou is None:
+        return "", "", ""
+    change = ""
+    if row.change is not None and row.change_low is not None and row.change_high is not None:
+        change = describe_difference(Difference(row.change, row.change_low, row.change_high))
+    return f"{100 * row.iou:.2f}", f"{100 * row.boundary_iou:.2f}", change
+
+
+def _ratio(rows: Sequence[NetworkRow], threads: int) -> str:
+    found = next((row for row in rows if row.threads == threads and row.latency_valid), None)
+    return "" if found is None or found.ratio_to_reference is None else f"{found.ratio_to_reference:.2f}"
+
+
+def _conditions(rows: Sequence[NetworkRow], splits: Sequence[str]) -> str:
+    parts = []
+    for split in splits:
+        row = next(row for row in rows if row.split == split)
+        parts.append(f"{split}: {row.photos} photos, list {row.split_sha256_16}")
+    if bases := sorted({row.base for row in rows if row.base}):
+        parts.append(f"IoU − base: points against the same recipe of {bases[0]}, paired by photo, 95 % interval")
+    seen = sorted({row.images_seen for row in rows if row.images_seen})
+    if seen:
+        parts.append(
+            f"float training saw {' to '.join(f'{count:,}' for count in dict.fromkeys((seen[0], seen[-1])))} photos"
+        )
+    references = sorted({row.reference for row in rows if row.reference and row.latency_valid})
+    machines = sorted({row.machine for row in rows if row.machine})
+    if references:
+        parts.append(f"latency as a ratio to {references[0]}, interleaved in one process, on {'; '.join(machines)}")
+    runtimes = sorted({row.runtime for row in rows if row.runtime})
+    parts.append(", ".join(runtimes))
+    if any(row.iou is None or (row.threads is not None and not row.latency_valid) for row in rows):
+        parts.append("an empty cell: not measured, or too noisy to count")
+    return f"*{'; '.join(parts)}.*"

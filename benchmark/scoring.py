@@ -1,0 +1,252 @@
+"""Scores files on the photos of a split: streamed, in several processes, and resumable from its journals."""
+
+import dataclasses
+import hashlib
+import json
+import multiprocessing
+import multiprocessing.connection
+import os
+import signal
+import threading
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+
+from benchmark.journal import Journal
+from benchmark.peers import open_target, spec_path
+from benchmark.quality import FileScores, columns, score_image, truth_of
+from benchmark.robustness import ALL_CONDITIONS
+from benchmark.targets import Target
+from portraitseg import files
+from portraitseg.data.base import Dataset
+from portraitseg.data.folder import FolderDataset
+from portraitseg.errors import InputError
+from portraitseg.runners import Runner
+
+#: Photos that a process scores before it hands them over: a kill costs no more than so many, times the processes.
+CHUNK = 8
+
+#: A split of fewer photos is done before a second process has started.
+LEAST_PHOTOS = 64
+
+#: Libraries that photos and scores go through.
+_TOOLS = ("numpy", "opencv-python-headless", "pillow", "ai-edge-litert", "onnxruntime")
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Photos of a split, and which files are to be scored on them under which conditions."""
+
+    keys: tuple[str, ...]
+    indices: tuple[int, ...]
+    work: tuple[tuple[str, str], ...]
+
+
+@dataclass
+class Scoring:
+    """Scores of several files on one split.
+
+    Attributes:
+        targets: the files; those that cannot be opened are not among them.
+        dataset: with the photos.
+        split: its name.
+        conditions: names of `robustness.ALL_CONDITIONS`.
+        folder: of the journals.
+        is_soft: True where the truth holds alpha.
+        workers: processes; 1: this one.
+        runners: file name → its open runner, for this process.
+        notes: counts what the loader converted, of the photos that were read.
+    """
+
+    targets: Sequence[Target]
+    dataset: Dataset
+    split: str
+    conditions: Sequence[str]
+    folder: Path
+    is_soft: bool = False
+    workers: int = 1
+    runners: Mapping[str, Runner] = field(default_factory=dict)
+    notes: dict[str, int] = field(default_factory=dict)
+    _journals: dict[tuple[str, str], Journal] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.keys = tuple(sorted(self.dataset.keys(self.split)))
+        shared = {
+            "split": self.split,
+            "sha256_16": self.dataset.split_hash(self.split),
+            "photos": identify_photos(self.dataset, self.keys),
+            "is_soft": self.is_soft,
+            "tools": {name: metadata.version(name) for name in _TOOLS},
+        }
+        for target in self.targets:
+            for condition in self.conditions:
+                identity = {**shared, "file": identify_file(target), "condition": condition}
+                name = hashlib.sha256(f"{target.name}\n{self.split}\n{condition}".encode()).hexdigest()[:24]
+                path = self.folder / f"{name}.scores"
+                journal = Journal(path, identity, columns(self.is_soft), len(self.keys))
+                self._journals[target.name, condition] = journal
+
+    @property
+    def photos_done(self) -> int:
+        """Photos on which all files are scored."""
+        return int(np.all([journal.done for journal in self._journals.values()], axis=0).sum())
+
+    def run(self) -> Iterator[int]:
+        """Scores what is missing.
+
+        Yields:
+            How many more photos are done; after the last one `result` is there.
+
+        Raises:
+            InputError: an unreadable photo, one without a truth mask, a process that died, a full disk.
+        """
+        yield self.photos_done
+        for chunk, values, notes in self._results():
+            for (name, condition), own in zip(chunk.work, values, strict=True):
+                self._journals[name, condition].append(np.array(chunk.indices, np.int64), own)
+            for note in notes:
+                self.notes[note] = self.notes.get(note, 0) + 1
+            yield len(chunk.indices)
+
+    def result(self, condition: str) -> dict[str, FileScores]:
+        """File name → its scores under a condition, once all photos are done."""
+        return {target.name: FileScores(self.keys, self._journals[target.name, condition]) for target in self.targets}
+
+    def _results(self) -> Iterator[tuple[Chunk, np.ndarray, list[str]]]:
+        worker = _Worker(self.dataset, self.is_soft, self.runners)
+        if self.workers == 1:
+            yield from ((chunk, *worker.score(chunk)) for chunk in self._chunks())
+            return
+        with _pool(self.workers, self.dataset, self.is_soft, self.targets) as pool:
+            pending: deque[tuple[Chunk, Future[tuple[np.ndarray, list[str]]]]] = deque()
+            for chunk in self._chunks():
+                pending.append((chunk, pool.submit(_score, chunk)))
+                # no more in flight than keeps all of them busy: results would pile up
+                if len(pending) >= 2 * self.workers:
+                    yield _taken(*pending.popleft())
+            while pending:
+                yield _taken(*pending.popleft())
+
+    def _chunks(self) -> Iterator[Chunk]:
+        missing = np.zeros(len(self.keys), bool)
+        for journal in self._journals.values():
+            missing |= ~journal.done
+        indices = np.flatnonzero(missing)
+        for start in range(0, len(indices), CHUNK):
+            own = indices[start : start + CHUNK]
+            # a file that has some of these already is scored on all of them again: the same figures
+            work = tuple(name for name, journal in self._journals.items() if not journal.done[own].all())
+            yield Chunk(tuple(self.keys[index] for index in own), tuple(int(index) for index in own), work)
+
+
+def processes(workers: int | None, photos: int) -> int:
+    """How many to use: as asked for, else one for each core where there are photos enough."""
+    return workers or (cores() if photos >= LEAST_PHOTOS else 1)
+
+
+def cores() -> int:
+    """Cores that this process may use; macOS does not say which those are."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def identify_file(target: Target) -> dict[str, str]:
+    """What the scores of a file follow from: its bytes, and how a peer is described."""
+    description = spec_path(target.path)
+    is_described = target.manifest is None and description.exists()
+    return {
+        "sha256": target.sha256 or files.sha256(target.path),
+        "description": files.sha256(description) if is_described else "",
+    }
+
+
+def identify_photos(dataset: Dataset, keys: Sequence[str]) -> str:
+    """Hash of what the photos are: their folder and, where they are files of a folder, sizes and times of change."""
+    digest = hashlib.sha256()
+    simple = {column.name: getattr(dataset, column.name) for column in dataclasses.fields(dataset)}
+    known = {name: str(value) for name, value in simple.items() if name not in ("splits", "paths", "warnings")}
+    digest.update(json.dumps([type(dataset).__name__, known], sort_keys=True).encode())
+    for key in keys:
+        digest.update(f"{key}\n".encode())
+        if isinstance(dataset, FolderDataset):
+            for name in filter(None, dataset.paths[key]):
+                stat = (dataset.root / name).stat()
+                digest.update(f"{stat.st_size} {stat.st_mtime_ns}\n".encode())
+    return digest.hexdigest()
+
+
+def _taken(chunk: Chunk, future: "Future[tuple[np.ndarray, list[str]]]") -> tuple[Chunk, np.ndarray, list[str]]:
+    try:
+        return (chunk, *future.result())
+    except BrokenProcessPool as error:
+        raise InputError(
+            "a process that scores photos died, as for want of memory: what was scored is kept; run the command again"
+            " with fewer processes (--workers)"
+        ) from error
+
+
+@contextmanager
+def _pool(workers: int, dataset: Dataset, is_soft: bool, targets: Sequence[Target]) -> Iterator[ProcessPoolExecutor]:
+    # spawn: the runtimes' threads do not survive a fork
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(dataset, is_soft, tuple(targets)))
+    try:
+        yield pool
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+class _Worker:
+    """Scores chunks; the files stay open from one to the next."""
+
+    def __init__(self, dataset: Dataset, is_soft: bool, runners: Mapping[str, Runner]) -> None:
+        self.dataset, self.is_soft, self.runners = dataset, is_soft, runners
+
+    def score(self, chunk: Chunk) -> tuple[np.ndarray, list[str]]:
+        """Scores by (work, photo, column), and the notes of the loader."""
+        names = columns(self.is_soft)
+        values = np.zeros((len(chunk.work), len(chunk.keys), len(names)), np.float64)
+        notes: list[str] = []
+        for place, key in enumerate(chunk.keys):
+            sample = self.dataset.load(key)
+            notes += sample.notes
+            truth = truth_of(sample)
+            for number, (name, condition) in enumerate(chunk.work):
+                runner = self.runners[name]
+                image, mask = ALL_CONDITIONS[condition](sample.image, truth, runner.size)
+                scores = score_image(runner, image, mask, self.is_soft)
+                values[number, place] = [scores[column] for column in names]
+        return values, notes
+
+
+_worker: _Worker
+
+
+def _start_worker(dataset: Dataset, is_soft: bool, targets: tuple[Target, ...]) -> None:
+    global _worker
+    # Ctrl-C is the parent's to handle
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_follow_parent, daemon=True).start()
+    import cv2
+
+    # one process per core: OpenCV's own threads would only get in each other's way
+    cv2.setNumThreads(1)
+    _worker = _Worker(dataset, is_soft, {target.name: open_target(target, threads=1) for target in targets})
+
+
+def _follow_parent() -> None:
+    """Ends the worker when its parent is gone, SIGKILL included: idle workers would wait for ever."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        multiprocessing.connection.wait([parent.sentinel])
+        os._exit(1)
+
+
+def _score(chunk: Chunk) -> tuple[np.ndarray, list[str]]:
+    return _worker.score(chunk)

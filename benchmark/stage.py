@@ -1,0 +1,40 @@
+"""One benchmark of a run: measures, then writes and prints all that is made of it."""
+
+import shutil
+from collections.abc import Sequence
+
+from benchmark import history, report
+from benchmark.measure import Measurement
+from benchmark.rows import make_rows
+from portraitseg.data.base import Dataset
+from portraitseg.runs import Run
+
+
+def measure_run(run: Run, measurement: Measurement, dataset: Dataset, splits: Sequence[str]) -> None:
+    """Measures a run; writes its tables, its history, and the quality in its manifests.
+
+    Raises:
+        InputError: data that cannot be read, a file of ours that does not open, a full disk.
+        KeyboardInterrupt: after Ctrl-C; what was measured until then is written, and its journals are kept.
+    """
+    measurement.run(dataset, splits)
+    if measurement.is_interrupted and not measurement.splits:
+        # nothing was measured to its end: an earlier table stays
+        raise KeyboardInterrupt
+    report.record_quality(measurement)
+    rows = make_rows(measurement)
+    report.write_results(run.benchmark, rows, measurement)
+    report.print_rows(rows, report.conditions(measurement))
+    report.write_robustness(run.benchmark, measurement)
+    history.append(
+        run.benchmark,
+        rows,
+        kind="host",
+        profile=measurement.profile,
+        is_interrupted=measurement.is_interrupted,
+        conditions=report.conditions(measurement),
+    )
+    if measurement.is_interrupted:
+        raise KeyboardInterrupt
+    # the tables hold what the journals did
+    shutil.rmtree(measurement.journal)
