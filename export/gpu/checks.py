@@ -4,7 +4,7 @@ import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from export.gpu.graph import Graph, Op, Tensor
+from portraitseg.tflite_graph import Graph, Op, Tensor
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """The process that runs one file on reference kernels and on the GPU: a crash of the driver takes it along, not us.
 
-`python -m export.gpu.child FILE INPUTS.npz RESULT_FOLDER fp32|fp16`; what LiteRT says goes to stderr; how far it got is
-told by which files are there: `reference.npz`, `compiled.json`, `gpu.npz`.
+`python -m export.gpu.child FILE INPUTS.npz RESULT_FOLDER fp32|fp16|reference` (the last runs no GPU); what LiteRT says
+goes to stderr; how far it got is told by which files are there: `reference.npz`, `compiled.json`, `gpu.npz`.
 """
 
 import json
@@ -16,13 +16,14 @@ KEY = "{run}_{tensor}"
 
 
 def main(arguments: list[str]) -> None:
-    """Runs the file on every set of inputs, first on the CPU, then on the GPU."""
+    """Runs the file on every set of inputs, first on the CPU, then, if asked to, on the GPU."""
     path, inputs_path, folder, precision = arguments
     with np.load(inputs_path) as archive:
         inputs = _unflatten(dict(archive))
     results = Path(folder)
     order = run_reference(path, inputs, results)
-    run_gpu(path, inputs, results, precision == "fp32", order)
+    if precision != "reference":
+        run_gpu(path, inputs, results, precision == "fp32", order)
 
 
 def run_reference(path: str, inputs: list[list[np.ndarray]], results: Path) -> dict[str, list[int]]:

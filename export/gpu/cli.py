@@ -13,11 +13,14 @@ def add_commands(app: typer.Typer) -> None:
     def check_gpu(
         files: Annotated[list[Path], typer.Argument(help="Any .tflite files, ours or foreign.")],
         report: Annotated[Path | None, typer.Option(help="Folder for a JSON and a Markdown report per file.")] = None,
+        route: Annotated[list[str] | None, typer.Option(help="litert, classic or web; repeatable.")] = None,
+        driver: Annotated[str | None, typer.Option(help="Of litert: swiftshader, lavapipe or vulkan.")] = None,
+        install: Annotated[bool, typer.Option("--install", help="First fetch what a route needs.")] = False,
     ) -> None:
         """Whether phones' GPUs take .tflite files: by the delegates' rules, and by running them."""
         from export.gpu.command import check_gpu_command
 
-        check_gpu_command(files, report)
+        check_gpu_command(files, report, route, driver, install)
 
     @app.command("gpu-driver")
     def gpu_driver() -> None:

@@ -1,32 +1,49 @@
 """What `python -m export check-gpu` and `gpu-driver` do."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.markup import escape
 from rich.table import Table
 
-from export.gpu import driver, report
-from portraitseg.cli import table_console
+from export.gpu import driver, record, report
+from export.gpu.routes import DEFAULT, ROUTES
+from portraitseg.cli import say, table_console
 from portraitseg.errors import CheckFailed, InputError
 
 _COLOURS = {"passed": "green", "failed": "red", "not_run": "yellow"}
 
 
-def check_gpu_command(files: list[Path], report_folder: Path | None = None) -> None:
-    """Judges and runs .tflite files, ours or foreign, and prints a table.
+def check_gpu_command(
+    files: Sequence[Path],
+    report_folder: Path | None = None,
+    routes: Sequence[str] | None = None,
+    driver_name: str | None = None,
+    install: bool = False,
+) -> None:
+    """Judges and runs .tflite files, ours or foreign, prints a table, and notes the result in their manifests.
 
     Args:
         files: what to check.
         report_folder: where to write a JSON and a Markdown report for each file; None writes none.
+        routes: keys of `ROUTES`; None takes the default.
+        driver_name: of the routes over Vulkan, `swiftshader`, `lavapipe` or `vulkan`; None: all that are there.
+        install: fetch into .cache/ what the routes need; where that fails they say `not_run`.
 
     Raises:
-        InputError: no file was named, or one is no TFLite file.
+        InputError: no file was named, one is no TFLite file, an unknown route, a driver that is not there.
         CheckFailed: a delegate refuses one of them, or a driver failed on it.
     """
     if not files:
         raise InputError("check-gpu: name at least one .tflite file")
+    chosen = tuple(routes or DEFAULT)
+    if unknown := [name for name in chosen if name not in ROUTES]:
+        raise InputError(f"--route {unknown[0]}: there are {', '.join(ROUTES)}")
+    drivers = None if driver_name is None else [driver.named(driver_name)]
+    if install:
+        _install(chosen)
     console = table_console()
-    found = [report.examine(path) for path in files]
+    found = [report.examine(path, drivers=drivers, routes=chosen) for path in files]
     console.print(_table(found))
     for one in found:
         for check in report.to_checks(one):
@@ -34,12 +51,22 @@ def check_gpu_command(files: list[Path], report_folder: Path | None = None) -> N
                 console.print(f"{one.path.name}, {check.route}: {check.reason}", markup=False, soft_wrap=True)
         if report_folder is not None:
             report.write(one, report_folder)
+        record.record(one)
     if failed := [one.path.name for one in found if one.has_failed]:
         raise CheckFailed(f"a phone's GPU does not take {', '.join(failed)}")
 
 
+def _install(routes: Sequence[str]) -> None:
+    for name in routes:
+        try:
+            ROUTES[name].install()
+        except InputError as error:
+            # the rules still judge, and the route says what it lacks
+            say(f"route {name} not installed: {error}")
+
+
 def _table(found: list[report.FileReport]) -> Table:
-    table = Table("file", "route", "verdict", "on the GPU", "greatest", "mask IoU", "s")
+    table = Table("file", "route", "verdict", "on the GPU", "greatest", "mean", "mask IoU", "s")
     for one in found:
         runs = {run.route: run for run in one.runs}
         name = one.path.name
@@ -50,12 +77,17 @@ def _table(found: list[report.FileReport]) -> Table:
                 check.route,
                 f"[{_COLOURS[check.verdict]}]{check.verdict}[/]",
                 f"{'–' if check.delegated is None else check.delegated} / {check.nodes}",
-                "–" if check.max_abs is None else f"{check.max_abs:.2g}",
-                "–" if run is None or run.mask_iou is None else f"{run.mask_iou:.4f}",
-                "–" if run is None or run.seconds is None else f"{run.seconds:.1f}",
+                _figure(check.max_abs, ".2g"),
+                _figure(check.mean_abs, ".2g"),
+                _figure(check.mask_iou, ".4f"),
+                _figure(run.seconds if run else None, ".1f"),
             )
             name = ""
     return table
+
+
+def _figure(value: float | None, form: str) -> str:
+    return "–" if value is None else format(value, form)
 
 
 def gpu_driver_command() -> None:

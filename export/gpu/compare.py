@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from export.gpu.graph import Graph, Tensor
 from export.gpu.tolerance import Tolerance
 from portraitseg import contract, metrics
+from portraitseg.tflite_graph import Graph, Tensor
 
 #: A reference output that varies less over all pixels and runs says the same of everything: any GPU would agree.
 LEAST_SPREAD = 1e-4

@@ -36,6 +36,13 @@ ICD_FOLDERS = (Path("/usr/share/vulkan/icd.d"), Path("/usr/local/share/vulkan/ic
 #: Vulkan 1.4 came to lavapipe with Mesa 25, the first that LiteRT accepts.
 LAVAPIPE_LEAST = (1, 4)
 
+#: What gets each driver onto a machine that lacks it.
+_REMEDIES = {
+    "swiftshader": "`make gpu-driver` fetches it",
+    "lavapipe": "install mesa-vulkan-drivers 25 or later (Debian 12: apt-get install -t bookworm-backports)",
+    "vulkan": "it is that of a graphics card",
+}
+
 #: No file of a driver is larger: what says so is not unpacked.
 MAX_BYTES = 256 * 1024 * 1024
 
@@ -98,6 +105,20 @@ def find_drivers() -> list[Driver]:
         )
         for route, members in by_route.items()
     ]
+
+
+def named(name: str) -> Driver:
+    """One driver of this machine by its short name, `swiftshader`, `lavapipe` or `vulkan` (a graphics card).
+
+    Raises:
+        InputError: it is not there.
+    """
+    found = {driver.route.removeprefix("litert_"): driver for driver in find_drivers()}
+    if name not in _REMEDIES:
+        raise InputError(f"DRIVER={name}: there are {', '.join(_REMEDIES)}")
+    if name not in found:
+        raise InputError(f"no driver '{name}' (there are: {', '.join(found) or 'none'}): {_REMEDIES[name]}")
+    return found[name]
 
 
 def cache_folder() -> Path:

@@ -2,9 +2,8 @@
 
 from collections.abc import Set
 from dataclasses import dataclass
-from math import prod
 
-from export.gpu.graph import Graph, Op
+from portraitseg.tflite_graph import Graph, multiply_accumulates
 
 
 @dataclass(frozen=True)
@@ -82,27 +81,3 @@ def _parts(graph: Graph, supported: Set[int]) -> list[list[int]]:
         if kind:
             parts.append(part)
     return parts
-
-
-def multiply_accumulates(op: Op) -> int:
-    """Multiply-accumulates of a convolution or a matrix product; 0 for any other operator."""
-    if op.name not in (
-        "CONV_2D",
-        "DEPTHWISE_CONV_2D",
-        "FULLY_CONNECTED",
-        "TRANSPOSE_CONV",
-        "Convolution2DTransposeBias",
-    ):
-        return 0
-    weights = op.inputs[1] if len(op.inputs) > 1 else None
-    if weights is None or not op.outputs:
-        return 0
-    if op.name == "DEPTHWISE_CONV_2D":
-        # filter 1×h×w×c: each output number sees h×w numbers
-        return op.outputs[0].size * prod(weights.shape[1:3])
-    if op.name in ("TRANSPOSE_CONV", "Convolution2DTransposeBias"):
-        # filter o×h×w×i: each input pixel is spread over h×w pixels of o channels
-        image = op.inputs[2 if op.name == "TRANSPOSE_CONV" else 0] if len(op.inputs) > 2 else None
-        return prod(image.shape[:3]) * weights.size if image is not None else 0
-    # filter o×…×i: each output number sees all of one filter
-    return op.outputs[0].size * prod(weights.shape[1:])

@@ -1,4 +1,4 @@
-"""One report per file: what the rules say for each delegate, and what each driver did with it."""
+"""One report per file: what the rules say for each delegate, and what each route did with it."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -6,16 +6,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from export.gpu.driver import Driver, find_drivers
-from export.gpu.graph import Graph, read_graph
+from export.gpu.driver import Driver
+from export.gpu.result import TIME_LIMIT_S, GpuRun, Photos, Subject
+from export.gpu.routes import DEFAULT, ROUTES
 from export.gpu.rules import DELEGATES, Judgement, judge
-from export.gpu.run import TIME_LIMIT_S, GpuRun, Photos, make_inputs, run_on_gpu
 from export.gpu.tolerance import arithmetic
 from portraitseg import files
 from portraitseg.manifest import GpuCheck
-
-#: Said of the run where there is nothing to run on.
-NO_DRIVER = "no Vulkan driver: `make gpu-driver` fetches SwiftShader"
+from portraitseg.tflite_graph import Graph, read_graph
 
 #: Photos for files that take one, when the caller has none: synthetic portraits of this size.
 _PHOTO_SIZE = (256, 256)
@@ -44,44 +42,40 @@ def examine(
     path: Path,
     photos: Photos | None = None,
     drivers: Sequence[Driver] | None = None,
+    routes: Sequence[str] = DEFAULT,
     time_limit_s: float = TIME_LIMIT_S,
 ) -> FileReport:
-    """Judges a .tflite by the rules of both delegates and runs it on every driver.
+    """Judges a .tflite by the rules of both delegates and runs it by every route.
 
     Args:
         path: any .tflite, ours or foreign.
         photos: RGB, of any size; default: synthetic portraits.
-        drivers: default: all that this machine has. An empty list runs nothing and says `not_run`.
+        drivers: for the routes over Vulkan; default: all that this machine has. An empty list runs nothing and says
+            `not_run`.
+        routes: keys of `ROUTES`.
         time_limit_s: for each run.
 
     Raises:
         InputError: no TFLite file, or a damaged one.
     """
     graph = read_graph(path)
-    chosen = find_drivers() if drivers is None else list(drivers)
-    inputs = make_inputs(graph, _portraits() if photos is None else photos) if chosen else []
-    runs = tuple(run_on_gpu(path, graph, inputs, driver, time_limit_s) for driver in chosen)
+    subject = Subject(path, graph, _portraits() if photos is None else photos, time_limit_s, drivers)
     return FileReport(
         path=path,
         arithmetic=arithmetic(graph),
         operators=_count(graph),
         judgements=tuple(judge(graph, delegate) for delegate in DELEGATES),
-        runs=runs or (GpuRun("litert_swiftshader", "not_run", NO_DRIVER, nodes=len(graph.ops)),),
+        runs=tuple(run for name in routes for run in ROUTES[name].run(subject)),
     )
 
 
-def check_gpu(
-    path: Path,
-    photos: Photos | None = None,
-    drivers: Sequence[Driver] | None = None,
-    time_limit_s: float = TIME_LIMIT_S,
-) -> list[GpuCheck]:
+def check_gpu(path: Path, photos: Photos | None = None, drivers: Sequence[Driver] | None = None) -> list[GpuCheck]:
     """What `examine` found, as rows of the manifest: one for the rules of each delegate, one a driver.
 
     Raises:
         InputError: no TFLite file, or a damaged one.
     """
-    return to_checks(examine(path, photos, drivers, time_limit_s))
+    return to_checks(examine(path, photos, drivers))
 
 
 def to_checks(report: FileReport) -> list[GpuCheck]:
@@ -103,6 +97,12 @@ def to_checks(report: FileReport) -> list[GpuCheck]:
             nodes=run.nodes,
             delegated=run.delegated,
             max_abs=run.max_abs,
+            mean_abs=run.mean_abs,
+            mask_iou=run.mask_iou,
+            precision=run.precision,
+            adapter=run.adapter,
+            # by its name: where it lies on this machine is nobody's business
+            driver=Path(run.library).name if run.library else None,
             reason=run.reason,
         )
         for run in report.runs
@@ -154,10 +154,11 @@ def to_markdown(report: FileReport) -> str:
         lines.append(f"| {judgement.delegate} | {len(cut.delegated)} / {cut.ops} | {share} | {verdict} |")
     lines += [""] + [line for judgement in report.judgements for line in _refusal_lines(judgement)]
     lines += ["## By running it", ""]
-    lines += ["| route | on the GPU | adapter | precision | greatest | mean | bound | mask IoU | s | verdict |"]
-    lines += ["|---|---|---|---|---|---|---|---|---|---|"]
+    head = ("route", "on the GPU", "adapter", "driver", "precision", "greatest", "mean", "bound", "mask IoU", "s")
+    lines += [f"| {' | '.join(head)} | verdict |", "|" + "---|" * (len(head) + 1)]
     for run in report.runs:
-        cells = [run.route, _nodes(run), run.adapter or "–", run.precision or "–", _number(run.max_abs)]
+        driver = Path(run.library).name if run.library else "–"
+        cells = [run.route, _nodes(run), run.adapter or "–", driver, run.precision or "–", _number(run.max_abs)]
         cells += [_number(run.mean_abs), _number(run.bound), _number(run.mask_iou), _number(run.seconds)]
         lines.append("| " + " | ".join([*cells, run.verdict]) + " |")
     lines += [""] + [f"- {run.route}: {run.reason}" for run in report.runs if run.reason]

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from export.gpu.checks import CHECKS, Fault, quantization
-from export.gpu.graph import Graph, Op, Tensor
 from export.gpu.partition import Partition, cut
+from portraitseg.tflite_graph import Graph, Op, Tensor
 
 #: `classic`: tensorflow-lite-gpu and MediaPipe. `mldrift`: LiteRT's accelerator.
 Delegate = Literal["classic", "mldrift"]

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from export.gpu.graph import Graph, Op, Tensor
+from portraitseg.tflite_graph import Graph, Op, Tensor
 
 #: How a file computes: `dynamic` has 8-bit weights and float activations.
 Arithmetic = Literal["fp32", "fp16", "dynamic", "int8", "int16"]

@@ -1,52 +1,99 @@
-"""`python -m tests.export.gpu.table FILE…`: runs the zoo and the files; prints the tables of docs/gpu-check.md."""
+"""`python -m tests.export.gpu.table RESULTS.jsonl FILE…`: the zoo and the files by the rules and by every route.
 
+Prints the tables of docs/gpu-check.md. RESULTS.jsonl keeps what was found, so that a run that was stopped goes on.
+"""
+
+import json
 import sys
-import tempfile
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 from export.gpu import report
 from export.gpu.driver import find_drivers
+from export.gpu.routes import ROUTES
+from export.gpu.rules import DELEGATES
 from tests.export import tiny
 from tests.export.gpu import zoo
 
-
-def main(paths: list[Path]) -> None:
-    photos = tiny.samples(3, first=300)[0]
-    matrix: Counter[tuple[str, str]] = Counter()
-    seconds: list[float] = []
-    with tempfile.TemporaryDirectory() as folder:
-        broken = [write(Path(folder), name, animal.content()) for name, animal in zoo.BROKEN.items()]
-        sound = [write(Path(folder), name, content()) for name, content in zoo.SOUND.items()]
-        print("| file | classic, by the rules | ML Drift, by the rules | ML Drift, by the run | caught by | s |")
-        print("|---|---|---|---|---|---|")
-        for path in [*broken, *sound, *paths]:
-            found = report.examine(path, photos, [one for one in find_drivers() if one.route == "litert_swiftshader"])
-            (run,) = found.runs
-            rules = [refusal(judgement) for judgement in found.judgements]
-            by_rules = any(not judgement.is_taken for judgement in found.judgements)
-            caught = {(True, True): "both", (True, False): "rules", (False, True): "run", (False, False): "–"}
-            how = caught[by_rules, run.verdict == "failed"]
-            said = run.reason or f"passed, {run.max_abs:.1e}"
-            print(f"| `{path.stem}` | {rules[0]} | {rules[1]} | {said[:150]} | {how} | {run.seconds:.1f} |", flush=True)
-            matrix["take" if found.judgements[1].is_taken else "refuse", run.verdict] += 1
-            seconds.append(run.seconds or 0)
-    middle = sorted(seconds)[len(seconds) // 2]
-    print(f"\n{dict(matrix)}; {len(seconds)} files, {sum(seconds):.0f} s, median {middle:.2f} s")
+#: Delegate → the routes that run it.
+RUNS = {"classic": ("classic_mediapipe", "web_mediapipe"), "mldrift": ("litert_swiftshader", "web_litert")}
 
 
-def write(folder: Path, name: str, content: bytes) -> Path:
-    path = folder / f"{name}.tflite"
-    path.write_bytes(content)
-    return path
+def main(results: Path, paths: list[Path]) -> None:
+    found = {row["name"]: row for row in map(json.loads, results.read_text().splitlines())} if results.exists() else {}
+    with TemporaryDirectory() as folder:
+        contents = {**{name: animal.content for name, animal in zoo.BROKEN.items()}, **zoo.SOUND}
+        for name, content in contents.items():
+            (Path(folder) / f"{name}.tflite").write_bytes(content())
+        for path in [*(Path(folder) / f"{name}.tflite" for name in contents), *paths]:
+            if path.stem not in found:
+                found[path.stem] = examine(path)
+                with results.open("a") as file:
+                    file.write(json.dumps(found[path.stem]) + "\n")
+    names = [*contents, *(path.stem for path in paths)]
+    rows = [found[name] for name in names]
+    print_files(rows)
+    for delegate, routes in RUNS.items():
+        for route in routes:
+            print_matrix(delegate, route, rows)
+
+
+def examine(path: Path) -> dict[str, Any]:
+    swiftshader = [one for one in find_drivers() if one.route == "litert_swiftshader"]
+    found = report.examine(path, tiny.samples(3, first=300)[0], swiftshader, tuple(ROUTES), time_limit_s=3600)
+    rules = {judgement.delegate: refusal(judgement) for judgement in found.judgements}
+    runs = {run.route: [run.verdict, run.reason, run.max_abs, run.mean_abs, run.seconds] for run in found.runs}
+    return {"name": path.stem, "rules": rules, "runs": runs}
 
 
 def refusal(judgement: report.Judgement) -> str:
     if judgement.is_taken:
         return "taken"
     first = judgement.refusals[0]
-    return f"{first.name}: {first.reason} ({len(judgement.partition.delegated)}/{judgement.partition.ops} on the GPU)"
+    return f"{first.name}: {first.reason} ({len(judgement.partition.delegated)}/{judgement.partition.ops})"
+
+
+def print_files(rows: Iterable[dict[str, Any]]) -> None:
+    routes = [route for group in RUNS.values() for route in group]
+    print("| file | rules, classic | rules, ML Drift |", *(f"{route} |" for route in routes))
+    print("|---|" * 3 + "---|" * len(routes))
+    for row in rows:
+        drift = "the same" if row["rules"]["mldrift"] == row["rules"]["classic"] != "taken" else row["rules"]["mldrift"]
+        cells = [f"`{row['name']}`", row["rules"]["classic"], drift, *(cell(*row["runs"][route]) for route in routes)]
+        print("| " + " | ".join(cells) + " |")
+
+
+def cell(verdict: str, reason: str | None, max_abs: float | None, mean_abs: float | None, seconds: float | None) -> str:
+    if verdict == "passed":
+        return f"{max_abs:.1e}, mean {mean_abs:.1e}, {seconds:.1f} s"
+    return f"{verdict}: {(reason or '')[:150]}"
+
+
+def print_matrix(delegate: str, route: str, rows: Iterable[dict[str, Any]]) -> None:
+    assert delegate in DELEGATES
+    rows = list(rows)
+    count = Counter((row["rules"][delegate] == "taken", row["runs"][route][0]) for row in rows)
+    print(f"\n{delegate}, {route}:\n\n| | passed | failed | not_run |\n|---|---|---|---|")
+    for taken, words in ((True, "rules take it"), (False, "rules refuse it")):
+        print(
+            f"| {words} | " + " | ".join(str(count[taken, verdict]) for verdict in ("passed", "failed", "not_run")), "|"
+        )
+    differ = [
+        row["name"]
+        for row in rows
+        if (row["rules"][delegate] == "taken") is not (row["runs"][route][0] == "passed")
+        and row["runs"][route][0] != "not_run"
+    ]
+    seconds = sorted(row["runs"][route][4] or 0 for row in rows if row["runs"][route][0] != "not_run")
+    middle = seconds[len(seconds) // 2] if seconds else 0
+    print(
+        f"\nthey differ on {', '.join(differ) or 'none'}; "
+        f"median {middle:.1f} s, at most {max(seconds, default=0):.1f} s"
+    )
 
 
 if __name__ == "__main__":
-    main([Path(name) for name in sys.argv[1:]])
+    main(Path(sys.argv[1]), [Path(name) for name in sys.argv[2:]])

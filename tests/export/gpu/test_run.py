@@ -5,11 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from export.gpu.run import GpuRun, make_inputs, read_log, run_on_gpu
 
 from export.gpu.driver import Driver
 from export.gpu.graph import parse_graph, read_graph
 from export.gpu.rules import judge
-from export.gpu.run import GpuRun, make_inputs, read_log, run_on_gpu
 from tests.export.gpu import zoo
 from tests.export.gpu.conftest import SHARED_MODELS
 

@@ -241,6 +241,16 @@ def mean(axes_at_run_time: bool = False) -> bytes:
     return _head(b, b.op("MUL", [x, gate], b.like(x, "zoo/gate/Mul"), options("Mul")))
 
 
+def mean_of_many_pixels() -> bytes:
+    """As squeeze-and-excite blocks at high resolution have it: a mean over more than 64×64 pixels of four slices."""
+    side, channels = 96, 16
+    b = Builder()
+    x = b.conv(b.input((1, side, side, 3)), channels, "stem", activation="RELU6")
+    out = b.tensor((1, 1, 1, channels), "zoo/global/Mean")
+    gate = b.op("MEAN", [x, b.ints(1, 2)], out, options("Reducer", keepDims=True))
+    return _head(b, b.op("MUL", [x, gate], b.like(x, "zoo/gate/Mul"), options("Mul")))
+
+
 def fully_connected(weights_format: int = 0) -> bytes:
     b, x = _stem()
     x = _reshape(b, x, (SIDE * SIDE, CHANNELS))
@@ -419,6 +429,7 @@ BROKEN: dict[str, Animal] = {
     "constant_output": Animal(constant_output, says="everywhere"),
     # reference kernels do not apply a fused TANH, which no converter writes; the GPU does
     "conv_tanh": Animal(lambda: fused("TANH"), says="differs by"),
+    "mean_of_many_pixels": Animal(mean_of_many_pixels, on_run="passed"),
 }
 
 SOUND: dict[str, Callable[[], bytes]] = {
