@@ -16,7 +16,7 @@ WITH_CONFIG = $(if $(CONFIG),--config "$(CONFIG)")
 WITH_SET = $(foreach pair,$(SET),--set "$(pair)")
 
 .DEFAULT_GOAL := demo
-.PHONY: demo train export-android export-ios export-onnx check-gpu gpu-driver check-qat sensitivity matrix benchmark report benchmark-compare benchmark-device test test-full lint format lock golden clean help
+.PHONY: demo train export-android export-ios export-onnx check-gpu check-gpu-classic check-gpu-web gpu-driver check-mediapipe check-qat sensitivity matrix benchmark report benchmark-compare benchmark-device compare benchmark-networks benchmark-operators benchmark-speed test test-full lint format lock golden clean help
 
 demo: ## train, export and benchmark on the embedded synthetic portraits, as run `demo`
 	@$(MAKE) --no-print-directory train RUN=demo CONFIG=train/configs/demo.toml
@@ -36,11 +36,22 @@ export-ios: $(ENV) ## Core ML packages: RUN= DATA=
 export-onnx: $(ENV) ## ONNX files, float and QDQ: RUN= DATA=
 	@$(PY) -m export onnx --run "$(RUN)" $(WITH_DATA) $(WITH_SET)
 
-check-gpu: $(ENV) ## whether phones' GPUs take .tflite files: FILES="a.tflite …" (default: the gated ones of RUN=) REPORT=folder
-	@$(PY) -m export check-gpu $(if $(FILES),$(FILES),$(wildcard android_assets/$(RUN)/*-fp16.tflite android_assets/$(RUN)/*-qat_wi8_ai8.tflite)) $(if $(REPORT),--report "$(REPORT)")
+GPU_FILES = $(if $(FILES),$(FILES),$(wildcard android_assets/$(RUN)/*-fp16.tflite android_assets/$(RUN)/*-qat_wi8_ai8.tflite)) $(if $(REPORT),--report "$(REPORT)")
+
+check-gpu: $(ENV) ## whether phones' GPUs take .tflite files: FILES="a.tflite …" (default: the gated ones of RUN=) REPORT=folder DRIVER=swiftshader|lavapipe|vulkan
+	@$(PY) -m export check-gpu $(GPU_FILES) $(if $(DRIVER),--driver "$(DRIVER)")
+
+check-gpu-classic: $(ENV) ## the same on the classic delegate, in mediapipe 0.10.21 on OpenGL: FILES= REPORT=
+	@$(PY) -m export check-gpu --route classic --install $(GPU_FILES)
+
+check-gpu-web: $(ENV) ## the same in headless Chromium, by MediaPipe on WebGL2 and LiteRT on WebGPU: FILES= REPORT=
+	@$(PY) -m export check-gpu --route web --install $(GPU_FILES)
 
 gpu-driver: $(ENV) ## fetch SwiftShader, a Vulkan driver in software, without root: check-gpu then runs the files
 	@$(PY) -m export gpu-driver
+
+check-mediapipe: $(ENV) ## whether MediaPipe and litert-benchmark open .tflite files: FILES="a.tflite …" (default: those of RUN=) REPORT=folder
+	@$(PY) -m export check-mediapipe $(if $(FILES),$(FILES),--run "$(RUN)") $(if $(REPORT),--report "$(REPORT)")
 
 check-qat: $(ENV) ## which layers of a run's network QAT would refuse, leave float or rewrite: RUN=
 	@$(PY) -m export check-qat --run "$(RUN)"
@@ -66,6 +77,22 @@ benchmark-device: $(ENV) ## latency on a phone, by adb: RUN= BENCHMARK_MODEL= AD
 	  $(if $(SERIAL),--serial "$(SERIAL)") $(if $(PEERS),--peers "$(PEERS)") $(if $(REFERENCE),--reference "$(REFERENCE)") \
 	  $(if $(THREADS),--threads "$(THREADS)")
 
+WITH_TABLE = $(if $(BASE),--base "$(BASE)") $(if $(SPLITS),--splits "$(SPLITS)") $(if $(PEERS),--peers "$(PEERS)") \
+  $(if $(REFERENCE),--reference "$(REFERENCE)") $(if $(THREADS),--threads "$(THREADS)") --profile "$(PROFILE)" $(if $(OUT),--out "$(OUT)")
+
+compare: $(ENV) ## train, export and measure several networks on the same photos: MODELS="a b" IMAGES=30000 DATA= BASE= SPLITS= PEERS= SET= OVERWRITE=1
+	@$(PY) -m benchmark contest --models "$(MODELS)" $(if $(IMAGES),--images "$(IMAGES)") $(WITH_DATA) $(WITH_TABLE) $(WITH_SET) $(if $(OVERWRITE),--overwrite)
+
+benchmark-networks: $(ENV) ## exported runs in one table with plots: RUNS=a,b BASE= DATA= SPLITS= PEERS= REFERENCE=
+	@$(PY) -m benchmark networks --runs "$(RUNS)" $(WITH_DATA) $(WITH_TABLE)
+
+benchmark-operators: $(ENV) ## time per operator of .tflite files: FILES="a.tflite …" (default: RUN='s rgb fp32 and int8) THREADS= OUT=folder
+	@$(PY) -m benchmark operators $(if $(FILES),$(FILES),$(wildcard android_assets/$(RUN)/*-rgb-fp32.tflite android_assets/$(RUN)/*-rgb-qat_wi8_ai8.tflite)) \
+	  $(if $(THREADS),--threads "$(THREADS)") $(if $(OUT),--out "$(OUT)")
+
+benchmark-speed: $(ENV) ## our own speed: training against cores, export by file, memory against photos: CONFIG= DATA= RUN= FILE=a.tflite
+	@$(PY) -m benchmark speed $(WITH_CONFIG) $(WITH_DATA) $(WITH_SET) $(if $(filter-out default,$(RUN)),--run "$(RUN)") $(if $(FILE),--file "$(FILE)")
+
 test: $(ENV) ## the tests that CI runs
 	@$(PY) -m pytest
 
@@ -87,6 +114,7 @@ golden: $(ENV) ## write tests/golden/ and the manifest's schema anew; a changed 
 
 lock: ## resolve pyproject.toml anew into requirements.lock (needs uv)
 	@uv pip compile --universal --generate-hashes --python-version 3.11 --group dev pyproject.toml -o requirements.lock
+	@uv pip compile --universal --generate-hashes --python-version 3.11 --no-deps export/gpu/classic-requirements.in -o export/gpu/classic-requirements.lock
 
 clean: ## take away the environment and caches; runs and assets stay
 	@rm -rf .venv .cache .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

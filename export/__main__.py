@@ -106,6 +106,18 @@ def check_qat(
     report(network)
 
 
+@app.command("check-mediapipe")
+def check_mediapipe(
+    files: Annotated[list[Path] | None, typer.Argument(help="Any .tflite files, ours or foreign.")] = None,
+    run: Annotated[str | None, typer.Option("--run", help="Name of an exported run, instead of files.")] = None,
+    report: Annotated[Path | None, typer.Option(help="Folder for the report, Markdown and JSON.")] = None,
+) -> None:
+    """Whether MediaPipe's ImageSegmenter and litert-benchmark open .tflite files, with the interpreter's mask."""
+    from export.mediapipe.command import check_mediapipe as check
+
+    check(files or [], run, report)
+
+
 @app.command()
 def sensitivity(
     run: RunOption = "default",

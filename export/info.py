@@ -9,8 +9,8 @@ from typing import Any
 
 from export import metadata
 from export.flatbuffer import read_metadata
-from export.gpu.graph import DAMAGE, Graph, Tensor, read_graph
 from portraitseg.errors import InputError
+from portraitseg.tflite_graph import DAMAGE, Graph, Tensor, read_graph
 
 #: What readers of a damaged file raise: of the flatbuffer, and of the zip of labels behind it.
 _DAMAGE = (*DAMAGE, NotImplementedError, RuntimeError, EOFError, zipfile.BadZipFile)

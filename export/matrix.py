@@ -7,7 +7,7 @@ a distance too. So a pair out of bounds has a file that is not what was exported
 import csv
 import io
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -20,7 +20,7 @@ from jaxtyping import Float32, UInt8
 from export import parity
 from export.layers import first_divergence
 from export.parity import Bound, Photos
-from export.product import ReferenceName
+from export.product import PARITY_REFERENCE, ReferenceName
 from export.quiet import quiet
 from export.recipes import RECIPES
 from export.stage import check_photos, verified_source
@@ -67,7 +67,7 @@ class Pair:
     """Two members and how they differ.
 
     Attributes:
-        limit: what is allowed; None between the two Keras models, which training has set apart.
+        limit: what is allowed; None between two Keras models, which training has set apart.
         faults: what is out of it, in words.
     """
 
@@ -160,17 +160,18 @@ def open_members(
             left_out.append(f"{path.name}: needs {error.needs}")
             continue
         reference, bound = _expected(entry)
-        outputs = np.stack([runner.predict(photo) for photo in photos]).astype(np.float32)
+        outputs = np.stack(parity.predict_file(runner, photos)).astype(np.float32)
         members.append(Member(path.name, runner.runtime, reference, bound, path, outputs))
     return members, left_out
 
 
 def compare_all(members: Sequence[Member], photos: Photos) -> list[Pair]:
     """Compares each two members. Needs the Keras model of every file among them, before the files."""
-    keras = {member.reference: member for member in members if member.bound is None}
-    between = Bound(0.0, 0.0, 1.0)
-    if len(keras) == 2:
-        between = Bound(*_distance(keras["float"], keras["qat"]))
+    keras = [member for member in members if member.bound is None]
+    between = {
+        frozenset((first.reference, second.reference)): Bound(*_distance(first, second))
+        for first, second in combinations(keras, 2)
+    }
     pairs = []
     for first, second in combinations(members, 2):
         figures = _distance(first, second)
@@ -266,19 +267,23 @@ def _expected(entry: manifest.FileEntry) -> tuple[ReferenceName, Bound]:
         return recipe.reference, recipe.bound
     if suffix == ".onnx" and entry.recipe in ONNX_RECIPES:
         return ONNX_RECIPES[entry.recipe]
+    reference: ReferenceName = "unwrapped" if entry.parity.reference == PARITY_REFERENCE["unwrapped"] else "float"
     for end, variant in VARIANTS.items():
         if entry.path.endswith(f"-{end}"):
-            return "float", variant.bound
+            return reference, variant.bound
     raise InputError(f"{entry.path}: of recipe '{entry.recipe}', which is not made any more: export the run again")
 
 
 def _load_models(run: Run, references: set[ReferenceName]) -> dict[ReferenceName, Any]:
     from export import qat
+    from export.unwrap import unwrap
 
     with quiet():
         models: dict[ReferenceName, Any] = {"float": checkpoint.load(run.best)}
-        if "qat" in references:
+        if references & {"qat", "unwrapped"}:
             models["qat"] = qat.load_qat(run.qat / "best.h5")
+        if "unwrapped" in references:
+            models["unwrapped"] = unwrap(models["qat"])
     return models
 
 
@@ -292,12 +297,12 @@ def _distance(first: Member, second: Member) -> tuple[float, float, float]:
     return float(difference.max()), float(difference.mean(dtype=np.float64)), metrics.iou(*masks)
 
 
-def _limit(first: Member, second: Member, between: Bound) -> Bound | None:
+def _limit(first: Member, second: Member, between: Mapping[frozenset[ReferenceName], Bound]) -> Bound | None:
     parts = [member.bound for member in (first, second) if member.bound is not None]
     if not parts:
         return None
     if first.reference != second.reference:
-        parts.append(between)
+        parts.append(between[frozenset((first.reference, second.reference))])
     greatest = [part.max_abs for part in parts if part.max_abs is not None]
     return Bound(
         max_abs=sum(greatest) if len(greatest) == len(parts) else None,

@@ -9,10 +9,10 @@ import numpy as np
 
 from export import qat
 from export.flatbuffer import keras_layer
-from export.gpu.graph import Graph, Op, parse_graph
 from export.recipes import RECIPES
 from portraitseg.errors import CheckFailed, InputError
 from portraitseg.models import checkpoint
+from portraitseg.tflite_graph import Graph, Op, parse_graph
 
 #: Layers behind which TFMOT takes a batch norm into the operator.
 _BEFORE_BATCH_NORM = frozenset({"Conv2D", "DepthwiseConv2D", "SeparableConv2D", "Conv2DTranspose", "Dense"})

@@ -1,21 +1,25 @@
 """What a target is asked for and what it promises: networks in, files to be written out."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float32
 
-from export.parity import Bound
+from export.parity import Bound, network_channels
 from portraitseg.contract import CHANNEL_COUNT, Channels
 from portraitseg.manifest import Tensor
 from portraitseg.runners import TensorInfo
 
 _COLOR: dict[Channels, Literal["RGB", "RGBA", "RGB+prior"]] = {"rgb": "RGB", "rgba": "RGBA", "prior": "RGB+prior"}
 
-ReferenceName = Literal["float", "qat"]
+#: `unwrapped`: the float network with the weights of quantization-aware training.
+ReferenceName = Literal["float", "qat", "unwrapped"]
+
+#: What `parity.reference` of the manifest says.
+PARITY_REFERENCE: dict[ReferenceName, str] = {"float": "keras", "qat": "keras", "unwrapped": "keras_unwrapped"}
 
 
 @dataclass(frozen=True)
@@ -23,18 +27,22 @@ class Networks:
     """The Keras models of a run, and what goes with them into a file.
 
     Attributes:
-        float_model: RGB, probability out.
+        float_model: RGB, or RGB and the previous mask; probability out.
         qat_model: the same after quantization-aware training; None: its files are left out.
-        calibration: photos of the training split, (n, h, w, 3) in [0, 1].
+        calibration: inputs of the training split, (n, h, w, c) in [0, 1].
         run: name of the run.
         licence: of the photos that the weights were trained on.
+        unwrapped_model: the float network with the weights of quantization-aware training, where they are the better.
+        val_iou: on `val`, by reference, where that was measured.
     """
 
     float_model: Any
     qat_model: Any | None
-    calibration: Float32[np.ndarray, "n h w 3"]
+    calibration: Float32[np.ndarray, "n h w c"]
     run: str
     licence: str
+    unwrapped_model: Any | None = None
+    val_iou: Mapping[ReferenceName, float] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -42,14 +50,24 @@ class Networks:
         return str(self.float_model.name)
 
     @property
+    def channels(self) -> Channels:
+        """What the network itself was trained on; RGBA is never that."""
+        return network_channels(self.float_model)
+
+    @property
     def size(self) -> tuple[int, int]:
         """(height, width)."""
         height, width = self.float_model.input_shape[1:3]
         return height, width
 
+    @property
+    def better_float(self) -> ReferenceName:
+        """Which weights a file that computes in float is made of, where it may choose."""
+        return "float" if self.unwrapped_model is None else "unwrapped"
+
     def get(self, reference: ReferenceName) -> Any | None:
-        """The float model or the QAT model."""
-        return self.float_model if reference == "float" else self.qat_model
+        """The Keras model of that name, if there is one."""
+        return {"float": self.float_model, "qat": self.qat_model, "unwrapped": self.unwrapped_model}[reference]
 
 
 @dataclass(frozen=True)

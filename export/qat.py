@@ -126,6 +126,28 @@ def calibrate(qat_model: Any, float_model: Any, inputs: Float32[np.ndarray, "n h
         high.assign(max(values[1], 0.0))
 
 
+def freeze_ranges(qat_model: Any) -> list[Any]:
+    """Keeps the ranges of activations as they are from here on; a training step is to be traced anew.
+
+    The weights then settle on the very steps that the file will have (Krishnamoorthi 2018, arXiv:1806.08342).
+    Ranges of kernels are no observation: they go on being the kernel's greatest weight, else a weight that grows would
+    be cut.
+
+    Returns:
+        The variables that training no longer moves.
+    """
+    frozen: list[Any] = []
+    for layer in qat_model.layers:
+        if getattr(layer, "_output_quantizers", None):
+            layer._output_quantizers = [_frozen(quantizer) for quantizer in layer._output_quantizers]
+            frozen += layer._output_quantizer_vars.values()
+        for activation in getattr(layer, "_quantize_activations", ()):
+            activation.quantizer = _frozen(activation.quantizer)
+            for place in ("_pre_activation_vars", "_post_activation_vars"):
+                frozen += getattr(activation, place, {}).values()
+    return frozen
+
+
 def load_qat(path: Path) -> Any:
     """Rebuilds the QAT network of an h5 from our registry and loads its weights; nothing in the file is executed.
 
@@ -138,6 +160,14 @@ def load_qat(path: Path) -> Any:
     model = quantize(models.build(header.name, header.size, header.channels))
     checkpoint.load_weights(model, path)
     return model
+
+
+def _frozen(quantizer: Any) -> Any:
+    def quantize_as_at_inference(inputs: Any, training: Any, weights: Any) -> Any:
+        del training
+        return quantizer(inputs, False, weights=weights)
+
+    return quantize_as_at_inference
 
 
 def _refusal(name: str, kind: str, remedy: str) -> str:

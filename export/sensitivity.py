@@ -13,10 +13,10 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 
 from export.flatbuffer import keras_layer
-from export.gpu.graph import Graph, Op, Tensor, read_graph
 from portraitseg import files
 from portraitseg.errors import InputError
 from portraitseg.runners import open_runner
+from portraitseg.tflite_graph import Graph, Op, Tensor, read_graph
 
 Photos = Sequence[UInt8[np.ndarray, "_ _ 3"]]
 

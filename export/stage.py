@@ -1,19 +1,22 @@
 """The export stage: a trained run in; files that passed parity, and their manifest, out."""
 
-import tempfile
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from jaxtyping import Float32
 from rich.table import Column, Table
 
 from export import parity
 from export.gpu.report import check_gpu
-from export.parity import Reference
-from export.product import Networks, Product
+from export.parity import Reference, network_channels
+from export.product import PARITY_REFERENCE, Networks, Product
 from export.quiet import quiet
 from export.targets import TARGETS, Target
 from export.training import trained_qat
+from export.unwrap import pick_weights
 from portraitseg import contract, files, manifest
 from portraitseg.cli import console, table_console
 from portraitseg.config import Config
@@ -23,6 +26,7 @@ from portraitseg.manifest import FileEntry, GpuCheck, Manifest, Parity, Source
 from portraitseg.models import checkpoint
 from portraitseg.runners import open_runner
 from portraitseg.runs import Run
+from train import prior
 
 #: Names, by path, the file for each class of device.
 RECOMMENDED_NAME = "recommended.json"
@@ -88,21 +92,32 @@ def export_run(run: Run, config: Config, target_name: str, skip_qat: bool = Fals
     with run.locked():
         dataset = open_dataset(config.data, config.seed)
         check_photos(source, dataset)
-        networks = load_networks(run, source, config, dataset, with_qat=not skip_qat and target_name != "ios")
+        networks = load_networks(run, source, config, dataset, with_qat=not skip_qat and target.needs_qat)
+        if not target.needs_qat:
+            networks = pick_weights(networks, run, source, config, dataset)
         photos = [
             dataset.load(key).image for key in _spread(dataset.keys(config.data.val_split), config.export.parity_photos)
         ]
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=files.TEMPORARY_PREFIX, dir=folder) as scratch:
-            made = make_files(target, networks, photos, Path(scratch))
-            result = publish(made, source, folder, Path(scratch), target)
-        published = {item.path: item.entry.sha256 for item in made if item.entry and item.fault is None}
-        facts = {"files": published, "tools": manifest.tool_versions(*_TOOLS), "git_commit": manifest.git_commit()}
-        manifest.add_stage(run.artifact, source, f"export_{target_name}", facts)
+        with files.scratch_folder(folder.parent) as scratch:
+            made = make_files(target, networks, photos, scratch)
+            result = publish(made, source, folder, scratch, target)
+        manifest.add_stage(run.artifact, source, f"export_{target_name}", _facts(made, networks))
     _show(made, folder)
     if faults := [f"{item.path}: {item.fault}" for item in made if item.fault]:
         raise CheckFailed(f"{len(faults)} of {len(made)} files not published: {'; '.join(faults)}")
     return result
+
+
+def _facts(made: list[Made], networks: Networks) -> dict[str, Any]:
+    """What artifact.json says of an export."""
+    facts: dict[str, Any] = {
+        "files": {item.path: item.entry.sha256 for item in made if item.entry and item.fault is None},
+        "tools": manifest.tool_versions(*_TOOLS),
+        "git_commit": manifest.git_commit(),
+    }
+    if networks.val_iou:
+        facts |= {"weights": networks.better_float, "val_iou": dict(networks.val_iou)}
+    return facts
 
 
 def verified_source(run: Run) -> Source:
@@ -140,9 +155,7 @@ def load_networks(run: Run, source: Source, config: Config, dataset: Dataset, wi
     """Rebuilds the run's network, reads the photos for calibration and trains or loads the QAT network."""
     with quiet():
         float_model = checkpoint.load(run.best)
-    keys = _spread(dataset.keys(config.data.train_split), config.export.calibration_photos)
-    size = tuple(float_model.input_shape[1:3])
-    calibration = np.concatenate([contract.image_to_inputs(dataset.load(key).image, size) for key in keys])
+    calibration = calibration_inputs(float_model, dataset, config)
     model = trained_qat(run, source, config, dataset, float_model, calibration) if with_qat else None
     return Networks(
         float_model=float_model,
@@ -153,13 +166,29 @@ def load_networks(run: Run, source: Source, config: Config, dataset: Dataset, wi
     )
 
 
+def calibration_inputs(float_model: Any, dataset: Dataset, config: Config) -> Float32[np.ndarray, "n h w c"]:
+    """Photos of the training split, evenly over it; with a simulated mask where the network takes one."""
+    size, channels = tuple(float_model.input_shape[1:3]), network_channels(float_model)
+    inputs = []
+    for place, key in enumerate(_spread(dataset.keys(config.data.train_split), config.export.calibration_photos)):
+        sample = dataset.load(key)
+        fourth = None
+        if channels == "prior":
+            assert sample.mask is not None, f"{key}: checked before training"
+            target = contract.mask_to_target(sample.mask, size, config.data.soft_masks)
+            fourth = prior.simulate(target, np.random.default_rng([config.seed, place]))
+        inputs.append(contract.image_to_inputs(sample.image, size, channels, fourth=fourth))
+    return np.concatenate(inputs)
+
+
 def make_files(target: Target, networks: Networks, photos: parity.Photos, scratch: Path) -> list[Made]:
     """Writes and measures all files of a target, however many fail."""
     references: dict[str, Reference] = {}
     made = []
     for product in target.products(networks):
         if product.reference not in references:
-            references[product.reference] = parity.predict_keras(networks.get(product.reference), photos)
+            model, name = networks.get(product.reference), PARITY_REFERENCE[product.reference]
+            references[product.reference] = parity.predict_keras(model, photos, name)
         made.append(_make(product, references[product.reference], networks.name, scratch, target))
     return made
 
@@ -183,28 +212,23 @@ def _make(product: Product, reference: Reference, model: str, scratch: Path, tar
 
 
 def publish(made: list[Made], source: Source, folder: Path, scratch: Path, target: Target) -> Manifest:
-    """Moves what passed under its final name and writes manifest.json and recommended.json.
+    """Puts what passed, manifest.json and recommended.json into the folder, all in one step.
 
-    A file of an earlier export whose successor failed is taken away, so that nobody takes it for this one.
+    A kill leaves the earlier files with the earlier manifest, or the new ones with theirs. A file of an earlier export
+    whose successor failed is taken away, so that nobody takes it for this one.
     """
-    path = folder / manifest.MANIFEST_NAME
-    passed: list[FileEntry] = []
-    for item in made:
-        final = folder / item.path
-        if item.fault is None and item.entry is not None:
-            with files.replacing(final) as temporary:
-                (scratch / item.path).replace(temporary)
-            passed.append(item.entry)
-        elif final.exists():
-            final.replace(scratch / f"old-{item.path}")
-    result = manifest.extend(path, source, passed)
+    passed = [item.entry for item in made if item.fault is None and item.entry is not None]
     failed = {item.path for item in made if item.fault is not None}
-    if failed & {entry.path for entry in result.files}:
-        kept = tuple(entry for entry in result.files if entry.path not in failed)
-        result = result.model_copy(update={"files": kept})
-        manifest.write(path, result)
-    if target.recommended:
-        files.write_json(folder / RECOMMENDED_NAME, recommend(result, target))
+    result = manifest.extended(folder / manifest.MANIFEST_NAME, source, passed)
+    result = result.model_copy(update={"files": tuple(entry for entry in result.files if entry.path not in failed)})
+    with files.revising(folder) as revised:
+        for item in made:
+            files.remove(revised / item.path)
+            if item.path not in failed:
+                shutil.move(scratch / item.path, revised / item.path)
+        manifest.write(revised / manifest.MANIFEST_NAME, result)
+        if target.recommended:
+            files.write_json(revised / RECOMMENDED_NAME, recommend(result, target))
     return result
 
 

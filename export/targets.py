@@ -20,12 +20,15 @@ class Target:
         products: the files, RGB before the RGBA twin that is compared with it.
         recommended: device class → end of the name of the file to take; the first that exists.
         is_gpu_checked: whether its files are for a GPU delegate that can be asked.
+        needs_qat: False: its files compute in float, so that no quantization-aware training is begun for them; where
+            one is finished, its weights may be the better ones.
     """
 
     folder: Callable[[Run], Path]
     products: Callable[[Networks], list[Product]]
     recommended: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     is_gpu_checked: bool = False
+    needs_qat: bool = True
 
 
 TARGETS: dict[str, Target] = {
@@ -45,6 +48,7 @@ TARGETS: dict[str, Target] = {
         products=coreml_products,
         # the compressed ones are computed in float16 too: they save download, not time
         recommended={"gpu": ("-fp16.mlpackage",), "cpu": ("-fp16.mlpackage",), "old": ("-fp16.mlmodel",)},
+        needs_qat=False,
     ),
     "onnx": Target(folder=lambda run: run.onnx, products=onnx_products),
 }

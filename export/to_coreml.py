@@ -1,6 +1,7 @@
 """Core ML files for iOS: camera image in, grayscale image out, so that Vision hands both over as pixel buffers.
 
-All come from the float weights: of a QAT graph dozens of clip and round operators would remain.
+All come from a float network: of a QAT graph dozens of clip and round operators would remain. Its weights are the float
+ones, or those of quantization-aware training, whichever is better on `val` (`export.unwrap`).
 """
 
 import json
@@ -18,7 +19,7 @@ from export.parity import Bound
 from export.product import Networks, Product, input_tensor, output_tensor
 from export.quiet import quiet
 from portraitseg import contract
-from portraitseg.errors import CheckFailed
+from portraitseg.errors import CheckFailed, InputError
 from portraitseg.manifest import Tensor
 
 #: Steps of Lloyd's algorithm; the palettes of Fast-SCNN stop moving after 20 to 40.
@@ -89,11 +90,11 @@ class Converter:
         return half if hasattr(half, "save") else ct.models.MLModel(half, skip_model_load=True)
 
     def convert(self, kind: Literal["mlprogram", "neuralnetwork"], is_image: bool = True) -> Any:
-        """Converts the float network; `image` RGB bytes → `mask` grayscale bytes, or with `is_image` False floats."""
+        """Converts the network; `image` RGB bytes → `mask` grayscale bytes, or with `is_image` False floats."""
         import coremltools as ct
         import tensorflow as tf
 
-        model = self.networks.float_model
+        model: Any = self.networks.get(self.networks.better_float)
         spec = tf.TensorSpec((1, *self.networks.size, 3), tf.float32, name="image")
 
         @tf.function(input_signature=[spec])
@@ -172,7 +173,16 @@ VARIANTS: dict[str, Variant] = {
 
 
 def coreml_products(networks: Networks) -> list[Product]:
-    """The files for iOS."""
+    """The files for iOS.
+
+    Raises:
+        InputError: a network that takes the previous mask.
+    """
+    if networks.channels == "prior":
+        raise InputError(
+            f"{networks.name} takes the previous mask as a fourth channel, and a Core ML image has none: "
+            "export it with export-android, or train a network with model.prior = false for iOS"
+        )
     height, width = networks.size
     converter = Converter(networks)
     return [
@@ -182,12 +192,20 @@ def coreml_products(networks: Networks) -> list[Product]:
             recipe=variant.recipe,
             write=partial(write_coreml, variant=variant, converter=converter),
             describe=describe_coreml,
-            reference="float",
+            reference=networks.better_float,
             bound=variant.bound,
-            note=variant.needs + _EVALUATED,
+            note=variant.needs + _EVALUATED + _weights_note(networks),
         )
         for end, variant in VARIANTS.items()
     ]
+
+
+def _weights_note(networks: Networks) -> str:
+    """Which weights were taken, where there was a choice."""
+    if not networks.val_iou:
+        return ""
+    scores = ", ".join(f"{name} {iou:.4f}" for name, iou in networks.val_iou.items())
+    return f"; weights: {networks.better_float} (IoU on val: {scores})"
 
 
 def write_coreml(path: Path, variant: Variant, converter: Converter) -> None:

@@ -10,6 +10,7 @@ from jaxtyping import Float32, Int8
 from export.parity import Bound
 from export.product import Networks, Product, ReferenceName, input_tensor, output_tensor
 from export.quiet import quiet
+from export.recipes import input_name
 from portraitseg.errors import CheckFailed
 from portraitseg.manifest import Tensor
 from portraitseg.runners.tensors import Layout
@@ -41,9 +42,15 @@ def onnx_products(networks: Networks) -> list[Product]:
     return [
         Product(
             path=f"{networks.name}-{height}x{width}-{layout.lower()}-{recipe}.onnx",
-            channels="rgb",
+            channels=networks.channels,
             recipe=recipe,
-            write=partial(write_onnx, model=model, layout=layout, is_quantized=reference == "qat"),
+            write=partial(
+                write_onnx,
+                model=model,
+                layout=layout,
+                is_quantized=reference == "qat",
+                name=input_name(networks.calibration),
+            ),
             describe=describe_onnx,
             reference=reference,
             bound=bound,
@@ -54,8 +61,10 @@ def onnx_products(networks: Networks) -> list[Product]:
     ]
 
 
-def write_onnx(path: Path, model: Any, layout: Layout = "NHWC", is_quantized: bool = False) -> None:
-    """Converts a Keras model with the batch fixed to 1, input `image`, output `mask`, and has it checked by onnx.
+def write_onnx(
+    path: Path, model: Any, layout: Layout = "NHWC", is_quantized: bool = False, name: str = "image"
+) -> None:
+    """Converts a Keras model with the batch fixed to 1, input `name`, output `mask`, and has it checked by onnx.
 
     Raises:
         CheckFailed: what onnx says against the file.
@@ -63,10 +72,10 @@ def write_onnx(path: Path, model: Any, layout: Layout = "NHWC", is_quantized: bo
     import tensorflow as tf
     import tf2onnx
 
-    spec = tf.TensorSpec((1, *model.input_shape[1:]), tf.float32, name="image")
+    spec = tf.TensorSpec((1, *model.input_shape[1:]), tf.float32, name=name)
     # a function that names its output; given the model itself tf2onnx would name it after the last layer
     function = tf.function(lambda image: {"mask": model(image, training=False)}, input_signature=[spec])
-    planes = {"inputs_as_nchw": ["image"], "outputs_as_nchw": ["mask"]} if layout == "NCHW" else {}
+    planes = {"inputs_as_nchw": [name], "outputs_as_nchw": ["mask"]} if layout == "NCHW" else {}
     with quiet():
         proto, _ = tf2onnx.convert.from_function(function, input_signature=[spec], opset=OPSET, **planes)
     if is_quantized:

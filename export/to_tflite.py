@@ -15,7 +15,10 @@ from portraitseg.runs import Run
 
 
 def tflite_products(networks: Networks) -> list[Product]:
-    """The files for Android: every recipe whose Keras model exists, RGB before its RGBA twin, if any."""
+    """The files for Android: every recipe whose Keras model exists, RGB before its RGBA twin, if any.
+
+    A network that takes the previous mask has no twin: its fourth channel is in use.
+    """
     twins: dict[str, Any] = {}
     products = []
     version, scores = _weights_facts(networks.run)
@@ -23,16 +26,16 @@ def tflite_products(networks: Networks) -> list[Product]:
         model = networks.get(recipe.reference)
         if model is None:
             continue
-        rgb = file_name(networks, "rgb", name)
+        own = file_name(networks, networks.channels, name)
         card = partial(Card, networks.name, version, networks.licence, name, scores=scores.get(recipe.reference, ""))
-        products.append(_product(rgb, recipe, model, networks.calibration, card("rgb")))
-        if "rgba" not in recipe.channels:
+        products.append(_product(own, recipe, model, networks.calibration, card(networks.channels)))
+        if networks.channels == "prior" or "rgba" not in recipe.channels:
             continue
         if recipe.reference not in twins:
             twins[recipe.reference] = rgba_twin(model)
         rgba = file_name(networks, "rgba", name)
         twin = twins[recipe.reference]
-        products.append(_product(rgba, recipe, twin, networks.calibration, card("rgba"), rgb_twin=rgb))
+        products.append(_product(rgba, recipe, twin, networks.calibration, card("rgba"), rgb_twin=own))
     return products
 
 

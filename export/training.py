@@ -6,17 +6,20 @@ import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from export import qat
 from export.recipes import RECIPES
 from portraitseg import contract, files, manifest, metrics
-from portraitseg.config import Config
+from portraitseg.config import Config, decisive
 from portraitseg.data import Dataset
 from portraitseg.runners import open_runner
 from portraitseg.runs import Run
+
+if TYPE_CHECKING:
+    from train.fit import Plan
 
 #: What the QAT folder was trained from; a folder of something else is taken away.
 ORIGIN_NAME = "origin.json"
@@ -72,28 +75,28 @@ def trained_qat(
         InputError: a layer that cannot be quantized.
         CheckFailed: training diverged.
     """
-    from train.fit import Plan, fit
+    from train import losses
+    from train.fit import fit
 
-    origin = _origin(source, config)
-    best = run.qat / "best.h5"
-    finished = manifest.read(manifest.Artifact, run.artifact).stages.get("qat", {})
-    if finished.get("origin") == origin and best.exists() and finished.get("weights_sha256") == files.sha256(best):
+    if (best := finished_qat(run, source, config)) is not None:
         return qat.load_qat(best)
+    origin, best = _origin(source, config), run.qat / "best.h5"
     _clear_if_of_another(run, origin)
     # the next export reads its settings from here: with others it would train anew and clear what this one made
     files.write_text(run.config, config.model_dump_json(indent=2) + "\n")
     model = qat.quantize(float_model)
     qat.calibrate(model, float_model, calibration)
-    plan = Plan(
-        epochs=config.qat.epochs,
-        learning_rate=config.qat.learning_rate,
-        freeze_bn_epochs=min(config.qat.freeze_bn_epochs, config.qat.epochs),
-        init_sha256=source.weights_sha256,
-    )
     is_by_file = config.qat.select == "tflite"
-    evaluate = TfliteEvaluator(dataset, dataset.keys(config.data.val_split)) if is_by_file else None
     result = fit(
-        model, dataset=dataset, config=config, plan=plan, folder=run.qat, label=f"qat {run.name}", evaluate=evaluate
+        model,
+        dataset=dataset,
+        # what is exported, and so quantized, has no boundary head
+        config=config.model_copy(update={"loss": losses.without(config.loss, "boundary_logits")}),
+        plan=plan_of(config, source.weights_sha256),
+        folder=run.qat,
+        label=f"qat {run.name}",
+        evaluate=TfliteEvaluator(dataset, dataset.keys(config.data.val_split)) if is_by_file else None,
+        freeze_ranges=qat.freeze_ranges,
     )
     facts = {
         "origin": origin,
@@ -106,10 +109,35 @@ def trained_qat(
     return model
 
 
+def finished_qat(run: Run, source: manifest.Source, config: Config) -> Path | None:
+    """The h5 of a quantization-aware training of these weights with this configuration; None: not finished."""
+    best = run.qat / "best.h5"
+    finished = manifest.read(manifest.Artifact, run.artifact).stages.get("qat", {})
+    is_this = finished.get("origin") == _origin(source, config)
+    return best if is_this and best.exists() and finished.get("weights_sha256") == files.sha256(best) else None
+
+
+def plan_of(config: Config, init_sha256: str) -> "Plan":
+    """What differs from float training."""
+    from train.fit import Plan
+
+    settings = config.qat
+    freeze_bn_epochs = min(settings.freeze_bn_epochs, settings.epochs)
+    return Plan(
+        epochs=settings.epochs,
+        learning_rate=settings.learning_rate,
+        freeze_bn_epochs=freeze_bn_epochs,
+        init_sha256=init_sha256,
+        schedule=settings.schedule,
+        # batch norm whose statistics move would move activations away from ranges that do not
+        freeze_ranges_epochs=min(settings.freeze_ranges_epochs, freeze_bn_epochs),
+    )
+
+
 def _origin(source: manifest.Source, config: Config) -> str:
     """Hash of what decides the training: float weights and configuration, but not where photos lie, nor `export`."""
-    decisive = config.model_dump(mode="json", exclude={"data": {"root"}, "export": True})
-    return hashlib.sha256(json.dumps([source.weights_sha256, decisive], sort_keys=True).encode()).hexdigest()
+    values = decisive(config, {"data": {"root"}, "export": True})
+    return hashlib.sha256(json.dumps([source.weights_sha256, values], sort_keys=True).encode()).hexdigest()
 
 
 def _clear_if_of_another(run: Run, origin: str) -> None:

@@ -80,7 +80,8 @@ def run(exported: Exported, float_model: Any, qat_model: Any, tmp_path: Path) ->
             for end in ends:
                 _, path = exported.find(end)
                 (shutil.copytree if path.is_dir() else shutil.copy)(path, folder / path.name)
-            manifest.extend(folder / manifest.MANIFEST_NAME, source, [_entry(exported, end) for end in ends])
+            path = folder / manifest.MANIFEST_NAME
+            manifest.write(path, manifest.extended(path, source, [_entry(exported, end) for end in ends]))
         yield run
 
 

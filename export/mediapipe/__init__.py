@@ -1,0 +1,1 @@
+"""Whether real clients open .tflite files: MediaPipe Tasks' ImageSegmenter, and LiteRT's own benchmark tool."""
