@@ -2,10 +2,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from export.gpu.run import Inputs, make_inputs
 
 from export.gpu.compare import compare
 from export.gpu.graph import Graph, parse_graph
+from export.gpu.inputs import make_inputs
+from export.gpu.result import Inputs
 from export.gpu.tolerance import Tolerance, arithmetic, output_step, tolerance
 from tests.export.gpu import zoo
 

@@ -3,21 +3,21 @@ from pathlib import Path
 
 import pytest
 
-from export.gpu import command, report
+from export.gpu import command, litert, report
 from export.gpu.driver import Driver
 from portraitseg.errors import CheckFailed, InputError
 
 
 @pytest.fixture
 def no_driver(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(report, "find_drivers", list)
+    monkeypatch.setattr(litert, "find_drivers", list)
 
 
 def test_without_a_driver_the_rules_judge_and_the_run_says_not_run(zoo_folder: Path) -> None:
     classic, mldrift, run = report.check_gpu(zoo_folder / "conv.tflite", drivers=[])
     assert (classic.route, classic.verdict, classic.delegated) == ("rules_classic", "passed", 3)
     assert (mldrift.route, mldrift.verdict) == ("rules_mldrift", "passed")
-    assert (run.verdict, run.reason, run.delegated) == ("not_run", report.NO_DRIVER, None)
+    assert (run.verdict, run.reason, run.delegated) == ("not_run", litert.NO_DRIVER, None)
 
 
 def test_a_refusal_names_operator_layer_reason_and_remedy(zoo_folder: Path) -> None:

@@ -5,10 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from export.gpu.run import GpuRun, make_inputs, read_log, run_on_gpu
 
 from export.gpu.driver import Driver
 from export.gpu.graph import parse_graph, read_graph
+from export.gpu.inputs import make_inputs
+from export.gpu.litert import run_on_gpu
+from export.gpu.log import read_log
+from export.gpu.result import GpuRun
 from export.gpu.rules import judge
 from tests.export.gpu import zoo
 from tests.export.gpu.conftest import SHARED_MODELS
