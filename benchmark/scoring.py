@@ -120,14 +120,15 @@ class Scoring:
         return {target.name: FileScores(self.keys, self._journals[target.name, condition]) for target in self.targets}
 
     def _results(self) -> Iterator[tuple[Chunk, np.ndarray, list[str]]]:
-        worker = _Worker(self.dataset, self.is_soft, self.runners)
         if self.workers == 1:
-            yield from ((chunk, *worker.score(chunk)) for chunk in self._chunks())
+            worker = _Worker(self.is_soft, self.runners)
+            yield from ((chunk, *worker.score(self.dataset, chunk)) for chunk in self._chunks())
             return
-        with _pool(self.workers, self.dataset, self.is_soft, self.targets) as pool:
+        with _pool(self.workers, self.is_soft, self.targets) as pool:
             pending: deque[tuple[Chunk, Future[tuple[np.ndarray, list[str]]]]] = deque()
             for chunk in self._chunks():
-                pending.append((chunk, pool.submit(_score, chunk)))
+                # a list of all photos in each process would make as many times its memory
+                pending.append((chunk, pool.submit(_score, self.dataset.excerpt(chunk.keys), chunk)))
                 # no more in flight than keeps all of them busy: results would pile up
                 if len(pending) >= 2 * self.workers:
                     yield _taken(*pending.popleft())
@@ -170,13 +171,13 @@ def identify_photos(dataset: Dataset, keys: Sequence[str]) -> str:
     """Hash of what the photos are: their folder and, where they are files of a folder, sizes and times of change."""
     digest = hashlib.sha256()
     simple = {column.name: getattr(dataset, column.name) for column in dataclasses.fields(dataset)}
-    known = {name: str(value) for name, value in simple.items() if name not in ("splits", "paths", "warnings")}
+    known = {name: str(value) for name, value in simple.items() if name not in ("splits", "suffixes", "warnings")}
     digest.update(json.dumps([type(dataset).__name__, known], sort_keys=True).encode())
     for key in keys:
         digest.update(f"{key}\n".encode())
         if isinstance(dataset, FolderDataset):
-            for name in filter(None, dataset.paths[key]):
-                stat = (dataset.root / name).stat()
+            for path in filter(None, dataset.files(key)):
+                stat = path.stat()
                 digest.update(f"{stat.st_size} {stat.st_mtime_ns}\n".encode())
     return digest.hexdigest()
 
@@ -192,10 +193,10 @@ def _taken(chunk: Chunk, future: "Future[tuple[np.ndarray, list[str]]]") -> tupl
 
 
 @contextmanager
-def _pool(workers: int, dataset: Dataset, is_soft: bool, targets: Sequence[Target]) -> Iterator[ProcessPoolExecutor]:
+def _pool(workers: int, is_soft: bool, targets: Sequence[Target]) -> Iterator[ProcessPoolExecutor]:
     # spawn: the runtimes' threads do not survive a fork
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(dataset, is_soft, tuple(targets)))
+    pool = ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(is_soft, tuple(targets)))
     try:
         yield pool
     finally:
@@ -205,16 +206,16 @@ def _pool(workers: int, dataset: Dataset, is_soft: bool, targets: Sequence[Targe
 class _Worker:
     """Scores chunks; the files stay open from one to the next."""
 
-    def __init__(self, dataset: Dataset, is_soft: bool, runners: Mapping[str, Runner]) -> None:
-        self.dataset, self.is_soft, self.runners = dataset, is_soft, runners
+    def __init__(self, is_soft: bool, runners: Mapping[str, Runner]) -> None:
+        self.is_soft, self.runners = is_soft, runners
 
-    def score(self, chunk: Chunk) -> tuple[np.ndarray, list[str]]:
+    def score(self, dataset: Dataset, chunk: Chunk) -> tuple[np.ndarray, list[str]]:
         """Scores by (work, photo, column), and the notes of the loader."""
         names = columns(self.is_soft)
         values = np.zeros((len(chunk.work), len(chunk.keys), len(names)), np.float64)
         notes: list[str] = []
         for place, key in enumerate(chunk.keys):
-            sample = self.dataset.load(key)
+            sample = dataset.load(key)
             notes += sample.notes
             truth = truth_of(sample)
             for number, (name, condition) in enumerate(chunk.work):
@@ -228,7 +229,7 @@ class _Worker:
 _worker: _Worker
 
 
-def _start_worker(dataset: Dataset, is_soft: bool, targets: tuple[Target, ...]) -> None:
+def _start_worker(is_soft: bool, targets: tuple[Target, ...]) -> None:
     global _worker
     # Ctrl-C is the parent's to handle
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -237,7 +238,7 @@ def _start_worker(dataset: Dataset, is_soft: bool, targets: tuple[Target, ...]) 
 
     # one process per core: OpenCV's own threads would only get in each other's way
     cv2.setNumThreads(1)
-    _worker = _Worker(dataset, is_soft, {target.name: open_target(target, threads=1) for target in targets})
+    _worker = _Worker(is_soft, {target.name: open_target(target, threads=1) for target in targets})
 
 
 def _follow_parent() -> None:
@@ -248,5 +249,5 @@ def _follow_parent() -> None:
         os._exit(1)
 
 
-def _score(chunk: Chunk) -> tuple[np.ndarray, list[str]]:
-    return _worker.score(chunk)
+def _score(dataset: Dataset, chunk: Chunk) -> tuple[np.ndarray, list[str]]:
+    return _worker.score(dataset, chunk)

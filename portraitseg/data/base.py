@@ -2,8 +2,8 @@
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -68,6 +68,11 @@ class Dataset(ABC):
     def split_hash(self, split: str) -> str:
         """First 16 hex digits of the SHA-256 of the sorted keys joined by newlines (INTERFACE)."""
         return hash_keys(self.keys(split))
+
+    def excerpt(self, keys: Sequence[str]) -> "Dataset":
+        """What another process needs to load these photos: no splits, and no names of others."""
+        del keys
+        return replace(self, splits={})
 
     def sets(self, split: str) -> dict[str, tuple[str, ...]]:
         """The keys of a split by set: the part of the key before the slash; without one, the folder's own name."""

@@ -1,9 +1,10 @@
 """Format `folder`: images/<stem>.jpg beside masks/<stem>.png, one set or several, with or without splits.json."""
 
 import json
+import sys
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,25 +30,36 @@ class FolderDataset(Dataset):
 
     Attributes:
         root: the folder that the user gave.
-        paths: key → (photo, mask), relative to the root; mask None where the set has none.
+        suffixes: key → those of its photo and of its mask; that of the mask is None where the set has none. No whole
+            paths: a hundred thousand photos are to cost no more than their names.
         blank_sets, unlabelled_sets: sets without masks, and what that means.
     """
 
     root: Path
-    paths: Mapping[str, tuple[str, str | None]] = field(repr=False)
+    suffixes: Mapping[str, tuple[str, str | None]] = field(repr=False)
     blank_sets: tuple[str, ...] = ()
     unlabelled_sets: tuple[str, ...] = ()
 
     def load(self, key: str) -> Sample:
         """See `Dataset.load`."""
-        photo, mask_name = self.paths[key]
-        image, notes = reading.read_image(self.root / photo)
-        if mask_name is None:
+        photo, mask_path = self.files(key)
+        image, notes = reading.read_image(photo)
+        if mask_path is None:
             is_blank = _set_of(key) in self.blank_sets
             return Sample(key, image, np.zeros(image.shape[:2], np.uint8) if is_blank else None, notes)
-        mask, mask_notes = reading.read_mask(self.root / mask_name)
-        reading.check_same_size(image, mask, self.root / mask_name)
+        mask, mask_notes = reading.read_mask(mask_path)
+        reading.check_same_size(image, mask, mask_path)
         return Sample(key, image, mask, notes + mask_notes)
+
+    def files(self, key: str) -> tuple[Path, Path | None]:
+        """A photo and its mask; None where its set has no masks."""
+        suffix, mask_suffix = self.suffixes[key]
+        mask = None if mask_suffix is None else _place(self.root, key, "masks", mask_suffix)
+        return _place(self.root, key, "images", suffix), mask
+
+    def excerpt(self, keys: Sequence[str]) -> "FolderDataset":
+        """See `Dataset.excerpt`."""
+        return replace(self, splits={}, suffixes={key: self.suffixes[key] for key in keys})
 
 
 def open_folder(config: DataConfig, seed: int) -> FolderDataset:
@@ -62,31 +74,34 @@ def open_folder(config: DataConfig, seed: int) -> FolderDataset:
     if not root.is_dir():
         raise InputError(f"DATA {root}: no such folder: give the folder that holds the photos now with DATA=")
     mask_free = {*config.blank_sets, *config.unlabelled_sets}
-    paths: dict[str, tuple[str, str | None]] = {}
+    suffixes: dict[str, tuple[str, str | None]] = {}
     for name in _set_names(root):
-        paths.update(_pair_set(root, name, is_mask_free=name in mask_free))
-    if not paths:
+        suffixes.update(_pair_set(root, name, is_mask_free=name in mask_free))
+    if not suffixes:
         raise InputError(
             f"DATA {root}: no images/<stem>.jpg|png|webp, nor <set>/images/…: see 'A folder of photos' in the README"
         )
     listed = root / SPLITS_NAME
     if listed.exists():
         splits = read_splits(listed)
-        _check_known(splits, paths, root)
+        _check_known(splits, suffixes, root)
+        # the same text once
+        texts = {key: key for key in suffixes}
+        splits = {name: tuple(texts[key] for key in keys) for name, keys in splits.items()}
     else:
-        drawn = draw_val((key for key in paths if _set_of(key) not in mask_free), config.val_ratio, seed)
+        drawn = draw_val((key for key in suffixes if _set_of(key) not in mask_free), config.val_ratio, seed)
         splits = {
             **drawn,
-            **{name: tuple(sorted(k for k in paths if _set_of(k) == name)) for name in sorted(mask_free)},
+            **{name: tuple(sorted(k for k in suffixes if _set_of(k) == name)) for name in sorted(mask_free)},
         }
         splits = {name: keys for name, keys in splits.items() if keys or name in drawn}
-    _check_unmasked(splits, paths, config, root)
+    _check_unmasked(splits, suffixes, config, root)
     return FolderDataset(
         name=str(root),
         splits=splits,
         licence=config.licence,
         root=root,
-        paths=paths,
+        suffixes=suffixes,
         blank_sets=config.blank_sets,
         unlabelled_sets=config.unlabelled_sets,
     )
@@ -194,31 +209,43 @@ def _set_names(root: Path) -> list[str]:
     return sorted(child.name for child in root.iterdir() if (child / "images").is_dir() and child.name[0] != ".")
 
 
+def _place(root: Path, key: str, folder: str, suffix: str) -> Path:
+    name, _, stem = key.rpartition("/")
+    return root / name / folder / f"{stem}{suffix}"
+
+
 def _pair_set(root: Path, name: str, is_mask_free: bool) -> dict[str, tuple[str, str | None]]:
     base = root / name
     _check_name(base, "set")
     images: dict[str, str] = {}
-    for path in sorted((base / "images").iterdir()):
-        if path.suffix.lower() not in reading.IMAGE_SUFFIXES or path.name.startswith("."):
+    for path in _sorted(base / "images"):
+        if path.suffix.lower() not in reading.IMAGE_SUFFIXES:
             continue
         _check_name(path, "photo")
         if path.stem in images:
-            raise InputError(f"photo {path}: a second photo named '{path.stem}' ({images[path.stem]}): rename one")
-        images[path.stem] = path.name
+            first = f"{path.stem}{images[path.stem]}"
+            raise InputError(f"photo {path}: a second photo named '{path.stem}' ({first}): rename one")
+        images[path.stem] = sys.intern(path.suffix)
     folder = base / "masks"
-    listed = sorted(folder.iterdir()) if folder.is_dir() else []
-    masks = {p.stem: p.name for p in listed if p.suffix.lower() == ".png" and not p.name.startswith(".")}
+    listed = _sorted(folder) if folder.is_dir() else ()
+    masks = {path.stem: sys.intern(path.suffix) for path in listed if path.suffix.lower() == ".png"}
     if (orphan := next((stem for stem in masks if stem not in images), None)) is not None:
-        raise InputError(
-            f"mask {folder / masks[orphan]}: no photo of this name in {base / 'images'}: add it or take the mask out"
-        )
+        path = folder / f"{orphan}{masks[orphan]}"
+        raise InputError(f"mask {path}: no photo of this name in {base / 'images'}: add it or take the mask out")
     if masks and is_mask_free:
         raise InputError(f"set '{name}' is declared blank or unlabelled but has {folder}: take one of the two out")
     prefix = f"{name}/" if name else ""
+    pairs: dict[tuple[str, str | None], tuple[str, str | None]] = {}
     return {
-        prefix + stem: (f"{prefix}images/{file}", f"{prefix}masks/{masks[stem]}" if stem in masks else None)
-        for stem, file in images.items()
+        prefix + stem: pairs.setdefault(pair, pair)
+        for stem, pair in ((stem, (suffix, masks.get(stem))) for stem, suffix in images.items())
     }
+
+
+def _sorted(folder: Path) -> Iterator[Path]:
+    """What a folder has, hidden files left out; sorted as names, since paths take several times the memory."""
+    names = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
+    return (folder / name for name in names)
 
 
 def _check_name(path: Path, what: str) -> None:
@@ -230,9 +257,9 @@ def _check_name(path: Path, what: str) -> None:
         raise InputError(f"{what} {path}: its name has a line break, a backslash or the like: rename it")
 
 
-def _check_known(splits: Mapping[str, tuple[str, ...]], paths: Mapping[str, Any], root: Path) -> None:
+def _check_known(splits: Mapping[str, tuple[str, ...]], suffixes: Mapping[str, Any], root: Path) -> None:
     for name, keys in splits.items():
-        if (missing := next((key for key in keys if key not in paths), None)) is not None:
+        if (missing := next((key for key in keys if key not in suffixes), None)) is not None:
             raise InputError(
                 f"{root / SPLITS_NAME}: split '{name}' names '{missing}', no such photo under {root}: "
                 "add it or take it out of the split"
@@ -240,15 +267,15 @@ def _check_known(splits: Mapping[str, tuple[str, ...]], paths: Mapping[str, Any]
 
 
 def _check_unmasked(
-    splits: Mapping[str, tuple[str, ...]], paths: Mapping[str, Any], config: DataConfig, root: Path
+    splits: Mapping[str, tuple[str, ...]], suffixes: Mapping[str, Any], config: DataConfig, root: Path
 ) -> None:
     mask_free = {*config.blank_sets, *config.unlabelled_sets}
     for name, keys in splits.items():
         for key in keys:
             # a split of nothing but unmasked photos is for distillation and looking; it is refused where it is used
-            if paths[key][1] is None and _set_of(key) not in mask_free and name != "unlabelled":
-                stem = key.rpartition("/")[2]
+            if suffixes[key][1] is None and _set_of(key) not in mask_free and name != "unlabelled":
+                photo = _place(root, key, "images", suffixes[key][0])
                 raise InputError(
-                    f"photo {root / paths[key][0]} (split '{name}') has no mask: add masks/{stem}.png, "
+                    f"photo {photo} (split '{name}') has no mask: add masks/{photo.stem}.png, "
                     "or declare its set in data.blank_sets or data.unlabelled_sets"
                 )

@@ -184,6 +184,20 @@ def test_a_process_that_dies_is_said_in_a_line(photos, monkeypatch):
         score(photos, one, workers=2)
 
 
+def test_processes_are_sent_the_names_of_their_photos_alone(photos):
+    import pickle
+
+    keys = photos.keys("test_a")[:2]
+    part = photos.excerpt(keys)
+    assert part.splits == {} and tuple(part.suffixes) == keys
+    np.testing.assert_array_equal(part.load(keys[1]).image, photos.load(keys[1]).image)
+    with pytest.raises(KeyError):
+        part.load(photos.keys("test_a")[5])
+    # as much for a long list as for a short one
+    longer = replace(photos, suffixes={**photos.suffixes, **{f"more{i}": (".png", ".png") for i in range(1000)}})
+    assert len(pickle.dumps(longer.excerpt(keys))) == len(pickle.dumps(part))
+
+
 def test_how_many_processes():
     assert processes(3, 1) == 3 and processes(None, LEAST_PHOTOS - 1) == 1
     assert processes(None, LEAST_PHOTOS) == scoring.cores() >= 1
