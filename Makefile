@@ -16,7 +16,7 @@ WITH_CONFIG = $(if $(CONFIG),--config "$(CONFIG)")
 WITH_SET = $(foreach pair,$(SET),--set "$(pair)")
 
 .DEFAULT_GOAL := demo
-.PHONY: demo train export-android export-ios export-onnx check-gpu check-gpu-classic check-gpu-web gpu-driver check-mediapipe check-qat sensitivity matrix benchmark report benchmark-compare benchmark-device compare benchmark-networks benchmark-operators benchmark-speed test test-full lint format lock golden clean help
+.PHONY: demo train export-android export-ios export-onnx check-gpu check-gpu-classic check-gpu-web gpu-driver check-mediapipe check-qat sensitivity mixed matrix benchmark report benchmark-compare benchmark-device compare benchmark-networks benchmark-quantization benchmark-operators benchmark-speed test test-full lint format lock golden clean help
 
 demo: ## train, export and benchmark on the embedded synthetic portraits, as run `demo`
 	@$(MAKE) --no-print-directory train RUN=demo CONFIG=train/configs/demo.toml
@@ -59,6 +59,9 @@ check-qat: $(ENV) ## which layers of a run's network QAT would refuse, leave flo
 sensitivity: $(ENV) ## signal-to-noise of every layer, int8 beside float: RUN= DATA=
 	@$(PY) -m export sensitivity --run "$(RUN)" $(WITH_DATA) $(WITH_SET)
 
+mixed: $(ENV) ## whether it pays to leave the few layers float that lose most by int8: RUN= DATA=
+	@$(PY) -m export mixed --run "$(RUN)" $(WITH_DATA) $(WITH_SET)
+
 matrix: $(ENV) ## every exported file beside every other and beside Keras: RUN= DATA=
 	@$(PY) -m export matrix --run "$(RUN)" $(WITH_DATA) $(WITH_SET)
 
@@ -85,6 +88,10 @@ compare: $(ENV) ## train, export and measure several networks on the same photos
 
 benchmark-networks: $(ENV) ## exported runs in one table with plots: RUNS=a,b BASE= DATA= SPLITS= PEERS= REFERENCE=
 	@$(PY) -m benchmark networks --runs "$(RUNS)" $(WITH_DATA) $(WITH_TABLE)
+
+benchmark-quantization: $(ENV) ## each recipe beside the float file of its run, paired by photo: RUNS=a,b DATA= SPLITS= PEERS= REFERENCE= THREADS= OUT=
+	@$(PY) -m benchmark quantization --runs "$(RUNS)" $(WITH_DATA) $(if $(SPLITS),--splits "$(SPLITS)") $(if $(PEERS),--peers "$(PEERS)") \
+	  $(if $(REFERENCE),--reference "$(REFERENCE)") $(if $(THREADS),--threads "$(THREADS)") --profile "$(PROFILE)" $(if $(OUT),--out "$(OUT)")
 
 benchmark-operators: $(ENV) ## time per operator of .tflite files: FILES="a.tflite …" (default: RUN='s rgb fp32 and int8) THREADS= OUT=folder
 	@$(PY) -m benchmark operators $(if $(FILES),$(FILES),$(wildcard android_assets/$(RUN)/*-rgb-fp32.tflite android_assets/$(RUN)/*-rgb-qat_wi8_ai8.tflite)) \

@@ -159,6 +159,39 @@ def networks(
 
 
 @app.command()
+def quantization(
+    runs: Annotated[str, typer.Option("--runs", help="Exported runs, with commas.")],
+    recipes: Annotated[
+        str, typer.Option(help="Beside fp32, with commas; what a run does not have is left out.")
+    ] = "static_wi8_ai8,mixed_wi8_ai8,qat_wi8_ai8",
+    data: Annotated[Path | None, typer.Option(help="As in `networks`.")] = None,
+    data_format: Annotated[str | None, typer.Option("--format", help="Format of the data.")] = None,
+    splits: Annotated[str | None, typer.Option(help="With commas; default: all that begin with `test`.")] = None,
+    peers: Annotated[Path | None, typer.Option(help="As in `networks`.")] = None,
+    threads: Annotated[str, typer.Option(help="As in `networks`.")] = "1",
+    profile: Annotated[str, typer.Option(help="As in `networks`.")] = "quick",
+    reference: Annotated[Path | None, typer.Option(help="As in `networks`.")] = None,
+    out: Annotated[Path, typer.Option(help="The table; .md comes beside it.")] = Path("runs/quantization.csv"),
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", help="section.key=value of the configuration.")
+    ] = None,
+) -> None:
+    """What integers cost: each recipe beside its run's float file, paired by photo, and their latencies."""
+    from benchmark.quantization import compare_recipes
+    from portraitseg.data import open_dataset
+    from portraitseg.errors import InputError
+    from portraitseg.runs import Run
+
+    places = [Run(name) for part in runs.split(",") if (name := part.strip())]
+    if not places:
+        raise InputError("--runs: name the runs, with commas between them")
+    config = _read_config(places[0], data, data_format, overrides or [])
+    chosen = _choose_splits(open_dataset(config.data, config.seed), splits, config)
+    wanted = [name for part in recipes.split(",") if (name := part.strip())]
+    compare_recipes(places, wanted, config, chosen, peers, reference, _host_threads(threads), profile, out)
+
+
+@app.command()
 def contest(
     models: Annotated[str, typer.Option("--models", help="Configurations of train/configs, with spaces or commas.")],
     images: Annotated[int, typer.Option(min=1, help="Photos that float training of each sees.")] = 30_000,

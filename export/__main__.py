@@ -87,22 +87,30 @@ def check_qat(
     size: Annotated[tuple[int, int], typer.Option("--size", help="Height and width, with --model.")] = (256, 256),
     run: Annotated[str | None, typer.Option("--run", help="Name of a trained run.")] = None,
     h5: Annotated[Path | None, typer.Option("--h5", help="A float h5 that training wrote.")] = None,
+    every: Annotated[bool, typer.Option("--all", help="Every network that there is, as a table.")] = False,
 ) -> None:
     """Lists the layers that quantization-aware training would refuse or leave float, before a minute is spent."""
     from portraitseg.errors import InputError
     from portraitseg.runs import Run
 
-    if sum(given is not None for given in (model, run, h5)) != 1:
-        raise InputError("check-qat: name one of --model, --run and --h5")
+    if sum(given is not None for given in (model, run, h5)) + every != 1:
+        raise InputError("check-qat: name one of --model, --run, --h5 and --all")
     if run is not None:
         h5 = Run(run).best
-    from export.preflight import report
+    from export.preflight import report, survey
     from export.quiet import quiet
     from portraitseg import models
     from portraitseg.models import checkpoint
 
+    if every:
+        survey(list(models.MODELS), size)
+        return
     with quiet():
-        network = checkpoint.load(h5) if h5 is not None else models.build(model or "", size)
+        if h5 is None:
+            network = models.as_written(model or "", size)
+        else:
+            loaded = checkpoint.load(h5)
+            network = models.as_written(loaded.name, loaded.input_shape[1:3], loaded.input_shape[3])
     report(network)
 
 
@@ -131,6 +139,25 @@ def sensitivity(
     from export.sensitivity import run_sensitivity
 
     run_sensitivity(run, recipe, photos, _moved(data, format) + (set or []))
+
+
+@app.command()
+def mixed(
+    run: RunOption = "default",
+    count: Annotated[int, typer.Option("--count", min=1, help="Layers that stay float at most.")] = 3,
+    layers: Annotated[str, typer.Option("--layers", help="These instead, with commas.")] = "",
+    data: DataOption = None,
+    format: FormatOption = None,
+    set: SetOption = None,
+) -> None:
+    """Whether it pays to leave the few layers float that lose most by int8; publishes the file where it does."""
+    from export.mixed_command import run_mixed
+    from export.stage import load_run_config
+    from portraitseg.runs import Run
+
+    place = Run(run)
+    named = [name for part in layers.split(",") if (name := part.strip())]
+    run_mixed(place, load_run_config(place, _moved(data, format) + (set or [])), count, named)
 
 
 def _export(

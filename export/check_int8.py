@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator
 from typing import Literal
 
-from export.flatbuffer import Graph, OpView, TensorView, read_graph
+from export.flatbuffer import Graph, OpView, TensorView, keras_layer, read_graph
 from portraitseg import contract
 from portraitseg.errors import CheckFailed
 
@@ -45,7 +45,7 @@ def check_int8(content: bytes, name: str, integer: IntegerType = "INT8") -> None
 
 
 def integer_faults(content: bytes, integer: IntegerType = "INT8") -> list[str]:
-    """What is not integer, or has another input scale, in words; the Keras layer is in the tensor's name."""
+    """What is not integer, or has another input scale, in words, with the Keras layer that it comes from."""
     graph = read_graph(content)
     input_faults = _input_faults(graph) if integer == "INT8" else ()
     return [*input_faults, *_op_faults(graph, integer)]
@@ -83,18 +83,19 @@ def _is_byte_scale(tensor: TensorView) -> bool:
 
 def _op_faults(graph: Graph, integer: IntegerType) -> Iterator[str]:
     for op in graph.ops:
+        where = f"{op.name} {op.index} of layer '{keras_layer(op.outputs[0].name)}'"
         for position, tensor in enumerate(op.inputs):
             allowed = _allowed_inputs(op, position, tensor, graph, integer)
             if tensor.dtype not in allowed:
-                yield f"{op.name} {op.index} reads {tensor.dtype} '{tensor.name}'"
+                yield f"{where} reads {tensor.dtype} '{tensor.name}'"
         for tensor in op.outputs:
             allowed = {str(integer)}
             if tensor in graph.outputs and op.name in ("DEQUANTIZE", "QUANTIZE"):
                 allowed = set(_OUTSIDE)
             if tensor.dtype not in allowed:
-                yield f"{op.name} {op.index} writes {tensor.dtype} '{tensor.name}'"
+                yield f"{where} writes {tensor.dtype} '{tensor.name}'"
             elif tensor.dtype == integer and tensor.scale is None:
-                yield f"{op.name} {op.index} writes '{tensor.name}' without a scale"
+                yield f"{where} writes '{tensor.name}' without a scale"
 
 
 def _allowed_inputs(op: OpView, position: int, tensor: TensorView, graph: Graph, integer: IntegerType) -> set[str]:

@@ -1,7 +1,8 @@
 """Before quantization-aware training: which layers would be refused, which would stay float, and what to write."""
 
 import re
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -9,9 +10,10 @@ import numpy as np
 
 from export import qat
 from export.flatbuffer import keras_layer
+from export.quiet import quiet
 from export.recipes import RECIPES
 from portraitseg.errors import CheckFailed, InputError
-from portraitseg.models import checkpoint
+from portraitseg.models import checkpoint, merges
 from portraitseg.tflite_graph import Graph, Op, parse_graph
 
 #: Layers behind which TFMOT takes a batch norm into the operator.
@@ -58,18 +60,31 @@ def check_model(float_model: Any) -> list[Finding]:
     if any(finding.fate == "refused" for finding in findings):
         return findings
     try:
-        quantized = qat.quantize(float_model)
+        graph = convert_untrained(float_model)
     except InputError as error:
         # a pattern of layers that the look at single ones did not foresee
         return [*findings, _from_refusal(str(error))]
-    size = float_model.input_shape[1:]
-    photos = np.random.default_rng(0).random((2, *size), np.float32)
-    qat.calibrate(quantized, float_model, photos)
-    content = RECIPES["qat_wi8_ai8"].convert(quantized, photos[..., :3])
     known = {finding.layer for finding in findings if finding.fate == "float"}
     kinds = {layer.name: type(layer).__name__ for layer in float_model.layers}
-    floats = [found for found in _left_float(parse_graph(content, float_model.name), kinds) if found.layer not in known]
-    return [*findings, *floats]
+    return [*findings, *(found for found in _left_float(graph, kinds) if found.layer not in known)]
+
+
+def convert_untrained(float_model: Any) -> Graph:
+    """The graph of the file that quantization-aware training would lead to, its ranges those of noise.
+
+    Raises:
+        InputError: a layer that TFMOT refuses.
+    """
+    quantized = qat.quantize(float_model)
+    photos = np.random.default_rng(0).random((2, *float_model.input_shape[1:]), np.float32)
+    qat.calibrate(quantized, float_model, photos)
+    return parse_graph(RECIPES["qat_wi8_ai8"].convert(quantized, photos[..., :3]), float_model.name)
+
+
+def rewritten(float_model: Any) -> list[Finding]:
+    """The layers that `qat.quantize` takes in another form than they have, the function kept."""
+    findings = (_look_at(layer) for layer in float_model.layers)
+    return [finding for finding in findings if finding is not None and finding.fate == "rewritten"]
 
 
 def _look_at(layer: Any) -> Finding | None:
@@ -79,6 +94,9 @@ def _look_at(layer: Any) -> Finding | None:
         return Finding(
             layer.name, kind, "refused", "a model inside the model", "call its layers in the one functional model"
         )
+    if (merged := merges.merge_layer(layer)) is not None:
+        done = f"layers.{merged} computes the same of the two tensors"
+        return Finding(layer.name, kind, "rewritten", "code of its own, which nobody can quantize", done)
     if kind in checkpoint.EXECUTABLE_LAYERS:
         return Finding(layer.name, kind, "refused", "code of its own, which nobody can quantize", remedy)
     if qat.is_output_only(layer):
@@ -150,3 +168,40 @@ def report(float_model: Any) -> None:
         raise CheckFailed(f"{float_model.name}: {len(bad)} of {len(float_model.layers)} layers cannot become int8")
     done = f", {len(findings)} by a rewrite that keeps the function" if findings else ""
     say(f"{float_model.name}: all {len(float_model.layers)} layers become int8{done}; the batch is fixed to 1")
+
+
+def survey(names: Sequence[str], size: tuple[int, int]) -> None:
+    """Prints a Markdown table: what becomes of each network, and of how many operators its integer file is made.
+
+    Raises:
+        CheckFailed: one with a layer that would be refused or left float.
+    """
+    from portraitseg import models
+
+    print("| network | layers | rewritten | refused or float | operators | of them float |", flush=True)
+    print("|---|--:|---|---|--:|--:|", flush=True)
+    failed = []
+    for name in names:
+        with quiet():
+            network = models.as_written(name, size)
+            findings = [finding for layer in network.layers if (finding := _look_at(layer)) is not None]
+            bad = [finding for finding in findings if finding.fate != "rewritten"]
+            try:
+                graph = None if bad else convert_untrained(network)
+            except InputError as error:
+                bad, graph = [_from_refusal(str(error))], None
+        kinds = {layer.name: type(layer).__name__ for layer in network.layers}
+        floats = [] if graph is None else list(_left_float(graph, kinds))
+        done = Counter(finding.kind for finding in findings if finding.fate == "rewritten")
+        cells = [
+            name,
+            str(len(network.layers)),
+            ", ".join(f"{count} {kind}" for kind, count in done.items()) or "none",
+            ", ".join(f"{finding.layer} ({finding.kind})" for finding in (*bad, *floats)) or "none",
+            "–" if graph is None else str(len(graph.ops)),
+            "–" if graph is None else str(len(floats)),
+        ]
+        print("| " + " | ".join(cells) + " |", flush=True)
+        failed += [name] if bad or floats else []
+    if failed:
+        raise CheckFailed(f"{len(failed)} of {len(names)} networks cannot become int8: {', '.join(failed)}")

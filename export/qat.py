@@ -9,7 +9,7 @@ from jaxtyping import Float32
 
 from portraitseg import models
 from portraitseg.errors import InputError
-from portraitseg.models import checkpoint
+from portraitseg.models import checkpoint, merges
 
 #: What to write instead of a layer that TFMOT refuses, by class.
 REMEDIES = {
@@ -18,7 +18,7 @@ REMEDIES = {
     "Resizing": "use blocks.upsample (UpSampling2D), or resize without crop_to_aspect_ratio, bilinear or nearest",
     "BatchNormalization": "put it right behind a convolution",
     "Lambda": "write it with Keras layers",
-    "TFOpLambda": "write it with a Keras layer, such as layers.Add for x + y",
+    "TFOpLambda": "write it with a Keras layer, or fold a constant into a convolution",
     "SlicingOpLambda": "use layers.Cropping2D",
     "Conv2DTranspose": "use blocks.upsample and a convolution",
 }
@@ -40,7 +40,8 @@ def quantize(float_model: Any) -> Any:
     """Makes the network that is trained under fake quantization, with the weights of the float one.
 
     Args:
-        float_model: functional Keras model, inputs (n, h, w, c) float32 in [0, 1].
+        float_model: functional Keras model, inputs (n, h, w, c) float32 in [0, 1]. `x + y` on tensors in it is written
+            with a layer.
 
     Returns:
         A Keras model of the same name, its layers named `quant_…`; inputs are quantized with scale 1/255 and zero
@@ -51,6 +52,7 @@ def quantize(float_model: Any) -> Any:
     """
     import tensorflow_model_optimization as tfmot
 
+    float_model = merges.with_layers(float_model)
     for layer in float_model.layers:
         kind = type(layer).__name__
         if hasattr(layer, "layers"):

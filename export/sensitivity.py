@@ -240,6 +240,12 @@ def write_report(rows: Sequence[Row], folder: Path, name: str) -> list[Path]:
     return paths
 
 
+def spread(keys: Sequence[str], count: int) -> list[str]:
+    """At most `count` keys, evenly over the whole list: neighbours are often frames of one video."""
+    count = min(count, len(keys))
+    return [keys[index * len(keys) // count] for index in range(count)]
+
+
 def run_sensitivity(run_name: str, recipe: str, photo_count: int, overrides: list[str]) -> None:
     """Compares a run's exported files on photos of its training split, and prints the table.
 
@@ -266,10 +272,11 @@ def run_sensitivity(run_name: str, recipe: str, photo_count: int, overrides: lis
             )
         paths.append(found[0])
     dataset = open_dataset(config.data, config.seed)
-    keys = dataset.keys(config.data.train_split)
-    count = min(photo_count, len(keys))
-    photos = [dataset.load(keys[index * len(keys) // count]).image for index in range(count)]
+    keys = spread(dataset.keys(config.data.train_split), photo_count)
+    photos = [dataset.load(key).image for key in keys]
     rows = compare(paths[0], paths[1], photos)
     written = write_report(rows, run.folder / "export", paths[1].stem)
-    Console(highlight=False, soft_wrap=True).print(to_markdown(rows, f"{paths[1].name}, {count} photos"), markup=False)
+    Console(highlight=False, soft_wrap=True).print(
+        to_markdown(rows, f"{paths[1].name}, {len(keys)} photos"), markup=False
+    )
     say(f"written: {', '.join(str(path) for path in written)}")

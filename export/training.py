@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from export import qat
+from export import preflight, qat
 from export.recipes import RECIPES
 from portraitseg import contract, files, manifest, metrics
+from portraitseg.cli import say
 from portraitseg.config import Config, decisive
 from portraitseg.data import Dataset
 from portraitseg.runners import open_runner
@@ -75,7 +76,6 @@ def trained_qat(
         InputError: a layer that cannot be quantized.
         CheckFailed: training diverged.
     """
-    from train import losses
     from train.fit import fit
 
     if (best := finished_qat(run, source, config)) is not None:
@@ -84,14 +84,15 @@ def trained_qat(
     _clear_if_of_another(run, origin)
     # the next export reads its settings from here: with others it would train anew and clear what this one made
     files.write_text(run.config, config.model_dump_json(indent=2) + "\n")
+    for found in preflight.rewritten(float_model):
+        say(f"qat {run.name}: '{found.layer}' ({found.kind}) rewritten: {found.remedy}")
     model = qat.quantize(float_model)
     qat.calibrate(model, float_model, calibration)
     is_by_file = config.qat.select == "tflite"
     result = fit(
         model,
         dataset=dataset,
-        # what is exported, and so quantized, has no boundary head
-        config=config.model_copy(update={"loss": losses.without(config.loss, "boundary_logits")}),
+        config=config_of(config, run.best),
         plan=plan_of(config, source.weights_sha256),
         folder=run.qat,
         label=f"qat {run.name}",
@@ -115,6 +116,25 @@ def finished_qat(run: Run, source: manifest.Source, config: Config) -> Path | No
     finished = manifest.read(manifest.Artifact, run.artifact).stages.get("qat", {})
     is_this = finished.get("origin") == _origin(source, config)
     return best if is_this and best.exists() and finished.get("weights_sha256") == files.sha256(best) else None
+
+
+def config_of(config: Config, float_weights: Path) -> Config:
+    """What the losses of quantization-aware training are.
+
+    Args:
+        config: of the run.
+        float_weights: h5 that it starts from; the teacher where `qat.distillation` is above 0, whatever taught it.
+    """
+    from train import losses
+
+    # what is exported, and so quantized, has no boundary head
+    terms = losses.without(config.loss, "boundary_logits")
+    if not config.qat.distillation:
+        return config.model_copy(update={"loss": terms})
+    terms = {**terms, "distillation": config.qat.distillation}
+    return config.model_copy(
+        update={"loss": terms, "distill": config.distill.model_copy(update={"teacher": float_weights})}
+    )
 
 
 def plan_of(config: Config, init_sha256: str) -> "Plan":

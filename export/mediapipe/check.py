@@ -31,9 +31,10 @@ _PORTRAITS, _NOISE = 2, 1
 #: Timed and untimed runs of the benchmark tool: it is to run, not to measure.
 _RUNS, _WARMUP = 5, 1
 
-#: Greatest difference where all is computed in float, or in integers that every kernel rounds alike: measured 1e-6
-#: (MediaPipe multiplies a byte by 1/255, the contract divides) and 0.
-EXACT = 1e-5
+#: Greatest difference where all is computed in float, or in integers that every kernel rounds alike: MediaPipe
+#: multiplies a byte by 1/255, the contract divides, and its XNNPACK is of another version. Measured 1e-6 on a network
+#: of ours, 3e-5 and 8e-5 on the two of MediaPipe on noise; wrong metadata differs by tenths.
+EXACT = 3e-4
 
 #: Where activations are rounded on the way to 8 bits, MediaPipe's XNNPACK and the interpreter's, of another version,
 #: may round one step apart, and later layers add to it. Measured over two portraits and noise: mean 0.0014, greatest

@@ -6,7 +6,7 @@ from types import ModuleType
 from typing import Any
 
 from portraitseg.errors import InputError
-from portraitseg.models import contour, fast_scnn, mattingnet, mmnet, portraitnet, sinet
+from portraitseg.models import contour, fast_scnn, mattingnet, merges, mmnet, portraitnet, sinet
 
 
 def _variants(network: ModuleType) -> dict[str, Callable[..., Any]]:
@@ -36,6 +36,15 @@ def build(name: str, size: tuple[int, int], channels: int = 3) -> Any:
     Raises:
         InputError: no such network, or a size that it cannot take.
     """
+    return merges.with_layers(as_written(name, size, channels))
+
+
+def as_written(name: str, size: tuple[int, int], channels: int = 3) -> Any:
+    """The network as its file writes it: `build` puts a layer for each `x + y` on tensors.
+
+    Raises:
+        InputError: as `build`.
+    """
     return _find(name)(size, channels)
 
 
@@ -48,7 +57,9 @@ def build_for_training(name: str, size: tuple[int, int], channels: int = 3) -> A
     Raises:
         InputError: as `build`.
     """
-    return _find(name)(size, channels, with_boundary=True) if name in WITH_BOUNDARY else build(name, size, channels)
+    if name not in WITH_BOUNDARY:
+        return build(name, size, channels)
+    return merges.with_layers(_find(name)(size, channels, with_boundary=True))
 
 
 def _find(name: str) -> Callable[..., Any]:

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from export import preflight, qat
-from export.check_int8 import integer_faults
+from export.check_int8 import check_int8, integer_faults
 from export.recipes import RECIPES
 from portraitseg.errors import CheckFailed, InputError
+from portraitseg.models import merges
 
 Middle = Callable[[Any, Any], Any]
 
@@ -32,7 +33,7 @@ REFUSED: dict[str, Middle] = {
     "PReLU": lambda layers, x: layers.PReLU(shared_axes=[1, 2], name="bad")(x),
     "Rescaling": lambda layers, x: layers.Rescaling(2.0, name="bad")(x),
     "BatchNormalization": lambda layers, x: layers.BatchNormalization(name="bad")(layers.ReLU(6.0)(x)),
-    "TFOpLambda": lambda layers, x: x + x,
+    "TFOpLambda": lambda layers, x: x + 1.0,
     "Lambda": lambda layers, x: layers.Lambda(lambda y: y, name="bad")(x),
     "Functional": lambda layers, x: _nested(x),
     "Resizing": lambda layers, x: layers.Resizing(8, 8, crop_to_aspect_ratio=True, name="bad")(x),
@@ -80,9 +81,13 @@ FLOAT: dict[str, Middle] = {
 
 @pytest.mark.parametrize("kind", FLOAT)
 def test_left_float(kind: str) -> None:
-    (found, *more) = preflight.check_model(_model(FLOAT[kind]))
+    model = _model(FLOAT[kind])
+    (found, *more) = preflight.check_model(model)
     assert (found.layer, found.kind, found.fate) == ("bad", kind, "float")
     assert all(other.fate == "float" for other in more)
+    # the check of the file names the layer too
+    with pytest.raises(CheckFailed, match=r"not whole int8: .* of layer '\S+' (reads|writes) FLOAT32"):
+        check_int8(RECIPES["qat_wi8_ai8"].convert(qat.quantize(model), np.zeros((1, 16, 16, 3), np.float32)), "m")
 
 
 def test_conversion_finds_what_the_look_does_not() -> None:
@@ -109,6 +114,37 @@ def test_rewritten_layers_are_whole_int8_and_keep_the_function(kind: str) -> Non
     (found,) = preflight.check_model(model)
     assert (found.layer, found.kind, found.fate) == ("bad", kind, "rewritten")
     preflight.report(model)
+
+
+MERGED: dict[str, Middle] = {
+    "Add": lambda layers, x: layers.ReLU(6.0)(x + layers.ReLU(6.0)(x)),
+    "Subtract": lambda layers, x: x - layers.ReLU(6.0)(x),
+    "Multiply": lambda layers, x: x * layers.Activation("sigmoid")(layers.GlobalAveragePooling2D(keepdims=True)(x)),
+}
+
+
+@pytest.mark.parametrize("kind", MERGED)
+def test_operators_on_tensors_become_layers(kind: str, capsys: pytest.CaptureFixture[str]) -> None:
+    model = _model(MERGED[kind])
+    photos = np.random.default_rng(0).random((4, 16, 16, 3), np.float32)
+    with_layers = merges.with_layers(model)
+    np.testing.assert_array_equal(with_layers(photos), model(photos))
+    assert not any(type(layer).__name__ == "TFOpLambda" for layer in with_layers.layers)
+    quantized = qat.quantize(model)
+    qat.calibrate(quantized, model, photos)
+    # as the other rewritten layers
+    assert np.abs(model(photos) - quantized(photos, training=False)).max() < 0.03
+    assert integer_faults(RECIPES["qat_wi8_ai8"].convert(quantized, photos)) == []
+    (found,) = preflight.check_model(model)
+    assert (found.kind, found.fate) == ("TFOpLambda", "rewritten") and f"layers.{kind}" in found.remedy
+    assert [found] == preflight.rewritten(model)
+    preflight.report(model)
+    assert "1 by a rewrite that keeps the function" in "".join(capsys.readouterr())
+
+
+def test_networks_without_such_operators_stay_themselves() -> None:
+    model = _model(ACCEPTED["swish"])
+    assert merges.with_layers(model) is model and preflight.rewritten(model) == []
 
 
 ACCEPTED: dict[str, Middle] = {

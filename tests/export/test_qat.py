@@ -87,7 +87,7 @@ REFUSED = {
     "Average": lambda keras, x: keras.layers.Average(name="bad")([x, x]),
     "Rescaling": lambda keras, x: keras.layers.Rescaling(2.0, name="bad")(x),
     "Lambda": lambda keras, x: keras.layers.Lambda(lambda y: y, name="bad")(x),
-    "TFOpLambda": lambda keras, x: x + x,
+    "TFOpLambda": lambda keras, x: x + 1.0,
     "Functional": lambda keras, x: keras.Sequential([keras.layers.ReLU(6.0)], name="bad")(x),
     "BatchNormalization": lambda keras, x: keras.layers.BatchNormalization(name="bad")(keras.layers.ReLU(6.0)(x)),
 }

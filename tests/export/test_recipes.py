@@ -88,9 +88,17 @@ def test_dynamic_range_is_small_and_float(exported: Exported) -> None:
     assert any("FLOAT32" in fault for fault in integer_faults(path.read_bytes()))
 
 
-@pytest.mark.parametrize("damage", ["zero point", "input scale", "kernel scale", "no bias"])
-@pytest.mark.parametrize("recipe", [name for name, recipe in RECIPES.items() if recipe.integer])
-def test_parity_catches_damaged_integers(exported: Exported, recipe: str, damage: str, tmp_path: Path) -> None:
+#: What may go wrong in a file of any arithmetic, and in one of integers; scrambled kernels are in test_files.
+_ANYWHERE, _IN_INTEGERS = ("no bias", "swapped channels"), ("zero point", "input scale", "kernel scale")
+DAMAGES = [
+    (name, damage)
+    for name, recipe in RECIPES.items()
+    for damage in (*_ANYWHERE, *(_IN_INTEGERS if recipe.integer else ()))
+]
+
+
+@pytest.mark.parametrize(("recipe", "damage"), DAMAGES)
+def test_parity_catches_damage(exported: Exported, recipe: str, damage: str, tmp_path: Path) -> None:
     product, path = exported.find(f"-rgb-{recipe}.tflite")
     damaged = tmp_path / path.name
     damaged.write_bytes(_damage(path.read_bytes(), damage))
@@ -110,16 +118,24 @@ def _damage(content: bytes, kind: str) -> bytes:
     changed = bytearray(content)
     model = schema.Model.GetRootAs(changed)
     graph = model.Subgraphs(0)
-    ops = {op.name: graph.Operators(op.index) for op in reversed(read_graph(content).ops)}
-    inside, kernel, bias = (graph.Tensors(index) for index in ops["CONV_2D"].InputsAsNumpy())
-    if kind == "zero point":
-        inside.Quantization().ZeroPointAsNumpy()[:] += 100
-    elif kind == "input scale":
-        inside.Quantization().ScaleAsNumpy()[:] *= 1.5
-    elif kind == "kernel scale":
-        kernel.Quantization().ScaleAsNumpy()[:] *= 1.5
+    ops = read_graph(content).ops
+    makers = {tensor.index: op for op in ops for tensor in op.outputs}
+    inside, kernel, bias = next(op for op in ops if op.name == "CONV_2D").inputs
+    if kind in _ANYWHERE:
+        # of fp16 the values come out of a DEQUANTIZE
+        kernel, bias = (item if item.is_constant else makers[item.index].inputs[0] for item in (kernel, bias))
+        values = model.Buffers(graph.Tensors((bias if kind == "no bias" else kernel).index).Buffer()).DataAsNumpy()
+        if kind == "no bias":
+            values[:] = 0
+        else:
+            # (outputs, h, w, 3 colours)
+            colours = values.reshape(-1, 3, {"FLOAT32": 4, "FLOAT16": 2, "INT8": 1}[kernel.dtype])
+            colours[:] = colours[:, ::-1].copy()
+    elif kind == "zero point":
+        graph.Tensors(inside.index).Quantization().ZeroPointAsNumpy()[:] += 100
     else:
-        model.Buffers(bias.Buffer()).DataAsNumpy()[:] = 0
+        where = inside if kind == "input scale" else kernel
+        graph.Tensors(where.index).Quantization().ScaleAsNumpy()[:] *= 1.5
     return bytes(changed)
 
 
