@@ -136,7 +136,7 @@ def _input(channels: Channels) -> dict[str, Any]:
         "prior": "; the fourth channel is the previous frame's mask",
     }[channels]
     return {
-        "name": "image",
+        "name": "image_and_prior" if channels == "prior" else "image",
         "description": f"RGB photo, stretched to this size, pixels 0 to 255 divided by 255{fourth}",
         "content": {"properties": ("ImageProperties", {"color_space": schema.COLOR_RGB})},
         # one number each: MediaPipe takes only the first with four channels
