@@ -163,7 +163,8 @@ def _convolution(params: Any, inputs: list[Ref]) -> Operators:
     call: dict[str, Any] = {
         "x": inputs[0],
         "strides": list(params.stride) or [1, 1],
-        "dilations": list(params.dilationFactor) or [1, 1],
+        # ignored by deconvolutions
+        "dilations": (not params.isDeconvolution and list(params.dilationFactor)) or [1, 1],
         "groups": groups,
         **_padding(params),
     }
@@ -271,12 +272,35 @@ def _constant_pad(params: Any, inputs: list[Ref]) -> Operators:
     return [("pad", {"x": inputs[0], "pad": list(params.padAmounts), "constant_val": params.value})]
 
 
+def _slice(params: Any, inputs: list[Ref]) -> Operators:
+    """Along one of the axes (c, h, w); everything here is (n, c, h, w)."""
+    axis = 1 + params.axis
+    begin, end, stride, is_whole = [0] * 4, [0] * 4, [1] * 4, [True] * 4
+    begin[axis], end[axis], stride[axis], is_whole[axis] = params.startIndex, params.endIndex, params.stride or 1, False
+    call = {"begin": begin, "end": end, "stride": stride, "begin_mask": is_whole, "end_mask": is_whole}
+    return [("slice_by_index", {"x": inputs[0], **call})]
+
+
+def _slice_static(params: Any, inputs: list[Ref]) -> Operators:
+    call = {
+        "begin": list(params.beginIds),
+        "end": list(params.endIds),
+        "stride": list(params.strides),
+        "begin_mask": list(params.beginMasks),
+        "end_mask": list(params.endMasks),
+    }
+    if squeeze := list(params.squeezeMasks):
+        call["squeeze_mask"] = squeeze
+    return [("slice_by_index", {"x": inputs[0], **call})]
+
+
 def _batchnorm(params: Any, inputs: list[Ref]) -> Operators:
     if params.instanceNormalization or params.computeMeanVar:
         raise NotKnown("statistics that are computed")
     names = ("gamma", "beta", "mean", "variance")
     values = {name: weights(getattr(params, name), [params.channels]) for name in names}
-    return [("batch_norm", {"x": inputs[0], "epsilon": params.epsilon, **values})]
+    # unset or 0 is 1e-5
+    return [("batch_norm", {"x": inputs[0], "epsilon": params.epsilon or 1e-5, **values})]
 
 
 def _scale(params: Any, inputs: list[Ref]) -> Operators:
@@ -314,6 +338,8 @@ LAYERS: dict[str, Callable[[Any, list[Ref]], Operators]] = {
     "resizeBilinear": _resize_bilinear,
     "padding": _pad,
     "constantPad": _constant_pad,
+    "slice": _slice,
+    "sliceStatic": _slice_static,
     "batchnorm": _batchnorm,
     "scale": _scale,
     "bias": _bias,

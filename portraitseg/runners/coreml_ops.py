@@ -327,6 +327,8 @@ def slice_by_index(
     squeeze_mask: Array | None = None,
 ) -> Array:
     """x[begin:end:stride, …]; a true mask leaves a border open, or indexes and drops the axis."""
+    if len(begin) != x.ndim or len(end) != x.ndim:
+        raise ValueError(f"{len(begin)} and {len(end)} borders for {x.ndim} axes")
 
     def flag(mask: Array | None, axis: int) -> bool:
         return mask is not None and bool(mask[axis])

@@ -10,6 +10,7 @@ import numpy as np
 
 from portraitseg.errors import InputError
 from portraitseg.runners.coreml_ops import OPS
+from portraitseg.runners.coreml_threads import one_thread
 from portraitseg.runners.coreml_values import FLOAT16, Values
 
 #: Where activations are rounded to float16: where the file says so, nowhere, or after every operator.
@@ -103,6 +104,12 @@ class Program:
         Raises:
             InputError: operands that do not fit each other, or a result of another shape than the file says.
         """
+        with one_thread():
+            return self._evaluate(inputs, precision, watch)
+
+    def _evaluate(
+        self, inputs: Mapping[str, np.ndarray], precision: Precision, watch: Watch | None
+    ) -> dict[str, np.ndarray]:
         tensors: dict[str, Any] = dict(inputs)
         for i, step in enumerate(self.steps):
             for name, value in zip(step.outputs, run_step(self.path, step, tensors, precision), strict=True):

@@ -296,7 +296,9 @@ def test_other_elementwise_operators_are_tensorflows(x) -> None:
     np.testing.assert_allclose(OPS["relu6"](x=x), tf.nn.relu6(x), rtol=0, atol=1e-37)
     np.testing.assert_allclose(OPS["clip"](x=x, alpha=-1, beta=2.5), tf.clip_by_value(x, -1, 2.5), rtol=0, atol=1e-37)
     np.testing.assert_allclose(OPS["silu"](x=x), tf.nn.silu(x), atol=CLOSE)
-    np.testing.assert_array_equal(OPS["prelu"](x=x, alpha=alpha), np.where(x < 0, alpha[:, None, None] * x, x))
+    np.testing.assert_allclose(
+        OPS["prelu"](x=x, alpha=alpha), run_onnx("PRelu", [x, alpha[:, None, None]]), rtol=0, atol=1e-37
+    )
     np.testing.assert_allclose(
         OPS["batch_norm"](x=x, mean=mean, variance=np.abs(variance), gamma=gamma, beta=beta, epsilon=1e-3),
         normal, rtol=1e-4, atol=1e-4,
@@ -311,6 +313,20 @@ def test_other_elementwise_operators_are_tensorflows(x) -> None:
         ),
         x[:, 1:3, :, 1],
     )  # fmt: skip
+
+
+ARITHMETIC = {"add": "Add", "sub": "Sub", "mul": "Mul", "real_div": "Div", "maximum": "Max", "minimum": "Min"}
+# of one image beside another, beside one number a channel (squeeze-and-excitation), beside one map, beside a scalar
+OTHERS = ((1, 3, 4, 5), (1, 3, 1, 1), (1, 1, 4, 5), ())
+
+
+@settings(max_examples=20, deadline=None)
+@given(seeds, st.sampled_from(sorted(ARITHMETIC)), st.sampled_from(OTHERS), st.booleans())
+def test_arithmetic_with_broadcasting_is_onnxruntimes(seed, name, other, is_swapped) -> None:
+    x, y = noise(seed, 1, 3, 4, 5), np.asarray(noise(seed + 1, *other))
+    y = np.where(np.abs(y) < 0.1, np.float32(0.5), y)
+    pair = (y, x) if is_swapped else (x, y)
+    assert_same(OPS[name](x=pair[0], y=pair[1]), run_onnx(ARITHMETIC[name], list(pair)))
 
 
 def test_sigmoid_is_silent_where_it_saturates() -> None:

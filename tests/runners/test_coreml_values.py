@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from portraitseg.errors import InputError
+from portraitseg.runners import coreml_threads
 from portraitseg.runners.coreml_network import load_network, weights
 from portraitseg.runners.coreml_ops import OPS
 from portraitseg.runners.coreml_program import Program, Ref, Step, round_half
@@ -198,11 +199,52 @@ def test_layers_that_our_networks_have_not(tmp_path: Path) -> None:
         run(lambda b: b.add_unary("u", "x", "y", "threshold", alpha=0.25, shift=1.0, scale=2.0)),
         np.maximum(2 * x + 1, np.float32(0.25)),
     )
+    np.testing.assert_array_equal(run(lambda b: b.add_slice("s", "x", "y", "height", 1, -1, 2)), x[:, :, 1:-1:2])
+    np.testing.assert_array_equal(
+        run(
+            lambda b: b.add_slice_static(
+                "s",
+                "x",
+                "y",
+                [0, 1, 2, 0],
+                [1, 3, 0, -1],
+                [1, 1, 2, 1],
+                [True, False, False, False],
+                [False, False, True, False],
+            )
+        ),
+        x[:, 1:3, 2::2, :-1],
+    )
+    np.testing.assert_array_equal(
+        run(lambda b: b.add_padding("p", 1, 2, 1, 0, input_name="x", output_name="y", padding_type="replication")),
+        np.pad(x, ((0, 0), (0, 0), (1, 0), (1, 2)), "edge"),
+    )
+    # an epsilon of 0 is 1e-5 by the format's definition
+    zeros, ones = np.zeros(3, np.float32), np.ones(3, np.float32)
+    np.testing.assert_allclose(
+        run(lambda b: b.add_batchnorm("n", 3, ones, zeros, zeros, zeros, "x", "y", epsilon=0)), x / 1e-5**0.5, rtol=1e-5
+    )
     np.testing.assert_allclose(
         run(lambda b: b.add_resize_bilinear("r", "x", "y", 11, 11, "STRICT_ALIGN_ENDPOINTS_MODE"))[..., ::2, ::2],
         x,
         atol=1e-6,
     )
+
+
+def test_blas_is_on_one_thread_during_an_evaluation_alone() -> None:
+    functions = coreml_threads._functions()
+    if functions is None:
+        pytest.skip("numpy has no OpenBLAS of its own here")
+    get, change = functions
+    program = Program(Path("m"), [Step("relu", {"x": Ref("x")}, ("y",))], ["y"])
+    seen = []
+    before = get()
+    try:
+        change(2)
+        program.evaluate({"x": np.zeros(2, np.float32)}, watch=lambda name, value: seen.append(get()))
+        assert (seen, get()) == ([1], 2)
+    finally:
+        change(before)
 
 
 def test_programs_free_what_nobody_needs_any_more() -> None:
