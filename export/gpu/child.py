@@ -70,17 +70,29 @@ def run_gpu(
     )
     mapped = sorted({line.split()[-1] for line in Path("/proc/self/maps").read_text().splitlines() if ".so" in line})
     _say(results / "compiled.json", mapped=mapped, fully_accelerated=model.is_fully_accelerated())
-    in_buffers, out_buffers = model.create_input_buffers(0), model.create_output_buffers(0)
     outputs = []
     for tensors in inputs:
-        for buffer, position in zip(in_buffers, order.get("inputs") or range(len(tensors)), strict=True):
-            buffer.write(np.ascontiguousarray(tensors[position]))
-        model.run_by_index(0, in_buffers, out_buffers)
-        # reading waits until the work is done, which run_by_index does not
-        outputs.append([_read(buffer) for buffer in out_buffers])
+        outputs.append(_run_once(model, [tensors[position] for position in order.get("inputs") or range(len(tensors))]))
     if positions := order.get("outputs"):
         outputs = [[run[positions.index(place)] for place in range(len(run))] for run in outputs]
     np.savez(results / "gpu.npz", **_flatten(outputs))
+
+
+def _run_once(model: Any, tensors: list[np.ndarray]) -> list[np.ndarray]:
+    while True:
+        in_buffers, out_buffers = model.create_input_buffers(0), model.create_output_buffers(0)
+        for buffer, values in zip(in_buffers, tensors, strict=True):
+            buffer.write(np.ascontiguousarray(values))
+        model.run_by_index(0, in_buffers, out_buffers)
+        try:
+            # reading waits until the work is done, which run_by_index does not
+            return [_read(buffer) for buffer in out_buffers]
+        except RuntimeError as error:
+            # it waits for two minutes at most; a software driver on a busy machine compiles for longer, and
+            # the buffer stays locked. How long all of it may take is for our parent to say
+            if "Failed to lock" not in str(error):
+                raise
+            print("LiteRT waited in vain: once more", file=sys.stderr, flush=True)
 
 
 def _read(buffer: Any) -> np.ndarray:

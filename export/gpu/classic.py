@@ -35,6 +35,9 @@ PYTHON_END = (3, 13)
 LIBRARIES = ("EGL", "GLESv2")
 PACKAGES = "apt-get install libegl1 libegl-mesa0 libgles2 libgl1-mesa-dri"
 
+#: The child's exit code where mediapipe does not start: a library that it links is not there.
+NO_MEDIAPIPE = 3
+
 #: mediapipe lets the delegate keep its tensors in 16 bits, and hands over masks of 16 bits.
 PRECISION: Precision = "fp16"
 
@@ -137,11 +140,13 @@ def _verdict(said: Said, subject: Subject) -> tuple[Verdict, str | None]:
     """Every way to fail before there is anything to compare, the most telling one first."""
     if said.ended.code is None:
         return "failed", f"no result within {subject.time_limit_s:g} s"
-    if said.renderer is None:
+    if said.ended.code == NO_MEDIAPIPE:
+        return "not_run", _line(said.ended.log, "no mediapipe: ") or "mediapipe does not start"
+    if said.renderer is None and _has_no_egl(said.ended.log):
         return "not_run", f"EGL offers no context: {PACKAGES}"
     if said.found.refused:
         return "failed", f"refused: {'; '.join(said.found.refused[:3])}"
-    if said.gpu is None:
+    if said.gpu is None or said.renderer is None:
         return "failed", _last_words(said)
     # in all of these mediapipe raises nothing and returns a mask, often a wrong one
     if said.found.delegated is not None:
@@ -158,6 +163,14 @@ def _last_words(said: Said) -> str:
     told = next((error for error in said.found.errors if "TfLiteGpuDelegate Prepare" in error), None)
     words = told or next(iter(said.found.errors), None) or said.found.fatal or _exception(said.ended.log)
     return exit_words(said.ended.code) + (f": {words}" if words else "")
+
+
+def _has_no_egl(log: str) -> bool:
+    return "kGpuService" in log or re.search(r"gl_context_egl\.cc.*(RET_CHECK failure|returned error)", log) is not None
+
+
+def _line(log: str, start: str) -> str | None:
+    return next((line[:200] for line in log.splitlines() if line.startswith(start)), None)
 
 
 def _exception(log: str) -> str | None:

@@ -1,7 +1,8 @@
 """The process that runs one file in mediapipe's ImageSegmenter on the GPU; it lives in an environment of its own.
 
 `python classic_child.py MODEL IMAGES.npy RESULT.npz`; images are (n, h, w, 3 or 4) uint8. What TFLite says goes to
-stderr. Imports nothing of this project: the environment holds mediapipe and numpy alone.
+stderr. Imports nothing of this project: the environment holds mediapipe and numpy alone. Exit 3: mediapipe does not
+start.
 """
 
 import sys
@@ -13,8 +14,12 @@ import numpy as np
 
 def main(arguments: list[str]) -> None:
     """Segments every image; writes the confidence masks, (1, h, w, channels), under the keys `run_0`."""
-    import mediapipe
-    from mediapipe.tasks.python import BaseOptions, vision
+    try:
+        import mediapipe
+        from mediapipe.tasks.python import BaseOptions, vision
+    except (ImportError, OSError) as error:
+        print(f"no mediapipe: {error}", file=sys.stderr)
+        sys.exit(3)
 
     model, images, result = arguments
     options = vision.ImageSegmenterOptions(

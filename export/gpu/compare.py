@@ -18,7 +18,8 @@ class Difference:
     """How far the outputs are apart, in the output's unit (a probability, for a mask).
 
     Attributes:
-        mask_iou: mean IoU of the masks over the runs; None where no output is a mask.
+        mask_iou: IoU of the masks over the pixels of all runs, so that a run with a handful of person pixels does not
+            decide; None where no output is a mask.
         fault: why that is not acceptable, None if it is.
     """
 
@@ -42,7 +43,7 @@ def compare(
         return Difference(None, None, None, "the GPU gave another number of outputs")
     greatest = 0.0
     means: list[float] = []
-    ious: list[float] = []
+    masks: list[tuple[np.ndarray, np.ndarray]] = []
     faults: list[str] = []
     for position, tensor in enumerate(graph.outputs):
         ours = [_real(run[position], tensor) for run in gpu]
@@ -57,11 +58,11 @@ def compare(
         faults += _faults(tensor, np.stack(theirs), gap, limit)
         if _is_mask(tensor):
             cut = contract.PROBABILITY_THRESHOLD
-            ious += [metrics.iou(a[0, :, :, 0] > cut, b[0, :, :, 0] > cut) for a, b in zip(ours, theirs, strict=True)]
+            masks += [(a.reshape(1, -1) > cut, b.reshape(1, -1) > cut) for a, b in zip(ours, theirs, strict=True)]
     return Difference(
         max_abs=greatest if np.isfinite(greatest) else None,
         mean_abs=float(np.mean(means)) if means and np.isfinite(means).all() else None,
-        mask_iou=float(np.mean(ious)) if ious else None,
+        mask_iou=metrics.iou(*(np.concatenate(side, axis=1) for side in zip(*masks, strict=True))) if masks else None,
         fault=faults[0] if faults else None,
     )
 

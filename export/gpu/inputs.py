@@ -46,7 +46,7 @@ def _noise(tensor: Tensor, random: np.random.Generator) -> np.ndarray:
     return np.ones(shape, _NUMPY.get(tensor.dtype, np.float32))
 
 
-def make_images(graph: Graph, photos: Photos, noise: int = 2, seed: int = 0) -> UInt8[np.ndarray, "n h w c"]:
+def make_images(graph: Graph, photos: Photos, noise: int = 2, seed: int = 0) -> UInt8[np.ndarray, "n h2 w2 c"]:
     """Photos at the size of the one input of a file, and noise, as bytes: what a camera hands to a segmenter.
 
     An opaque fourth channel is added where the file takes one.

@@ -94,6 +94,7 @@ class Said:
         facts: adapter, precision and what the library says of itself; None where the page broke off.
     """
 
+    library: Library
     ended: Ended
     found: Log
     facts: dict[str, Any] | None
@@ -101,8 +102,14 @@ class Said:
 
     @property
     def is_on_gpu_alone(self) -> bool:
-        """What the console says: LiteRT's `isFullyAccelerated` is true with operators on WASM."""
-        fell_back = re.search(r"Partially delegating|not fully compiled|[Ff]alling back|[Ff]all back", self.ended.log)
+        """What the console says: LiteRT's `isFullyAccelerated` is true with operators on WASM.
+
+        MediaPipe makes a delegate for the CPU where it left something to it; LiteRT makes one always.
+        """
+        words = r"Partially delegating|not fully compiled|[Ff]alling back|[Ff]all back"
+        if self.library == "mediapipe":
+            words += "|XNNPACK delegate for CPU"
+        fell_back = re.search(words, self.ended.log)
         return self.found.delegated is None and fell_back is None and bool((self.facts or {}).get("accelerated"))
 
 
@@ -216,9 +223,8 @@ def _ask_browser(library: Library, subject: Subject, sent: list[bytes]) -> Said:
         (folder / "job.json").write_text(json.dumps(job))
         command = ["node", str(SOURCES / "driver.mjs"), str(folder / "job.json")]
         ended = run_limited(command, folder, subject.time_limit_s)
-        return Said(
-            ended, read_log(ended.log), read_json(folder / "facts.json"), _outputs(folder, subject.graph, len(sent))
-        )
+        outputs = _outputs(folder, subject.graph, len(sent))
+        return Said(library, ended, read_log(ended.log), read_json(folder / "facts.json"), outputs)
 
 
 def _outputs(folder: Path, graph: Graph, runs: int) -> Inputs | None:

@@ -57,7 +57,7 @@ async function launch() {
   try {
     return await chromium.launch({ executablePath: job.chromium, args: [...FLAGS[job.library], ...sandbox] });
   } catch (error) {
-    console.log(`no browser: ${error.message.split("\n")[0]}`);
+    console.log(`no browser: ${job.chromium} does not start: ${error.message.split("\n")[0]}`);
     process.exit(3);
   }
 }

@@ -13,6 +13,13 @@ async function runMediapipe(job) {
   const canvas = new OffscreenCanvas(width, height);
   const gl = canvas.getContext("webgl2");
   if (!gl) return { adapter: null };
+  // the runtime draws on this context for every operator; without the delegate it draws nothing
+  const draw = gl.drawArrays.bind(gl);
+  let draws = 0;
+  gl.drawArrays = (...range) => {
+    draws++;
+    draw(...range);
+  };
   const adapter = gl.getParameter(gl.getExtension("WEBGL_debug_renderer_info").UNMASKED_RENDERER_WEBGL);
   const segmenter = await ImageSegmenter.createFromOptions(
     await FilesetResolver.forVisionTasks("/node_modules/@mediapipe/tasks-vision/wasm"),
@@ -29,7 +36,7 @@ async function runMediapipe(job) {
     const masks = segmenter.segment(image).confidenceMasks.map((mask) => mask.getAsFloat32Array());
     await send(run, 0, interleave(masks));
   }
-  return { adapter, precision: "fp16", accelerated: true };
+  return { adapter, precision: "fp16", accelerated: draws > 0 };
 }
 
 /** LiteRT on WebGPU. Inputs are the bytes of the one input tensor. */

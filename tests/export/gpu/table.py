@@ -22,6 +22,10 @@ from tests.export.gpu import zoo
 RUNS = {"classic": ("classic_mediapipe", "web_mediapipe"), "mldrift": ("litert_swiftshader", "web_litert")}
 
 
+#: Of a run, what the tables are made of.
+KEPT = ("verdict", "reason", "max_abs", "mean_abs", "mask_iou", "seconds", "nodes", "delegated", "adapter", "precision")
+
+
 def main(results: Path, paths: list[Path]) -> None:
     found = {row["name"]: row for row in map(json.loads, results.read_text().splitlines())} if results.exists() else {}
     with TemporaryDirectory() as folder:
@@ -45,7 +49,7 @@ def examine(path: Path) -> dict[str, Any]:
     swiftshader = [one for one in find_drivers() if one.route == "litert_swiftshader"]
     found = report.examine(path, tiny.samples(3, first=300)[0], swiftshader, tuple(ROUTES), time_limit_s=3600)
     rules = {judgement.delegate: refusal(judgement) for judgement in found.judgements}
-    runs = {run.route: [run.verdict, run.reason, run.max_abs, run.mean_abs, run.seconds] for run in found.runs}
+    runs = {run.route: {key: getattr(run, key) for key in KEPT} for run in found.runs}
     return {"name": path.stem, "rules": rules, "runs": runs}
 
 
@@ -62,20 +66,20 @@ def print_files(rows: Iterable[dict[str, Any]]) -> None:
     print("|---|" * 3 + "---|" * len(routes))
     for row in rows:
         drift = "the same" if row["rules"]["mldrift"] == row["rules"]["classic"] != "taken" else row["rules"]["mldrift"]
-        cells = [f"`{row['name']}`", row["rules"]["classic"], drift, *(cell(*row["runs"][route]) for route in routes)]
+        cells = [f"`{row['name']}`", row["rules"]["classic"], drift, *(cell(row["runs"][route]) for route in routes)]
         print("| " + " | ".join(cells) + " |")
 
 
-def cell(verdict: str, reason: str | None, max_abs: float | None, mean_abs: float | None, seconds: float | None) -> str:
-    if verdict == "passed":
-        return f"{max_abs:.1e}, mean {mean_abs:.1e}, {seconds:.1f} s"
-    return f"{verdict}: {(reason or '')[:150]}"
+def cell(run: dict[str, Any]) -> str:
+    if run["verdict"] == "passed":
+        return f"{run['max_abs']:.1e}, mean {run['mean_abs']:.1e}, {run['seconds']:.1f} s"
+    return f"{run['verdict']}: {(run['reason'] or '')[:150]}"
 
 
 def print_matrix(delegate: str, route: str, rows: Iterable[dict[str, Any]]) -> None:
     assert delegate in DELEGATES
     rows = list(rows)
-    count = Counter((row["rules"][delegate] == "taken", row["runs"][route][0]) for row in rows)
+    count = Counter((row["rules"][delegate] == "taken", row["runs"][route]["verdict"]) for row in rows)
     print(f"\n{delegate}, {route}:\n\n| | passed | failed | not_run |\n|---|---|---|---|")
     for taken, words in ((True, "rules take it"), (False, "rules refuse it")):
         print(
@@ -84,10 +88,10 @@ def print_matrix(delegate: str, route: str, rows: Iterable[dict[str, Any]]) -> N
     differ = [
         row["name"]
         for row in rows
-        if (row["rules"][delegate] == "taken") is not (row["runs"][route][0] == "passed")
-        and row["runs"][route][0] != "not_run"
+        if (row["rules"][delegate] == "taken") is not (row["runs"][route]["verdict"] == "passed")
+        and row["runs"][route]["verdict"] != "not_run"
     ]
-    seconds = sorted(row["runs"][route][4] or 0 for row in rows if row["runs"][route][0] != "not_run")
+    seconds = sorted(row["runs"][route]["seconds"] or 0 for row in rows if row["runs"][route]["verdict"] != "not_run")
     middle = seconds[len(seconds) // 2] if seconds else 0
     print(
         f"\nthey differ on {', '.join(differ) or 'none'}; "

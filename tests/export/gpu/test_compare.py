@@ -46,6 +46,14 @@ def test_one_wrong_pixel_of_one_run_fails(graph: Graph, masks: list[list[np.ndar
     assert compare(graph, masks, wrong, Tolerance(1e-2, 1.0, "")).fault is not None
 
 
+def test_mask_iou_is_over_the_pixels_of_all_runs(graph: Graph) -> None:
+    """A run with one person pixel, which the GPU misses, does not decide."""
+    person, nobody = np.zeros((2, 1, zoo.SIDE, zoo.SIDE, 1), np.float32)
+    person[0, :8], nobody[0, 0, 0] = 1.0, 1.0
+    gpu = [[person], [np.zeros_like(nobody)]]
+    assert compare(graph, [[person], [nobody]], gpu, LOOSE).mask_iou == pytest.approx(128 / 129)
+
+
 def test_a_nan_fails(graph: Graph, masks: list[list[np.ndarray]]) -> None:
     wrong = [[np.full_like(run[0], np.nan)] for run in masks]
     found = compare(graph, masks, wrong, LOOSE)
