@@ -1,8 +1,11 @@
 """What the three command lines share: exit codes, one-line errors, and a quiet start of TensorFlow."""
 
 import os
+import shlex
 import sys
 from collections.abc import Callable
+from concurrent.futures import BrokenExecutor
+from pathlib import Path
 
 import typer
 from rich.console import Console
@@ -57,11 +60,36 @@ def run(app: Callable[[], object]) -> None:
             raise
         _fail(f"{error.filename or 'system'}: {explain(error)}", 2)
     except MemoryError as error:
-        # numpy says what it asked for, Python nothing
-        asked = f" ({error})" if str(error) else ""
-        _fail(f"out of memory{asked}: close other programs, or take smaller photos or batches (train.batch_size)", 2)
-    except KeyboardInterrupt:
-        _fail("interrupted", 130)
+        _fail_for_memory(str(error))
+    except BrokenExecutor:
+        _fail(
+            "a worker process was ended from outside, as systems do when memory runs out: close other programs, take "
+            f"fewer workers (train.workers) or smaller batches (train.batch_size), then go on with: {command_again()}",
+            2,
+        )
+    except KeyboardInterrupt as error:
+        _fail(f"interrupted: {error}; go on with: {command_again()}" if str(error) else "interrupted", 130)
+    except Exception as error:
+        # TensorFlow's own error, by its name: commands that do without TensorFlow must not import it for this
+        if type(error).__name__ != "ResourceExhaustedError":
+            raise
+        _fail_for_memory(str(error).split("\n")[0])
+
+
+def command_again() -> str:
+    """This command without `--overwrite`: what goes on where it was stopped."""
+    script, *rest = sys.argv
+    python = Path(sys.executable)
+    if python.is_relative_to(Path.cwd()):
+        python = python.relative_to(Path.cwd())
+    words = [str(python), "-m", Path(script).parent.name, *(word for word in rest if word != "--overwrite")]
+    return shlex.join(words)
+
+
+def _fail_for_memory(asked: str) -> None:
+    # numpy says what it asked for, Python nothing
+    told = f" ({asked})" if asked else ""
+    _fail(f"out of memory{told}: close other programs, or take smaller photos or batches (train.batch_size)", 2)
 
 
 def _fail(message: str, code: int) -> None:

@@ -187,7 +187,7 @@ def parse(kind: type[RecordT], text: str | bytes, origin: str) -> RecordT:
     try:
         return kind.model_validate_json(text)
     except ValidationError as error:
-        remedy = "take it away and export the run again"
+        remedy = "take it away and " + ("train" if kind is Artifact else "export") + " the run again"
         # a million faults would be a million dictionaries
         if error.error_count() > _MAX_FAULTS:
             raise InputError(f"{origin}: {error.error_count()} faults: {remedy}") from error

@@ -1,11 +1,13 @@
 """Every bad input gets exit code 2 and one line, or is used with one counted warning; see docs/bad-input.md."""
 
 import functools
+import multiprocessing
 import os
 import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -116,6 +118,28 @@ def test_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
     assert answer(KeyboardInterrupt(), capsys) == (130, "error: interrupted\n")
 
 
+def test_a_stopped_training_names_the_command_that_goes_on(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without --overwrite, which would begin anew."""
+    monkeypatch.setattr(
+        sys, "argv", ["/x/train/__main__.py", "fit", "--run", "a", "--overwrite", "--set", "a.b=[1, 2]"]
+    )
+    code, line = answer(KeyboardInterrupt("stopped after step 3 of 9, state saved in runs/a"), capsys)
+    assert code == 130 and line.startswith("error: interrupted: stopped after step 3 of 9, state saved in runs/a; ")
+    assert line.endswith("python -m train fit --run a --set 'a.b=[1, 2]'\n")
+
+
+def test_a_worker_that_the_system_ended(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """For real: what a pool raises when one of its processes is gone."""
+    monkeypatch.setattr(sys, "argv", ["/x/train/__main__.py", "fit"])
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool, pytest.raises(BrokenExecutor) as broken:
+        pool.submit(os._exit, 9).result()
+    code, line = answer(broken.value, capsys)
+    assert code == 2 and line.startswith("error: a worker process was ended from outside") and line.count("\n") == 1
+    assert "train.workers" in line and line.endswith("-m train fit\n")
+
+
 def test_out_of_memory(capsys: pytest.CaptureFixture[str]) -> None:
     code, line = answer(MemoryError(), capsys)
     assert code == 2 and line.startswith("error: out of memory: ") and line.count("\n") == 1
@@ -123,6 +147,24 @@ def test_out_of_memory(capsys: pytest.CaptureFixture[str]) -> None:
         np.zeros(2**60, np.uint8)
     code, line = answer(numpy_error.value, capsys)
     assert code == 2 and "Unable to allocate" in line and "train.batch_size" in line and line.count("\n") == 1
+
+
+def test_tensorflow_out_of_memory(capsys: pytest.CaptureFixture[str]) -> None:
+    """For real, where TensorFlow cannot get what it asks for: 2**50 bytes are more than there are addresses."""
+    from portraitseg.models.keras_route import tf
+
+    with pytest.raises(tf.errors.ResourceExhaustedError) as error:
+        tf.zeros([2**25, 2**23])
+    code, line = answer(error.value, capsys)
+    assert code == 2 and line.startswith("error: out of memory (") and line.count("\n") == 1
+
+
+def test_another_fault_of_a_library_keeps_its_traceback() -> None:
+    def fail() -> None:
+        raise RuntimeError("a fault of our own")
+
+    with pytest.raises(RuntimeError, match="of our own"):
+        cli.run(fail)
 
 
 def test_system_errors_have_a_remedy(capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,7 +17,7 @@ from portraitseg.models.widen import copy_widened
 from portraitseg.runs import Run
 from train import augmenter, losses, pretrained, teacher
 from train.check import check_data
-from train.fit import FitResult, Interrupted, Plan, fit
+from train.fit import FitResult, Plan, fit
 from train.optimize import check_losses, deployed
 from train.stream import recipe_of
 
@@ -62,19 +62,15 @@ def train_run(run: Run, config: Config, init: Path | None = None, overwrite: boo
             learning_rate=config.train.learning_rate,
             init_sha256=files.sha256(init) if init else "",
         )
-        try:
-            result = fit(
-                model,
-                dataset=dataset,
-                config=config,
-                plan=plan,
-                folder=run.folder,
-                label=f"train {run.name}",
-                on_start=lambda: files.write_text(run.config, config.model_dump_json(indent=2) + "\n"),
-            )
-        except Interrupted as error:
-            console.print(f"{error}; the same command goes on from there")
-            raise
+        result = fit(
+            model,
+            dataset=dataset,
+            config=config,
+            plan=plan,
+            folder=run.folder,
+            label=f"train {run.name}",
+            on_start=lambda: files.write_text(run.config, config.model_dump_json(indent=2) + "\n"),
+        )
         record(run, config, dataset, result, commit)
     console.print(f"best validation IoU {100 * result.best_iou:.2f} % in epoch {result.best_epoch}: {run.best}")
     return result

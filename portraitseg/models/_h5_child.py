@@ -33,7 +33,7 @@ def read_all(path: str, is_optional: bool = False) -> bytes:
     return text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass")
 
 
-def _look(name: str, item: h5py.Group | h5py.Dataset) -> None:
+def _look(name: str, item: h5py.Group | h5py.Dataset | h5py.Datatype) -> None:
     for key in item.attrs:
         item.attrs[key]
     if isinstance(item, h5py.Dataset):
@@ -42,6 +42,8 @@ def _look(name: str, item: h5py.Group | h5py.Dataset) -> None:
         if item.size * item.dtype.itemsize > MAX_ARRAY_BYTES:
             raise ValueError(f"'{name}' has {item.size} values")
         item[()]
+        return
+    if isinstance(item, h5py.Datatype):
         return
     for child in item:
         if not isinstance(item.get(child, getlink=True), h5py.HardLink):

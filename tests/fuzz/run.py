@@ -5,9 +5,21 @@ a small one goes into tests/fuzz/findings/<target>-<what> with its fix.
 """
 
 import argparse
+import signal
 import sys
 from functools import partial
 from pathlib import Path
+
+#: Of the processor, for one input; a machine that does other things as well makes any other limit a false alarm.
+LIMIT_S = 1.0
+
+
+class Hang(BaseException):
+    """An input takes longer than LIMIT_S; not an Exception, so that no reader can take it for a damaged file."""
+
+
+def _give_up(*_: object) -> None:
+    raise Hang(f"over {LIMIT_S:g} s of processor time")
 
 
 def main() -> None:
@@ -43,6 +55,13 @@ def main() -> None:
     with watched():
         target(b"")
 
+    signal.signal(signal.SIGPROF, _give_up)
+
+    def watched_target(data: bytes) -> None:
+        signal.setitimer(signal.ITIMER_PROF, LIMIT_S)
+        target(data)
+        signal.setitimer(signal.ITIMER_PROF, 0)
+
     def mend(data: bytes, most: int, seed: int) -> bytes:
         changed = bytearray(atheris.Mutate(data, most))
         if seed % 2:
@@ -53,14 +72,16 @@ def main() -> None:
         [
             sys.argv[0],
             f"-runs={arguments.runs}",
-            "-timeout=5",
+            # of the clock: for what hangs in C, out of reach of `Hang`
+            "-timeout=900",
+            "-print_final_stats=1",
             "-rss_limit_mb=2048",
             "-max_len=20000",
             f"-dict={words}",
             f"-artifact_prefix={folder}/",
             str(corpus),
         ],
-        target,
+        watched_target,
         custom_mutator=mend,
     )
     atheris.Fuzz()

@@ -124,7 +124,7 @@ def _details(tensor: tflite_graph.Tensor) -> dict[str, Any]:
         "dtype": getattr(np, kind) if kind in ("float32", "float16", "int8", "uint8", "int16", "int32") else np.bytes_,
         "quantization_parameters": {
             "scales": np.array(tensor.scales, np.float32),
-            "zero_points": np.array(tensor.zero_points, np.int32),
+            "zero_points": np.array(tensor.zero_points, np.int64).astype(np.int32),  # cut off, as there
         },
     }
 

@@ -1,6 +1,7 @@
 """Kills a stage again and again at random moments, and looks at what is left after each."""
 
 import json
+import math
 import os
 import random
 import shutil
@@ -284,7 +285,9 @@ def _greatest_difference(ours: dict[str, np.ndarray], theirs: dict[str, np.ndarr
     """Infinite where one has what the other has not."""
     if ours.keys() != theirs.keys() or any(ours[name].shape != theirs[name].shape for name in ours):
         return float("inf")
-    return max((float(np.abs(ours[name] - theirs[name]).max(initial=0.0)) for name in ours), default=float("inf"))
+    differences = [float(np.abs(ours[name] - theirs[name]).max(initial=0.0)) for name in ours]
+    # what is no number is different from every number
+    return max((float("inf") if math.isnan(value) else value for value in differences), default=float("inf"))
 
 
 def _numbers(path: Path) -> dict[str, np.ndarray]:

@@ -7,13 +7,18 @@ document.
 import argparse
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from tests.kills import stage
-from tests.kills.campaign import STAGES, Result, as_json, run_campaign
+if TYPE_CHECKING:
+    from tests.kills.campaign import Result
 
 
 def main() -> None:
     """Runs the campaign of every stage asked for."""
+    # not above: the workers of a run import this module again, and this takes 3 s
+    from tests.kills import stage
+    from tests.kills.campaign import STAGES, as_json, run_campaign
+
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("stages", nargs="*", default=list(STAGES), help=f"of {', '.join(STAGES)}; default: all")
     parser.add_argument("--kills", type=int, default=50, help="of each stage")
@@ -29,7 +34,7 @@ def main() -> None:
             show(result)
 
 
-def show(result: Result) -> None:
+def show(result: "Result") -> None:
     """One line on the terminal."""
     faults = len(result.half_written) + len(result.lost) + len(result.outlived) + len(result.failed)
     print(

@@ -4,12 +4,14 @@ Importing takes more time than all that these tiny runs do; so that every kill f
 into imports, it is done once, before the forks. No operation of TensorFlow runs before them: its threads would be gone.
 """
 
+import errno
 import importlib
 import json
 import os
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +26,10 @@ _HEAVY = ("train.stage", "export.stage", "benchmark.measure", "tensorflow_model_
 _CHANGES = frozenset({"os.rename", "os.mkdir", "os.rmdir", "os.remove", "os.link", "os.truncate"})
 
 
+#: Changes that a full disk refuses; names can still be changed and taken away.
+_NEED_ROOM = frozenset({"open", "os.mkdir", "os.link"})
+
+
 @dataclass(frozen=True)
 class SelfKill:
     """Where a run kills itself.
@@ -35,6 +41,38 @@ class SelfKill:
 
     at: int
     is_group: bool
+
+    def strike(self, event: str, name: str, number: int) -> None:
+        """Called before change `number`."""
+        del event, name
+        if number == self.at:
+            (os.killpg if self.is_group else os.kill)(os.getpid(), signal.SIGKILL)
+
+
+@dataclass(frozen=True)
+class Fault:
+    """From which change of a file on the system refuses them.
+
+    Attributes:
+        at: number of the first that fails, from 1.
+        error: such as `errno.ENOSPC`; 0: for want of memory, and that one change alone.
+    """
+
+    at: int
+    error: int
+
+    def strike(self, event: str, name: str, number: int) -> None:
+        """Called before change `number`.
+
+        Raises:
+            OSError, MemoryError: as the system does.
+        """
+        if number < self.at or (self.error == errno.ENOSPC and event not in _NEED_ROOM):
+            return
+        if self.error:
+            raise OSError(self.error, os.strerror(self.error), name)
+        if number == self.at:
+            raise MemoryError
 
 
 def prepare() -> None:
@@ -59,13 +97,20 @@ def build(size: tuple[int, int], channels: int = 3) -> Any:
     return keras.Model(image, blocks.mask_head(blocks.upsample(x, 2, name="logits")), name=NETWORK)
 
 
-def start(arguments: tuple[str, ...], folder: Path, kill: SelfKill | None = None, times: Path | None = None) -> int:
+def start(
+    arguments: tuple[str, ...],
+    folder: Path,
+    act: SelfKill | Fault | None = None,
+    times: Path | None = None,
+    log: Path = Path("log.txt"),
+) -> int:
     """Forks a child, leader of its own process group, that runs `python -m <arguments>` in a folder.
 
     Args:
         arguments: such as ("train", "fit", "--run", "a").
-        folder: current folder of the run; what it prints goes to `log.txt` there.
-        kill: where it kills itself, if it does.
+        folder: current folder of the run.
+        act: what happens to it before one of its changes of a file, if anything does.
+        log: what it prints is added here; relative to `folder`.
         times: where it writes, at its end, the seconds from its start to each change of a file.
 
     Returns:
@@ -79,15 +124,18 @@ def start(arguments: tuple[str, ...], folder: Path, kill: SelfKill | None = None
     try:
         os.setsid()
         os.chdir(folder)
-        log = os.open("log.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        printed = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-        os.dup2(log, 1)
-        os.dup2(log, 2)
+        os.dup2(printed, 1)
+        os.dup2(printed, 2)
         counted: list[float] = []
-        sys.addaudithook(_watcher(kill, counted))
+        sys.addaudithook(_watcher(act, counted))
         code = _run(arguments)
         if times is not None:
             times.write_text(json.dumps(counted))
+    except BaseException:
+        # as Python would, did it end here by itself
+        traceback.print_exc()
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
@@ -107,31 +155,32 @@ def _run(arguments: tuple[str, ...]) -> int:
     return 0
 
 
-def changes_here(event: str, arguments: tuple[Any, ...], here: str) -> bool:
-    """Whether an audit event of Python is a change of a file under the folder `here`."""
+def changed_here(event: str, arguments: tuple[Any, ...], here: str) -> str | None:
+    """The path, if an audit event of Python is a change of a file under the folder `here`."""
     if event == "open":
         path, _, flags = arguments
         if not isinstance(flags, int) or not flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
-            return False
+            return None
     elif event in _CHANGES:
         path = arguments[0]
     else:
-        return False
+        return None
     if isinstance(path, int):
-        return False
+        return None
     name = os.fsdecode(path)
-    return not Path(name).is_absolute() or name.startswith(here + os.sep)
+    return name if not Path(name).is_absolute() or name.startswith(here + os.sep) else None
 
 
-def _watcher(kill: SelfKill | None, counted: list[float]) -> Callable[[str, tuple[Any, ...]], None]:
-    """An audit hook that appends the time of each change to `counted`, and kills before the one that `kill` names."""
+def _watcher(act: SelfKill | Fault | None, counted: list[float]) -> Callable[[str, tuple[Any, ...]], None]:
+    """An audit hook that appends the time of each change to `counted`, and lets `act` strike before it."""
     here, begin = os.getcwd(), time.monotonic()  # noqa: PTH109 (a string, compared with strings)
 
     def watch(event: str, arguments: tuple[Any, ...]) -> None:
-        if not changes_here(event, arguments, here):
+        name = changed_here(event, arguments, here)
+        if name is None:
             return
         counted.append(time.monotonic() - begin)
-        if kill is not None and len(counted) == kill.at:
-            (os.killpg if kill.is_group else os.kill)(os.getpid(), signal.SIGKILL)
+        if act is not None:
+            act.strike(event, name, len(counted))
 
     return watch

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from export.gpu.graph import read_graph
 from portraitseg import files, manifest
 from portraitseg.models import _h5_child
+from portraitseg.tflite_graph import read_graph
 
 #: Where stages write.
 _FOLDERS = ("runs", "android_assets", "ios_assets")

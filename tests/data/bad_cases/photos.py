@@ -1,7 +1,8 @@
 """Photos and masks, and their names."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 
@@ -151,3 +152,21 @@ def cases() -> Iterator[Case]:
     yield Case(
         "photo name that is not UTF-8", 2, ("caf\\udce9.png", "UTF-8", "rename"), partial(spoil.named, b"caf\xe9")
     )
+    # EG1800 as it is distributed
+    original = ("check-data", "--data", "DATA", "--format", "eg1800", "--set", "data.val_ratio=0.5")
+    yield Case("EG1800 without its folders", 2, ("DATA", "images_data_crop"), arguments=original)
+    for what, says, content in (
+        ("a mask that is no .mat", "take the photo out", b"hello"),
+        ("a mask of 100 MB in 100 kB", "00001_mask.mat", spoil.vast_mat),
+    ):
+        yield Case(
+            f"EG1800 with {what}",
+            2,
+            ("00001_mask.mat", says),
+            partial(_eg1800_with_mask, content),
+            original,
+        )
+
+
+def _eg1800_with_mask(content: bytes | Callable[[], bytes], folder: Path) -> None:
+    spoil.write_eg1800(folder, content if isinstance(content, bytes) else content())

@@ -104,6 +104,20 @@ def cases() -> Iterator[Case]:
     yield Case(
         "INIT with a Lambda", 2, ("other.h5", "Lambda", "foreign code"), partial(_init, layer="Lambda"), _WITH_INIT
     )
+    yield Case(
+        "INIT with a link to another file",
+        2,
+        ("other.h5", "'conv' is a link", "best.h5"),
+        lambda f: spoil.write_linked_h5(f / "other.h5"),
+        _WITH_INIT,
+    )
+    yield Case(
+        "INIT that is a pickle",
+        2,
+        ("other.h5", "not a Keras h5", "best.h5"),
+        lambda f: spoil.write("other.h5", spoil.pickled(), f),
+        _WITH_INIT,
+    )
     yield Case("INIT whose weights are missing", 2, ("other.h5", "do not fit", "same network"), _init, _WITH_INIT)
     # names of runs
     for what, name, shown in (

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import pickle
 import struct
 import zlib
 from collections.abc import Callable
@@ -147,6 +148,57 @@ def write_h5(path: Path, name: str = "fast_scnn", layer: str = "Conv2D", size: o
     with h5py.File(path, "w") as file:
         file.attrs["model_config"] = json.dumps(config)
         file.create_group("model_weights").attrs["layer_names"] = np.array([b"conv"])
+
+
+def write_linked_h5(path: Path) -> None:
+    """An h5 whose weights are somebody else's file."""
+    write_h5(path)
+    with h5py.File(path, "a") as file:
+        file["model_weights/conv"] = h5py.ExternalLink("/etc/passwd", "/")
+
+
+class RunsOnLoading:
+    """A pickle of it makes a file `it-ran` when it is read."""
+
+    def __reduce__(self) -> tuple[object, tuple[str, str]]:
+        return open, ("it-ran", "w")
+
+
+def pickled() -> bytes:
+    return pickle.dumps(RunsOnLoading())
+
+
+def npz_of_pickles() -> bytes:
+    """As numpy saves what it has no number type for."""
+    buffer = io.BytesIO()
+    np.savez(buffer, progress=np.array('{"fingerprint": "x"}'), **{"weights/0": np.array([RunsOnLoading()], object)})
+    return buffer.getvalue()
+
+
+def write_eg1800(folder: Path, mask: bytes | None = None) -> None:
+    """Seven photos as EG1800 is distributed, into DATA; `mask`: what lies there as the mask of photo 1."""
+    from scipy.io import savemat
+
+    data = folder / "DATA"
+    (data / "images_data_crop").mkdir()
+    (data / "images_mask").mkdir()
+    for number in range(1, 8):
+        image, truth = portrait(number)
+        Image.fromarray(image).save(data / f"images_data_crop/{number:05d}.jpg")
+        savemat(data / f"images_mask/{number:05d}_mask.mat", {"mask": truth // 255})
+    if mask is not None:
+        (data / "images_mask/00001_mask.mat").write_bytes(mask)
+    savemat(data / "trainlist.mat", {"trainlist": np.arange(1.0, 7.0)})
+    savemat(data / "testlist.mat", {"testlist": np.array([[7.0]])})
+
+
+def vast_mat() -> bytes:
+    """A compressed .mat of 100 MB of zeros, in 100 kB."""
+    from scipy.io import savemat
+
+    buffer = io.BytesIO()
+    savemat(buffer, {"mask": np.zeros((10_000, 10_000), np.uint8)}, do_compression=True)
+    return buffer.getvalue()
 
 
 def folder_as_photo(folder: Path) -> None:

@@ -1,6 +1,8 @@
 """What stages leave for one another: runs, manifests, exported files; and photos that changed in between."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -97,6 +99,30 @@ def _peer(name: str) -> Callable[[Path], object]:
     return prepare
 
 
+def _crashing_peer(folder: Path) -> None:
+    from tests.runners.hostile import write_crashing
+
+    make_run(folder)
+    (folder / "peers").mkdir()
+    write_crashing(folder / "peers/foreign.tflite")
+
+
+def _held_by_another(folder: Path) -> None:
+    """A process that holds the run's lock; it ends with this one, or when the folder is gone."""
+    (folder / "runs/mine").mkdir(parents=True)
+    code = (
+        "import fcntl, os, sys, time\n"
+        "file = open('.lock', 'w'); fcntl.flock(file, fcntl.LOCK_EX); print(flush=True)\n"
+        "parent = os.getppid()\n"
+        "while os.path.exists(sys.argv[1]) and os.getppid() == parent: time.sleep(0.1)"
+    )
+    command = [sys.executable, "-I", "-S", "-c", code, str(folder)]
+    holder = subprocess.Popen(command, cwd=folder / "runs/mine", stdout=subprocess.PIPE)
+    assert holder.stdout is not None
+    holder.stdout.readline()
+    holder.stdout.close()
+
+
 def _other_training(folder: Path) -> None:
     from train import state
 
@@ -171,6 +197,14 @@ def cases() -> Iterator[Case]:
             arguments=_PEERS,
             stage="benchmark",
         )
+    yield Case(
+        "peer that crashes the runtime",
+        0,
+        ("foreign.tflite", "crash", "take it out"),
+        _crashing_peer,
+        (*_PEERS, "--splits", "val"),
+        "benchmark",
+    )
     # the run
     for what, says, prepare in (
         (
@@ -180,7 +214,7 @@ def cases() -> Iterator[Case]:
         ),
         (
             "artifact.json that is cut short",
-            ("artifact.json", "export"),
+            ("artifact.json", "train"),
             _after(partial(_cut, "runs/mine/artifact.json")),
         ),
         (
@@ -223,6 +257,17 @@ def cases() -> Iterator[Case]:
         ("state.npz", "damaged", "take it away"),
         partial(spoil.write, "runs/mine/state.npz", b"PK"),
         _AGAIN,
+    )
+    for what, content in (("a pickle", spoil.pickled), ("an .npz of pickles", spoil.npz_of_pickles)):
+        yield Case(
+            f"RUN whose state is {what}",
+            2,
+            ("state.npz", "damaged", "take it away"),
+            lambda f, content=content: spoil.write("runs/mine/state.npz", content(), f),  # type: ignore[misc]
+            _AGAIN,
+        )
+    yield Case(
+        "RUN that another process is writing to", 2, ("RUN=mine", "another process", "wait"), _held_by_another, _AGAIN
     )
     yield Case(
         "RUN that is a file", 2, ("RUN=mine", "is a file", "another RUN"), partial(spoil.write, "runs", b""), _AGAIN
