@@ -32,7 +32,7 @@ from portraitseg.config import Config
 from portraitseg.data import open_dataset
 from portraitseg.errors import CheckFailed, InputError
 from portraitseg.models import checkpoint
-from portraitseg.runners import NotRunnable, open_runner
+from portraitseg.runners import NotRunnable, Runner, open_runner
 from portraitseg.runs import Run
 
 #: Beyond the triangle inequality: sums of rounded figures.
@@ -160,9 +160,18 @@ def open_members(
             left_out.append(f"{path.name}: needs {error.needs}")
             continue
         reference, bound = _expected(entry)
-        outputs = np.stack(parity.predict_file(runner, photos)).astype(np.float32)
-        members.append(Member(path.name, runner.runtime, reference, bound, path, outputs))
+        for label, each in [(path.name, runner), *_second_opinion(path, runner)]:
+            outputs = np.stack(parity.predict_file(each, photos)).astype(np.float32)
+            members.append(Member(label, each.runtime, reference, bound, path, outputs))
     return members, left_out
+
+
+def _second_opinion(path: Path, runner: Runner) -> Iterator[tuple[str, Runner]]:
+    """On macOS, where Core ML itself ran a file, our evaluator of the file is compared with it."""
+    from portraitseg.runners.coreml import CoreMLEvaluator, CoreMLNative
+
+    if isinstance(runner, CoreMLNative):
+        yield f"{path.name} (evaluator)", CoreMLEvaluator(path)
 
 
 def compare_all(members: Sequence[Member], photos: Photos) -> list[Pair]:
@@ -206,13 +215,13 @@ def to_csv(pairs: Sequence[Pair], photos: int) -> str:
 def to_markdown(
     members: Sequence[Member], pairs: Sequence[Pair], left_out: Sequence[str], parted: dict[str, str], photos: int
 ) -> str:
-    """The matrix as a table: above the diagonal mean difference, below it mask IoU; out of bounds in bold."""
+    """The matrix as a table: above the diagonal differences, below it mask IoU; out of bounds in bold."""
     cells = {(pair.first, pair.second): pair for pair in pairs}
     lines = [
         "# Parity matrix",
         "",
-        f"Over {photos} validation photos at the network's size. Above the diagonal the mean difference of",
-        "probability, below it the mask IoU; **bold** is out of bounds. Greatest differences and bounds: matrix.csv.",
+        f"Over {photos} validation photos at the network's size. Above the diagonal the mean and the greatest",
+        "difference of probability, below it the mask IoU; **bold** is out of bounds. Bounds: matrix.csv.",
         "",
         "| | file | runtime | " + " | ".join(str(column + 1) for column in range(len(members))) + " |",
         "|---|---|---|" + "---|" * len(members),
@@ -224,7 +233,7 @@ def to_markdown(
             if pair is None:
                 texts.append("·")
                 continue
-            text = f"{pair.mean_abs:.1e}" if row < column else f"{pair.mask_iou:.4f}"
+            text = f"{pair.mean_abs:.1e} {pair.max_abs:.1e}" if row < column else f"{pair.mask_iou:.4f}"
             texts.append(f"**{text}**" if pair.faults else text)
         lines.append(f"| {row + 1} | {member.label} | {member.runtime} | " + " | ".join(texts) + " |")
     lines += ["", *(f"- Out of bounds: {p.first} and {p.second}: {', '.join(p.faults)}" for p in pairs if p.faults)]

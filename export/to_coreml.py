@@ -15,6 +15,7 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from export.ios13 import to_ios13
 from export.parity import Bound
 from export.product import Networks, Product, input_tensor, output_tensor
 from export.quiet import quiet
@@ -78,16 +79,21 @@ class Converter:
         return cto.palettize_weights(self.program, cto.OptimizationConfig(global_config=config))
 
     def network(self) -> Any:
-        """A neural network (iOS 14), weights in float16: half the file, and what old GPUs compute in anyway.
-
-        iOS 13 has no bilinear upsampling with half-pixel centres, and every device that runs it also runs iOS 14.
-        """
+        """A neural network (iOS 13), weights in float16: half the file, and what old GPUs compute in anyway."""
         import coremltools as ct
         from coremltools.models.neural_network.quantization_utils import quantize_weights
 
+        from portraitseg.runners.coreml_network import load_network
+
         half = quantize_weights(self.convert("neuralnetwork"), nbits=16)
         # away from macOS it may return the specification
-        return half if hasattr(half, "save") else ct.models.MLModel(half, skip_model_load=True)
+        spec = half.get_spec() if hasattr(half, "get_spec") else half
+        channels: dict[str, int] = {}
+        image = np.zeros((1, 3, *self.networks.size), np.float32)
+        network = load_network(Path("network.mlmodel"), spec)
+        network.evaluate({"image": image}, "fp32", lambda name, value: channels.update({name: np.shape(value)[1]}))
+        to_ios13(spec, channels)
+        return ct.models.MLModel(spec, skip_model_load=True)
 
     def convert(self, kind: Literal["mlprogram", "neuralnetwork"], is_image: bool = True) -> Any:
         """Converts the network; `image` RGB bytes → `mask` grayscale bytes, or with `is_image` False floats."""
@@ -120,6 +126,7 @@ class Converter:
             inputs=[source],
             outputs=[mask],
             compute_precision=ct.precision.FLOAT16 if is_program else None,
+            # a network comes for iOS 14, and `to_ios13` takes it back by one
             minimum_deployment_target=ct.target.iOS15 if is_program else ct.target.iOS14,
             # loading the model back would compile it, on macOS only
             skip_model_load=True,
@@ -145,7 +152,7 @@ class Variant:
     is_image: bool = True
 
 
-_IOS14, _IOS15, _IOS16 = "iOS 14 or later", "iOS 15 or later", "needs iOS 16"
+_IOS13, _IOS15, _IOS16 = "iOS 13 or later", "iOS 15 or later", "needs iOS 16"
 
 #: End of the file's name → variant. Bounds from Fast-SCNN at 256 px, and at 64 px with half the channels, which is the
 #: most sensitive that we measured.
@@ -168,7 +175,7 @@ VARIANTS: dict[str, Variant] = {
         "palette4", partial(Converter.palette, bits=4), Bound(None, 0.08, 0.85, shift_px=1.5, gain_error=0.06), _IOS16
     ),
     # measured max 0.004 and 0.011, mean 7e-4 and 1e-3: weights rounded once, sums in float32
-    "fp16.mlmodel": Variant("fp16", Converter.network, Bound(0.03, 4e-3, 0.995), _IOS14),
+    "fp16.mlmodel": Variant("fp16", Converter.network, Bound(0.03, 4e-3, 0.995), _IOS13),
 }
 
 

@@ -32,8 +32,8 @@ def _less(ends: list[str]) -> list[Any]:
     return [pytest.param(end, marks=pytest.mark.full) if end.startswith(("int8", "palette6")) else end for end in ends]
 
 
-#: Specification by system: 5 is iOS 14, 6 iOS 15, 7 iOS 16.
-SPECIFICATIONS = {"iOS 14 or later": 5, "iOS 15 or later": 6, "needs iOS 16": 7}
+#: Specification by system: 4 is iOS 13, 6 iOS 15, 7 iOS 16.
+SPECIFICATIONS = {"iOS 13 or later": 4, "iOS 15 or later": 6, "needs iOS 16": 7}
 
 
 def _faults(exported: Exported, end: str, path: Path | None = None, change: Any = None) -> list[str]:
@@ -144,9 +144,16 @@ def _scramble_network(spec: Any) -> None:
     layer.convolution.weights.float16Value = values[::-1].tobytes()
 
 
+def _shift_network(spec: Any) -> None:
+    """The mask's upsampling (8 times) cuts off half an input pixel too much on one side, too little on the other."""
+    *_, layer = (layer for layer in spec.neuralNetwork.layers if layer.convolution.isDeconvolution)
+    for edge in layer.convolution.valid.paddingAmounts.borderAmounts:
+        edge.startEdgeSize -= 4
+        edge.endEdgeSize += 4
+
+
 @pytest.mark.parametrize(
-    "edit",
-    [damages.network_swap, damages.network_scale, damages.network_mask, damages.network_shift, _scramble_network],
+    "edit", [damages.network_swap, damages.network_scale, damages.network_mask, _shift_network, _scramble_network]
 )
 def test_damaged_network(exported: Exported, tmp_path: Path, edit: Callable[[Any], None]) -> None:
     end = "fp16.mlmodel"

@@ -19,6 +19,8 @@ from portraitseg.config import Config, DataConfig, ExportConfig, ModelConfig
 from portraitseg.data import open_dataset
 from portraitseg.errors import CheckFailed, InputError
 from portraitseg.models import checkpoint
+from portraitseg.runners.coreml import CoreMLEvaluator, CoreMLNative
+from portraitseg.runners.coreml_values import read_spec
 from portraitseg.runs import Run
 from tests.export import tiny
 from tests.export.conftest import Exported
@@ -161,6 +163,32 @@ def test_first_layer_is_found_in_every_runtime(exported: Exported, networks: Any
     assert first(damages.damage(package, tmp_path / "a", damages.scramble_kernel), "float").startswith("classifier")
     (tmp_path / "b").mkdir()
     assert first(damages.damage(package, tmp_path / "b", damages.forget_to_scale_the_mask), "float") == "mask"
+
+
+@pytest.mark.parametrize("is_sound", [True, False])
+def test_on_macos_core_ml_and_the_evaluator_are_compared(
+    exported: Exported, networks: Any, monkeypatch: pytest.MonkeyPatch, is_sound: bool
+) -> None:
+    """Core ML is played by the evaluator; where it computes otherwise, the pair of the two says so."""
+    end = "-fp16.mlpackage"
+    _, path = exported.find(end)
+    evaluator = CoreMLEvaluator(path)
+
+    class Model:
+        def get_spec(self) -> Any:
+            return read_spec(path)[0]
+
+        def predict(self, inputs: dict[str, Any]) -> dict[str, Any]:
+            mask = evaluator.run(np.asarray(inputs["image"])[None])[0, :, :, 0]
+            return {"mask": mask if is_sound else mask.T}
+
+    monkeypatch.setattr(matrix, "open_runner", lambda path, threads: CoreMLNative(path, Model(), "all"))
+    photos = exported.references["float"].photos
+    members, _ = matrix.open_members([(path, _entry(exported, end))], {"float": networks.float_model}, photos)
+    assert [member.label for member in members] == ["keras float", path.name, f"{path.name} (evaluator)"]
+    faulty = {(pair.first, pair.second) for pair in compare_all(members, photos) if pair.faults}
+    wrong = {("keras float", path.name), (path.name, f"{path.name} (evaluator)")}
+    assert faulty == (set() if is_sound else wrong)
 
 
 def _members(*changes: Any) -> tuple[list[Member], parity.Photos]:
