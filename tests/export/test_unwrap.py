@@ -1,5 +1,6 @@
 """The weights of QAT without its wrappers: what they are, and when Core ML files are made of them."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,10 @@ import pytest
 from export import matrix, parity, qat, stage, to_coreml
 from export.matrix import Member, compare_all
 from export.parity import Bound
+from export.product import Networks
 from export.to_coreml import VARIANTS
 from export.training import _origin
-from export.unwrap import unwrap
+from export.unwrap import pick_weights, unwrap
 from portraitseg import files, manifest
 from portraitseg.config import Config, DataConfig, ExportConfig, ModelConfig
 from portraitseg.data import open_dataset
@@ -87,6 +89,19 @@ def _worse(model: Any) -> Any:
     return model
 
 
+def test_the_better_weights_are_picked(run: Run, float_model: Any, qat_model: Any, networks: Networks) -> None:
+    """Without an export, for `make test`: the float network is spoilt, so the weights of QAT are the better ones."""
+    _record(run, float_model, qat_model)
+    worse = replace(networks, float_model=_worse(unwrap(qat_model)))
+    dataset = open_dataset(CONFIG.data, CONFIG.seed)
+    picked = pick_weights(worse, run, stage.verified_source(run), CONFIG, dataset)
+    assert picked.val_iou["unwrapped"] > picked.val_iou["float"]
+    (product,) = to_coreml.coreml_products(picked)
+    assert product.reference == picked.better_float == "unwrapped" and picked.get("unwrapped") is not None
+    assert product.note is not None and "weights: unwrapped (IoU on val: float 0." in product.note
+
+
+@pytest.mark.full
 @pytest.mark.parametrize("better", ["float", "unwrapped"])
 def test_core_ml_is_made_of_the_better_weights(run: Run, float_model: Any, qat_model: Any, better: str) -> None:
     if better == "float":
@@ -105,23 +120,22 @@ def test_core_ml_is_made_of_the_better_weights(run: Run, float_model: Any, qat_m
     pairs = matrix.matrix(run, CONFIG)
     (pair,) = [p for p in pairs if (p.first, p.second) == (f"keras {better}", entry.path)]
     assert pair.faults == ()
-
-
-def test_a_file_of_the_other_weights_fails(run: Run, float_model: Any, qat_model: Any) -> None:
-    """Were the file made of the weights that were not chosen, parity would say so."""
-    _record(run, float_model, qat_model)
-    (entry,) = stage.export_run(run, CONFIG, "ios").files
-    photos = tiny.samples(3)[0]
-    worse = parity.predict_keras(_worse(unwrap(qat_model)), photos)
-    _, fault = parity.measure(run.ios / entry.path, worse, VARIANTS["fp16.mlpackage"].bound)
+    # were the file made of the weights that were not chosen, parity would say so
+    loaded = {"float": checkpoint.load(run.best), "unwrapped": unwrap(qat.load_qat(run.qat / "best.h5"))}
+    wrong = parity.predict_keras(loaded[other], tiny.samples(3)[0])
+    _, fault = parity.measure(run.ios / entry.path, wrong, VARIANTS["fp16.mlpackage"].bound)
     assert fault
 
 
-def test_without_finished_qat_the_float_weights_are_taken(run: Run, float_model: Any, qat_model: Any) -> None:
+def test_without_finished_qat_the_float_weights_are_taken(
+    run: Run, float_model: Any, qat_model: Any, networks: Networks
+) -> None:
     _record(run, float_model, qat_model)
+    source = stage.verified_source(run)
+    dataset = open_dataset(CONFIG.data, CONFIG.seed)
     (run.qat / "best.h5").write_bytes((run.qat / "best.h5").read_bytes() + b"\0")
-    (entry,) = stage.export_run(run, CONFIG, "ios").files
-    assert entry.parity.reference == "keras" and entry.note is not None and "weights:" not in entry.note
+    picked = pick_weights(networks, run, source, CONFIG, dataset)
+    assert picked.better_float == "float" and not picked.val_iou
 
 
 def test_between_three_keras_models_each_pair_has_its_own_limit() -> None:
@@ -132,7 +146,7 @@ def test_between_three_keras_models_each_pair_has_its_own_limit() -> None:
         Member("keras qat", "keras", "qat", None, None, outputs + np.float32(0.02)),
         Member("keras unwrapped", "keras", "unwrapped", None, None, outputs + np.float32(0.01)),
     ]
-    bound = Bound(0.001, 0.001, 0.0, shift_px=99, gain_error=99)
+    bound = Bound(0.001, 0.001, 0.0, shift_px=99.0, gain_error=99.0)
     lite = Member("a", "x", "qat", bound, None, keras[1].probabilities)
     core = Member("b", "x", "unwrapped", bound, None, keras[2].probabilities)
     pairs = {(pair.first, pair.second): pair for pair in compare_all([*keras, lite, core], tiny.samples(2)[0])}
