@@ -48,9 +48,9 @@ class Variant:
 
 
 VARIANTS: Mapping[str, Variant] = {
-    "contour_large": Variant(16, 6, (1, 2, 2, 3, 3), (64, 48, 32, 16)),
-    "contour_medium": Variant(8, 4, (1, 2, 2, 3, 3), (48, 32, 24, 8)),
-    "contour_small": Variant(0, 2, (1, 1, 2, 2, 2), (32, 24, 8)),
+    "contour_large": Variant(24, 6, (1, 2, 2, 3, 3), (96, 64, 40, 24)),
+    "contour_medium": Variant(8, 4, (1, 2, 2, 2, 2), (48, 32, 16, 8)),
+    "contour_small": Variant(0, 2, (1, 1, 2, 2, 1), (32, 24, 8)),
 }
 
 
