@@ -133,7 +133,9 @@ def load(model: Any, path: Path) -> Report:
         if isinstance(layer, keras.layers.BatchNormalization)
     }
     ours = [layer for layer in model.layers if isinstance(layer, _CONVOLUTIONS)]
-    our_keys = [(type(layer).__name__, tuple(layer.get_weights()[0].shape)) for layer in ours]
+    ours = [ours[place] for place in separable_order([_key(layer) for layer in ours])]
+    theirs = [theirs[place] for place in separable_order([(unit.kind, unit.kernel.shape) for unit in theirs])]
+    our_keys = [_key(layer) for layer in ours]
     their_keys = [(unit.kind, unit.kernel.shape) for unit in theirs]
     pairs = align(our_keys, their_keys)
     if not pairs:
@@ -157,6 +159,28 @@ def load(model: Any, path: Path) -> Report:
         loaded_weights=sum(math.prod(our_keys[place][1]) for place in pairs),
         weights=sum(math.prod(shape) for _, shape in our_keys),
     )
+
+
+def _key(layer: Any) -> Key:
+    return type(layer).__name__, tuple(layer.get_weights()[0].shape)
+
+
+def separable_order(keys: Sequence[Key]) -> list[int]:
+    """Places in an order in which each depthwise convolution stands right before the 1x1 that reads it.
+
+    Keras sorts layers by depth: a shortcut's convolution comes between the two halves where they are two layers, and
+    before or behind both where they are one `SeparableConv2D`. The reader is known by its width.
+    """
+    order: list[int] = []
+    waiting: list[int] = []
+    for place, (kind, shape) in enumerate(keys):
+        if kind == "DepthwiseConv2D":
+            waiting.append(place)
+            continue
+        read = [other for other in waiting if math.prod(keys[other][1][2:]) == shape[2] and shape[:2] == (1, 1)][:1]
+        order += [*read, place]
+        waiting = [other for other in waiting if other not in read]
+    return order + waiting
 
 
 def align(ours: Sequence[Key], theirs: Sequence[Key]) -> dict[int, int]:
