@@ -58,6 +58,16 @@ def onnx(
     _export("onnx", run, data, format, set, skip_qat)
 
 
+@app.command("check-assets")
+def check_assets(
+    folder: Annotated[Path, typer.Argument(help="android_assets/<run> or ios_assets/<run>, or a copy of it.")],
+) -> None:
+    """Whether a folder of files is what was exported: hashes, and the golden masks on this machine."""
+    from export import golden
+
+    cli.say(f"{folder}: hashes hold, {golden.check(folder)} golden masks in tolerance")
+
+
 @app.command()
 def info(
     file: Annotated[Path, typer.Argument(help="A .tflite, ours or anybody's; nothing in it is executed.")],

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float32
 from rich.table import Column, Table
 
-from export import parity
+from export import golden, parity
 from export.gpu.report import check_gpu
 from export.parity import Reference, network_channels
 from export.product import PARITY_REFERENCE, Networks, Product
@@ -18,7 +18,7 @@ from export.targets import TARGETS, Target
 from export.training import trained_qat
 from export.unwrap import pick_weights
 from portraitseg import contract, files, manifest
-from portraitseg.cli import console, table_console
+from portraitseg.cli import console, table_console, warn
 from portraitseg.config import Config
 from portraitseg.data import Dataset, open_dataset
 from portraitseg.errors import CheckFailed, InputError
@@ -229,6 +229,8 @@ def publish(made: list[Made], source: Source, folder: Path, scratch: Path, targe
         manifest.write(revised / manifest.MANIFEST_NAME, result)
         if target.recommended:
             files.write_json(revised / RECOMMENDED_NAME, recommend(result, target))
+            if not golden.write(revised, result):
+                warn("no golden vectors: the files tell right pixels from wrong ones on no synthetic portrait")
     return result
 
 
