@@ -1,4 +1,4 @@
-"""Golden vectors of a trained network: an app's usual mistakes are out of tolerance, another runtime's rounding is not."""
+"""Golden vectors of a trained network: the usual mistakes are out of tolerance, another runtime's rounding is not."""
 
 import json
 import shutil
