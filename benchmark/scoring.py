@@ -9,12 +9,13 @@ import os
 import signal
 import threading
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import metadata
+from multiprocessing.synchronize import Event
 from pathlib import Path
 
 import numpy as np
@@ -30,8 +31,8 @@ from portraitseg.data.folder import FolderDataset
 from portraitseg.errors import InputError
 from portraitseg.runners import Runner
 
-#: Photos that a process scores before it hands them over: a kill costs no more than so many, times the processes.
-CHUNK = 8
+#: Runs of a file after which a process hands over what it has: a kill costs no more than so many, times the processes.
+CHUNK = 32
 
 #: A split of fewer photos is done before a second process has started.
 LEAST_PHOTOS = 64
@@ -121,7 +122,7 @@ class Scoring:
 
     def _results(self) -> Iterator[tuple[Chunk, np.ndarray, list[str]]]:
         if self.workers == 1:
-            worker = _Worker(self.is_soft, self.runners)
+            worker = _Worker(self.is_soft, self.runners, is_stopped=lambda: False)
             yield from ((chunk, *worker.score(self.dataset, chunk)) for chunk in self._chunks())
             return
         with _pool(self.workers, self.is_soft, self.targets) as pool:
@@ -140,8 +141,9 @@ class Scoring:
         for journal in self._journals.values():
             missing |= ~journal.done
         indices = np.flatnonzero(missing)
-        for start in range(0, len(indices), CHUNK):
-            own = indices[start : start + CHUNK]
+        photos = max(1, CHUNK // len(self._journals))
+        for start in range(0, len(indices), photos):
+            own = indices[start : start + photos]
             # a file that has some of these already is scored on all of them again: the same figures
             work = tuple(name for name, journal in self._journals.items() if not journal.done[own].all())
             yield Chunk(tuple(self.keys[index] for index in own), tuple(int(index) for index in own), work)
@@ -196,21 +198,35 @@ def _taken(chunk: Chunk, future: "Future[tuple[np.ndarray, list[str]]]") -> tupl
 def _pool(workers: int, is_soft: bool, targets: Sequence[Target]) -> Iterator[ProcessPoolExecutor]:
     # spawn: the runtimes' threads do not survive a fork
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(is_soft, tuple(targets)))
+    stop = context.Event()
+    arguments = (is_soft, tuple(targets), stop)
+    pool = ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=arguments)
     try:
         yield pool
+    except BaseException:
+        # on a slow machine the chunks in flight take minutes
+        stop.set()
+        raise
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+class Stopped(Exception):
+    """The parent was interrupted: what is half done is left."""
 
 
 class _Worker:
     """Scores chunks; the files stay open from one to the next."""
 
-    def __init__(self, is_soft: bool, runners: Mapping[str, Runner]) -> None:
-        self.is_soft, self.runners = is_soft, runners
+    def __init__(self, is_soft: bool, runners: Mapping[str, Runner], is_stopped: Callable[[], bool]) -> None:
+        self.is_soft, self.runners, self.is_stopped = is_soft, runners, is_stopped
 
     def score(self, dataset: Dataset, chunk: Chunk) -> tuple[np.ndarray, list[str]]:
-        """Scores by (work, photo, column), and the notes of the loader."""
+        """Scores by (work, photo, column), and the notes of the loader.
+
+        Raises:
+            Stopped: nobody wants them any more.
+        """
         names = columns(self.is_soft)
         values = np.zeros((len(chunk.work), len(chunk.keys), len(names)), np.float64)
         notes: list[str] = []
@@ -219,6 +235,8 @@ class _Worker:
             notes += sample.notes
             truth = truth_of(sample)
             for number, (name, condition) in enumerate(chunk.work):
+                if self.is_stopped():
+                    raise Stopped
                 runner = self.runners[name]
                 image, mask = ALL_CONDITIONS[condition](sample.image, truth, runner.size)
                 scores = score_image(runner, image, mask, self.is_soft)
@@ -229,7 +247,7 @@ class _Worker:
 _worker: _Worker
 
 
-def _start_worker(is_soft: bool, targets: tuple[Target, ...]) -> None:
+def _start_worker(is_soft: bool, targets: tuple[Target, ...], stop: Event) -> None:
     global _worker
     # Ctrl-C is the parent's to handle
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -238,7 +256,8 @@ def _start_worker(is_soft: bool, targets: tuple[Target, ...]) -> None:
 
     # one process per core: OpenCV's own threads would only get in each other's way
     cv2.setNumThreads(1)
-    _worker = _Worker(is_soft, {target.name: open_target(target, threads=1) for target in targets})
+    runners = {target.name: open_target(target, threads=1) for target in targets}
+    _worker = _Worker(is_soft, runners, stop.is_set)
 
 
 def _follow_parent() -> None:

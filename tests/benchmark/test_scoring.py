@@ -198,6 +198,25 @@ def test_processes_are_sent_the_names_of_their_photos_alone(photos):
     assert len(pickle.dumps(longer.excerpt(keys))) == len(pickle.dumps(part))
 
 
+def test_an_interrupted_process_leaves_its_chunk(photos):
+    one = target(write_tflite(Path("a.tflite"), shape=(1, 24, 30, 3)))
+    answers = iter([False, False, True])
+    worker = scoring._Worker(False, {one.name: open_target(one, threads=1)}, is_stopped=lambda: next(answers))
+    chunk = scoring.Chunk(photos.keys("test_a"), tuple(range(21)), ((one.name, CLEAN),))
+    with pytest.raises(scoring.Stopped):
+        worker.score(photos, chunk)
+    assert next(answers, None) is None
+
+
+def test_chunks_are_of_runs_not_of_photos(photos):
+    files = [target(write_tflite(Path(f"{index}.tflite"), shape=(1, 24, 30, 3))) for index in range(5)]
+    made = Scoring(files, photos, "test_a", (CLEAN, *CONDITIONS), Path("journal"), workers=2)
+    # thirty runs a photo
+    assert [len(chunk.keys) for chunk in made._chunks()] == [1] * 21
+    few = Scoring(files[:1], photos, "test_a", (CLEAN,), Path("other"), workers=2)
+    assert [len(chunk.keys) for chunk in few._chunks()] == [21]
+
+
 def test_how_many_processes():
     assert processes(3, 1) == 3 and processes(None, LEAST_PHOTOS - 1) == 1
     assert processes(None, LEAST_PHOTOS) == scoring.cores() >= 1
