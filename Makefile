@@ -16,7 +16,7 @@ WITH_CONFIG = $(if $(CONFIG),--config "$(CONFIG)")
 WITH_SET = $(foreach pair,$(SET),--set "$(pair)")
 
 .DEFAULT_GOAL := demo
-.PHONY: demo train export-android export-ios export-onnx check-gpu check-gpu-classic check-gpu-web gpu-driver check-mediapipe check-assets check-qat sensitivity mixed matrix benchmark report benchmark-compare benchmark-device compare benchmark-networks benchmark-quantization benchmark-operators benchmark-speed test test-full lint format lock golden clean help
+.PHONY: demo train export-android export-ios export-onnx check-gpu check-gpu-classic check-gpu-web gpu-driver check-mediapipe check-assets release check-qat sensitivity mixed matrix benchmark report benchmark-compare benchmark-device compare benchmark-networks benchmark-quantization benchmark-operators benchmark-speed test test-full lint format lock golden clean help
 
 demo: ## train, export and benchmark on the embedded synthetic portraits, as run `demo`
 	@$(MAKE) --no-print-directory train RUN=demo CONFIG=train/configs/demo.toml
@@ -52,6 +52,9 @@ gpu-driver: $(ENV) ## fetch SwiftShader, a Vulkan driver in software, without ro
 
 check-mediapipe: $(ENV) ## whether MediaPipe and litert-benchmark open .tflite files: FILES="a.tflite …" (default: those of RUN=) REPORT=folder
 	@$(PY) -m export check-mediapipe $(if $(FILES),$(FILES),--run "$(RUN)") $(if $(REPORT),--report "$(REPORT)")
+
+release: $(ENV) ## keep of an exported run what can be committed: files for apps, golden vectors, weights: RUN=
+	@$(PY) -m export release --run "$(RUN)"
 
 check-assets: $(ENV) ## whether the files of RUN= are what was exported: hashes and golden masks
 	@for folder in $(wildcard android_assets/$(RUN) ios_assets/$(RUN)); do $(PY) -m export check-assets "$$folder" || exit $$?; done

@@ -58,6 +58,15 @@ def onnx(
     _export("onnx", run, data, format, set, skip_qat)
 
 
+@app.command()
+def release(run: RunOption = "default") -> None:
+    """Keep of an exported run what is committed: files for apps, their manifest, golden vectors, weights."""
+    from export.release import release as reduce
+    from portraitseg.runs import Run
+
+    cli.say(f"to be committed: {' '.join(map(str, reduce(Run(run))))}")
+
+
 @app.command("check-assets")
 def check_assets(
     folder: Annotated[Path, typer.Argument(help="android_assets/<run> or ios_assets/<run>, or a copy of it.")],

@@ -1,0 +1,52 @@
+"""The runs that are committed in android_assets/ and ios_assets/ are what was exported, and small enough."""
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from export import golden
+from export.stage import RECOMMENDED_NAME
+from portraitseg import files, manifest
+from portraitseg.manifest import Manifest
+from portraitseg.models import checkpoint
+
+COMMITTED = sorted(
+    {
+        Path(*Path(name).parts[:2])
+        for name in subprocess.run(
+            ["git", "ls-files", "android_assets/*/manifest.json", "ios_assets/*/manifest.json"],
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.split()
+    }
+)
+
+
+@pytest.mark.parametrize("folder", COMMITTED, ids=str)
+def test_a_released_run_is_whole(folder: Path) -> None:
+    assert golden.check(folder) > 0
+    listed = manifest.read(Manifest, folder / manifest.MANIFEST_NAME)
+    paths = {entry.path for entry in listed.files}
+    recommended = json.loads((folder / RECOMMENDED_NAME).read_text())
+    assert set(recommended) == {"gpu", "cpu", "old"} and set(recommended.values()) <= paths
+    assert not any(entry.recipe == "fp32" for entry in listed.files)
+    # measured on the exported file, or not released
+    assert all(entry.quality for entry in listed.files)
+
+
+@pytest.mark.parametrize("folder", COMMITTED, ids=str)
+def test_a_released_run_has_its_weights(folder: Path) -> None:
+    listed = manifest.read(Manifest, folder / manifest.MANIFEST_NAME)
+    found = {files.sha256(path): path for path in Path("weights").glob("*.h5")}
+    assert listed.source.weights_sha256 in found
+    assert checkpoint.read_header(found[listed.source.weights_sha256]).name == listed.source.model
+
+
+def test_the_repository_is_small() -> None:
+    tracked = subprocess.run(["git", "ls-files", "-z"], capture_output=True, text=True, check=True).stdout.split("\0")
+    sizes = {name: Path(name).stat().st_size for name in tracked if name and Path(name).is_file()}
+    assert not {name: size for name, size in sizes.items() if size > 8_000_000}
+    assert sum(size for name, size in sizes.items() if name.startswith("weights/")) < 30_000_000
