@@ -1,4 +1,4 @@
-"""What of a run is committed: files for apps alone, with a manifest and golden vectors of just those; small or nothing."""
+"""What of a run is committed: files for apps, with a manifest and golden vectors of just those; small or nothing."""
 
 import json
 import shutil
