@@ -25,6 +25,7 @@ class Target:
         channels: from the manifest; None for a peer until it is opened.
         bytes: of the file, or of the folder that an .mlpackage is.
         manifest, sha256: the manifest that lists it, and the hash there; None for a peer.
+        gpu: what check-gpu found of it, route by route, as its manifest says; None: not asked.
     """
 
     path: Path
@@ -34,6 +35,7 @@ class Target:
     bytes: int
     manifest: Path | None = None
     sha256: str | None = None
+    gpu: str | None = None
 
     @property
     def name(self) -> str:
@@ -105,9 +107,24 @@ def choose_reference(targets: list[Target], named: Path | None) -> tuple[list[Ta
 def _manifest_targets(path: Path, record: manifest.Manifest) -> list[Target]:
     manifest.verify(record, path.parent)
     return [
-        Target(path.parent / entry.path, entry.model, entry.recipe, entry.channels, entry.bytes, path, entry.sha256)
+        Target(
+            path.parent / entry.path,
+            entry.model,
+            entry.recipe,
+            entry.channels,
+            entry.bytes,
+            path,
+            entry.sha256,
+            "; ".join(_gpu_words(check) for check in entry.gpu) or None,
+        )
         for entry in record.files
     ]
+
+
+def _gpu_words(check: manifest.GpuCheck) -> str:
+    """`litert_swiftshader passed 63/63`: operators on the GPU of all."""
+    nodes = f" {check.delegated}/{check.nodes}" if check.delegated is not None and check.nodes is not None else ""
+    return f"{check.route} {check.verdict}{nodes}"
 
 
 def collect_peers(folder: Path) -> list[Target]:

@@ -136,6 +136,24 @@ def depthwise_shapes(op: Op, graph: Graph) -> Fault | None:
     return None
 
 
+def quantized_pointwise_stride(op: Op, graph: Graph) -> Fault | None:
+    """ML Drift takes an 8-bit 1×1 convolution with a stride and computes something else, without a word.
+
+    No check of the delegate's own: seen with LiteRT 2.3.0 on SwiftShader and on lavapipe; in float it is right.
+    """
+    del graph
+    image, kernel = op.inputs[0], op.inputs[1] if len(op.inputs) > 1 else None
+    if image is None or kernel is None or image.dtype not in ("INT8", "UINT8") or kernel.shape[1:3] != (1, 1):
+        return None
+    stride = max(op.options.get("stride_h", 1), op.options.get("stride_w", 1))
+    if stride == 1:
+        return None
+    return Fault(
+        f"8-bit 1×1 convolution with stride {stride:g}: taken, but its numbers are wrong",
+        "pool with that stride first, then a 1×1 convolution of stride 1",
+    )
+
+
 def keep_num_dims(op: Op, graph: Graph) -> Fault | None:
     """FULLY_CONNECTED that keeps dimensions must have as many in its input as in its output."""
     del graph
@@ -254,6 +272,7 @@ CHECKS: dict[str, Callable[[Op, Graph], Fault | None]] = {
         one_resize_flag,
         paddings,
         prelu_alpha,
+        quantized_pointwise_stride,
         select_shapes,
     )
 }

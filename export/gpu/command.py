@@ -1,5 +1,6 @@
 """What `python -m export check-gpu` and `gpu-driver` do."""
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from export.gpu import driver, record, report
 from export.gpu.routes import DEFAULT, ROUTES
 from portraitseg.cli import say, table_console
 from portraitseg.errors import CheckFailed, InputError
+from portraitseg.tflite_graph import read_graph
 
 _COLOURS = {"passed": "green", "failed": "red", "not_run": "yellow"}
 
@@ -31,7 +33,8 @@ def check_gpu_command(
         install: fetch into .cache/ what the routes need; where that fails they say `not_run`.
 
     Raises:
-        InputError: no file was named, one is no TFLite file, an unknown route, a driver that is not there.
+        InputError: no file was named, one is no TFLite file, an unknown route, a driver that is not there, a folder for
+            reports that cannot be one.
         CheckFailed: a delegate refuses one of them, or a driver failed on it.
     """
     if not files:
@@ -39,6 +42,11 @@ def check_gpu_command(
     chosen = tuple(routes or DEFAULT)
     if unknown := [name for name in chosen if name not in ROUTES]:
         raise InputError(f"--route {unknown[0]}: there are {', '.join(ROUTES)}")
+    # all that can be wrong with what was asked for, before minutes of runs
+    for path in files:
+        read_graph(path)
+    if report_folder is not None:
+        _check_reports(report_folder, files)
     drivers = None if driver_name is None else [driver.named(driver_name)]
     if install:
         _install(chosen)
@@ -54,6 +62,14 @@ def check_gpu_command(
         record.record(one)
     if failed := [one.path.name for one in found if one.has_failed]:
         raise CheckFailed(f"a phone's GPU does not take {', '.join(failed)}")
+
+
+def _check_reports(folder: Path, files: Sequence[Path]) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"--report {folder}: is a file: name a folder")
+    stems = Counter(path.stem for path in files)
+    if doubled := [stem for stem, count in stems.items() if count > 1]:
+        raise InputError(f"--report: {stems[doubled[0]]} files are called '{doubled[0]}': check them one by one")
 
 
 def _install(routes: Sequence[str]) -> None:

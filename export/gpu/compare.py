@@ -21,12 +21,14 @@ class Difference:
         mask_iou: IoU of the masks over the pixels of all runs, so that a run with a handful of person pixels does not
             decide; None where no output is a mask.
         fault: why that is not acceptable, None if it is.
+        magnitude: greatest absolute value of the reference, at least 1: bounds grow with it.
     """
 
     max_abs: float | None
     mean_abs: float | None
     mask_iou: float | None
     fault: str | None
+    magnitude: float = 1.0
 
 
 def compare(
@@ -41,7 +43,7 @@ def compare(
     """
     if len(reference) != len(gpu) or any(len(one) != len(other) for one, other in zip(reference, gpu, strict=True)):
         return Difference(None, None, None, "the GPU gave another number of outputs")
-    greatest = 0.0
+    greatest, magnitude = 0.0, 1.0
     means: list[float] = []
     masks: list[tuple[np.ndarray, np.ndarray]] = []
     faults: list[str] = []
@@ -55,6 +57,7 @@ def compare(
         gap = np.abs(np.stack(ours) - np.stack(theirs))
         greatest = float(np.maximum(greatest, gap.max()))
         means.append(float(gap.mean()))
+        magnitude = max(magnitude, float(np.abs(np.stack(theirs)).max()))
         faults += _faults(tensor, np.stack(theirs), gap, limit)
         if _is_mask(tensor):
             cut = contract.PROBABILITY_THRESHOLD
@@ -64,6 +67,7 @@ def compare(
         mean_abs=float(np.mean(means)) if means and np.isfinite(means).all() else None,
         mask_iou=metrics.iou(*(np.concatenate(side, axis=1) for side in zip(*masks, strict=True))) if masks else None,
         fault=faults[0] if faults else None,
+        magnitude=magnitude,
     )
 
 

@@ -25,6 +25,10 @@ class Log:
     errors: tuple[str, ...] = ()
 
 
+#: Errors of the runtime, without its search for accelerators and what it says of its own log.
+_ERROR = re.compile(r"^(?:ERROR|WARNING): (?!\[|Logging|All log messages)(.*)", re.M)
+
+
 def read_log(text: str) -> Log:
     """Reads what a delegate wrote, by its own phrases.
 
@@ -45,5 +49,5 @@ def read_log(text: str) -> Log:
         validation=validation[1].strip() if validation else None,
         fatal=fatal[1].strip() if fatal else None,
         has_no_adapter="No adapters found" in text or "Couldn't load Vulkan" in text,
-        errors=tuple(match[1].strip() for match in re.finditer(r"^(?:ERROR|WARNING): (?!\[|Logging)(.*)", text, re.M)),
+        errors=tuple(match[1].strip() for match in _ERROR.finditer(text)),
     )

@@ -41,21 +41,26 @@ def arithmetic(graph: Graph) -> Arithmetic:
     return "fp16" if "FLOAT16" in constants else "fp32"
 
 
-def tolerance(graph: Graph, precision: Precision, kernels: str | None = "reference") -> Tolerance:
+def tolerance(
+    graph: Graph, precision: Precision, kernels: str | None = "reference", apart: tuple[float, float] = (0.0, 0.0)
+) -> Tolerance:
     """The bound for a file.
 
     Args:
         graph: of the file.
         precision: what the GPU computes in.
         kernels: what it is compared with: `reference` kernels, or `xnnpack`.
+        apart: how far XNNPACK is from the reference kernels on the same inputs, greatest and mean; of 8-bit files.
     """
     kind = arithmetic(graph)
     if kind in ("int8", "int16"):
         step = output_step(graph)
-        # Measured on Fast-SCNN with half the channels at 64 px, the most sensitive: 5 steps at most (7 on lavapipe, in
-        # 16 bits), a third of one on average. XNNPACK is as far from reference kernels there.
-        reason = f"12 steps of {step:.3g}, on average 1: the GPU rounds in float, so each layer may be a step off"
-        return Tolerance(12 * step, step, reason)
+        # Each layer may round to the step beside; a trained network forgives that (7 steps at most, a third of one on
+        # average, on Fast-SCNN at 64 px), one with random weights does not, nor on the CPU: GPU and XNNPACK are then
+        # about as far from the reference kernels (0.7 to 1.3 times in the greatest, 0.98 to 1.02 times on average).
+        bound, mean = max(12 * step, 2 * apart[0]), max(step, 1.5 * apart[1])
+        reason = f"12 steps of {step:.3g} and on average 1, or 2 and 1.5 times what XNNPACK differs: each layer rounds"
+        return Tolerance(bound, mean, reason)
     if all(tensor.dtype in ("INT32", "BOOL") for tensor in graph.outputs):
         return Tolerance(0.0, 0.0, "whole numbers are equal or wrong")
     if precision == "fp16":
@@ -63,11 +68,14 @@ def tolerance(graph: Graph, precision: Precision, kernels: str | None = "referen
         # while the mean is 0.0018 and 0.0015. So it is the mean that judges.
         return Tolerance(0.5, 5e-3, "16-bit arithmetic: 0.27 at most and 0.0018 on average were measured")
     if kind == "dynamic":
-        return Tolerance(1e-2, 1e-3, "the CPU rounds activations to 8 bits where the GPU does not")
+        reason = "the CPU rounds activations to 8 bits, the GPU does not: 0.055 and on average 0.0017 were measured"
+        return Tolerance(0.2, 5e-3, reason)
     if kernels == "xnnpack":
         reason = "XNNPACK approximates sigmoid and hard-swish: 2e-4 was measured on MediaPipe's models"
         return Tolerance(1e-3, 1e-4, reason)
-    return Tolerance(1e-5, 1e-6, "32-bit arithmetic in another order of summation; 3e-7 was measured")
+    # the mean judges: with random weights single pixels of PortraitNet move by 7e-5, on average by 1.2e-6
+    reason = "32 bits in another order of summation: 2e-6 was measured on trained networks, 7e-5 on random weights"
+    return Tolerance(5e-4, 1e-5, reason)
 
 
 def output_step(graph: Graph) -> float:

@@ -183,6 +183,8 @@ def _verdict(said: Said, subject: Subject, incomparable: str | None) -> tuple[Ve
         return "not_run", "the browser offers no GPU: WebGL2 or WebGPU is missing"
     if said.found.refused:
         return "failed", f"refused: {'; '.join(said.found.refused[:3])}"
+    if said.facts is None and incomparable is not None and "Element type" in said.ended.log:
+        return "not_run", incomparable
     if said.facts is None:
         words = next(iter(said.found.errors), None) or said.found.fatal or _line(said.ended.log, "Error: ")
         return "failed", exit_words(said.ended.code) + (f": {words}" if words else "")

@@ -55,7 +55,7 @@ async function launch() {
   // Chromium's sandbox refuses to run as root
   const sandbox = process.getuid?.() === 0 ? ["--no-sandbox"] : [];
   try {
-    return await chromium.launch({ executablePath: job.chromium, args: [...FLAGS[job.library], ...sandbox] });
+    return await chromium.launch({ executablePath: job.chromium, args: [...FLAGS[job.library], ...sandbox], timeout: 0 });
   } catch (error) {
     console.log(`no browser: ${job.chromium} does not start: ${error.message.split("\n")[0]}`);
     process.exit(3);
@@ -70,7 +70,8 @@ page.on("console", (message) => console.log(message.text()));
 page.on("pageerror", (error) => console.log(`Error: ${error.message}`));
 let code = 0;
 try {
-  await page.goto(`http://127.0.0.1:${server.address().port}/`);
+  // no limits of its own: whoever started this process has one
+  await page.goto(`http://127.0.0.1:${server.address().port}/`, { timeout: 0 });
   const run = async (job) => (await import("/page.mjs")).run(job);
   const facts = await page.evaluate(`(${run})(${JSON.stringify(job)})`);
   await writeFile(path.join(job.folder, "facts.json"), JSON.stringify({ ...facts, browser: browser.version() }));

@@ -1,6 +1,7 @@
 """The files that the GPU check is tried on, and the driver to run them on: SwiftShader where it is there."""
 
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 
 from export.gpu.driver import Driver, find_drivers
 from export.recipes import RECIPES
+from portraitseg.errors import InputError
 from tests.export import tiny
 from tests.export.gpu import zoo
 
@@ -15,6 +17,23 @@ from tests.export.gpu import zoo
 SHARED_MODELS = Path(__file__).resolve().parents[4] / "shared" / "models"
 
 _skipped: list[str] = []
+_absent: list[str] = []
+
+
+def skip_loudly(what: str, reason: str) -> None:
+    """Skips a test, and says so at the end of the run, where a skip is not overlooked."""
+    _absent.append(f"{what} NOT RUN: {reason}")
+    pytest.skip(_absent[-1])
+
+
+def installed(what: str, route: ModuleType) -> None:
+    """Installs what a route needs, from its own lock; where that fails or something else is missing, skips loudly."""
+    try:
+        route.install()
+    except InputError as error:
+        skip_loudly(what, str(error))
+    if reason := route.missing():
+        skip_loudly(what, reason)
 
 
 @pytest.fixture(scope="session")
@@ -32,6 +51,8 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
         terminalreporter.write_line(
             "NO GPU DRIVER: nothing was run on a GPU; `make gpu-driver` fetches SwiftShader without root", yellow=True
         )
+    for line in sorted(set(_absent)):
+        terminalreporter.write_line(line, yellow=True)
 
 
 @pytest.fixture(scope="session")

@@ -14,6 +14,7 @@ from portraitseg.errors import InputError
 from portraitseg.tflite_graph import read_graph
 from tests.export.gpu import standin, zoo
 from tests.export.gpu.conftest import SHARED_MODELS
+from tests.export.gpu.conftest import installed as installed_or_skipped
 from tests.export.gpu.standin import CLASSIC, CRASH, HANG, NO_EGL, XNNPACK
 
 
@@ -174,7 +175,7 @@ def test_another_lock_asks_for_another_installation(tmp_path: Path) -> None:
 
 def test_a_python_that_is_too_new(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(classic, "PYTHON_END", (3, 0))
-    monkeypatch.setattr(classic.shutil, "which", lambda name: None)  # type: ignore[attr-defined]
+    monkeypatch.setattr(classic.shutil, "which", lambda name: None)
     with pytest.raises(InputError, match="install python3"):
         classic._python()
 
@@ -184,8 +185,7 @@ def test_a_python_that_is_too_new(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def real() -> None:
-    if reason := classic.missing():
-        pytest.skip(f"CLASSIC DELEGATE NOT RUN: {reason}")
+    installed_or_skipped("CLASSIC DELEGATE", classic)
 
 
 @pytest.mark.full

@@ -3,6 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from export.gpu import process
 from export.gpu.compare import compare
 from export.gpu.graph import Graph, parse_graph
 from export.gpu.inputs import make_inputs
@@ -79,6 +80,26 @@ def test_quantized_outputs_are_compared_as_numbers() -> None:
     assert output_step(graph) == pytest.approx(0.0125)
     assert tolerance(graph, "fp32").bound == pytest.approx(0.15)
     assert tolerance(graph, "fp32").mean_bound == pytest.approx(0.0125)
+
+
+def test_an_8_bit_file_may_differ_by_what_rounding_alone_does() -> None:
+    graph = parse_graph(zoo.int8_network(), "zoo")
+    wide, narrow = tolerance(graph, "fp32", apart=(0.2, 0.03)), tolerance(graph, "fp32", apart=(0.01, 0.001))
+    assert (wide.bound, wide.mean_bound) == (pytest.approx(0.4), pytest.approx(0.045))
+    assert (narrow.bound, narrow.mean_bound) == (pytest.approx(0.15), pytest.approx(0.0125))
+    # a float file has no such excuse
+    floats = parse_graph(zoo.fused("RELU6"), "zoo")
+    assert tolerance(floats, "fp32", apart=(0.2, 0.03)) == tolerance(floats, "fp32")
+
+
+def test_rounding_is_measured_in_the_unit_of_the_bounds() -> None:
+    graph = parse_graph(zoo.int8_network(), "zoo")
+    masks = [[np.linspace(0, 1, zoo.SIDE**2, dtype=np.float32).reshape(1, zoo.SIDE, zoo.SIDE, 1)]]
+    other = [[masks[0][0] + np.float32(0.1)]]
+    assert process._apart(graph, process.Reference("reference", masks, None, other)) == pytest.approx((0.1, 0.1))
+    tenfold = process.Reference("reference", [[10 * masks[0][0]]], None, [[10 * other[0][0]]])
+    assert process._apart(graph, tenfold) == pytest.approx((0.1, 0.1))
+    assert process._apart(graph, process.Reference("reference", masks, None)) == (0.0, 0.0)
 
 
 def test_arithmetic_is_read_from_the_file() -> None:

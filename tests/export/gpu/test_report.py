@@ -70,6 +70,41 @@ def test_the_command_refuses_what_it_cannot_read(tmp_path: Path) -> None:
         command.check_gpu_command([tmp_path / "gone.tflite"])
 
 
+def test_what_is_wrong_is_said_before_anything_runs(
+    zoo_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("a file was examined")
+
+    monkeypatch.setattr(report, "examine", never)
+    text, folder, huge = tmp_path / "text.tflite", tmp_path / "folder.tflite", tmp_path / "huge.tflite"
+    text.write_text("hello")
+    folder.mkdir()
+    with huge.open("wb") as file:
+        file.truncate(6 * 2**30)
+    sound = zoo_folder / "conv.tflite"
+    for bad, words in ((text, "not a TFLite file"), (folder, "directory"), (huge, "more than a file for a phone")):
+        with pytest.raises(InputError, match=words):
+            command.check_gpu_command([sound, bad])
+    with pytest.raises(InputError, match="is a file: name a folder"):
+        command.check_gpu_command([sound], text)
+    with pytest.raises(InputError, match="2 files are called 'conv'"):
+        command.check_gpu_command([sound, sound], tmp_path / "reports")
+    with pytest.raises(InputError, match="there are litert, classic, web"):
+        command.check_gpu_command([sound], routes=["opencl"])
+
+
+@pytest.mark.usefixtures("no_driver")
+def test_a_foreign_file_with_spaces_and_brackets_in_its_name(
+    zoo_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "my [red] modèle.tflite"
+    path.write_bytes((zoo_folder / "conv.tflite").read_bytes())
+    command.check_gpu_command([path], tmp_path)
+    assert "my [red] modèle.tflite" in capsys.readouterr().out
+    assert (tmp_path / "my [red] modèle.gpu.json").exists()
+
+
 @pytest.mark.usefixtures("no_driver")
 def test_the_command_line(zoo_folder: Path, tmp_path: Path) -> None:
     import typer

@@ -2,10 +2,12 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from export.gpu import child
 from export.gpu.driver import Driver
 from export.gpu.graph import parse_graph, read_graph
 from export.gpu.inputs import make_inputs
@@ -22,6 +24,7 @@ QUICK = (
     "split_in_the_middle",
     "custom_op",
     "grouped_convolution",
+    "int8_pointwise_stride",
     "matmul_with_itself",
     "transpose_conv_stride_3",
     "constant_output",
@@ -116,7 +119,44 @@ def test_inputs_are_photos_by_the_contract_and_noise(photos: list[np.ndarray]) -
     assert len(make_inputs(parse_graph(zoo.mean(axes_at_run_time=True), "zoo"), photos)) == 2
 
 
+class _Buffer:
+    """An output that LiteRT waits for in vain, some times."""
+
+    def __init__(self, error: str | None) -> None:
+        self.error = error
+
+    def get_tensor_details(self) -> dict[str, Any]:
+        return {"shape": (1, 2), "dtype": "float32"}
+
+    def read(self, count: int, kind: type) -> np.ndarray:
+        if self.error:
+            raise RuntimeError(self.error)
+        return np.ones(count, kind)
+
+
+class _Model:
+    def __init__(self, *errors: str | None) -> None:
+        self.errors = list(errors)
+
+    def create_input_buffers(self, signature: int) -> list[Any]:
+        return []
+
+    def create_output_buffers(self, signature: int) -> list[_Buffer]:
+        return [_Buffer(self.errors.pop(0))]
+
+    def run_by_index(self, *_: Any) -> None:
+        pass
+
+
+def test_litert_giving_up_on_a_slow_driver_is_no_failure() -> None:
+    lock = "Failed to lock custom tensor buffer."
+    assert child._run_once(_Model(lock, lock, None), [])[0].shape == (1, 2)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        child._run_once(_Model(lock, "out of memory"), [])
+
+
 LOG = """INFO: something
+WARNING: All log messages before absl::InitializeLog() is called are written to STDERR
 I0000 00:00:1 10880 environment.cc:532] Selected adapter: SwiftShader Device (Subzero), arch=swiftshader
 Following operations are not supported by GPU delegate:
 LOG_SOFTMAX: Operation is not supported.

@@ -12,6 +12,7 @@ from export.gpu.result import GpuRun, Subject
 from portraitseg.errors import InputError
 from portraitseg.tflite_graph import read_graph
 from tests.export.gpu import standin
+from tests.export.gpu.conftest import installed as installed_or_skipped
 from tests.export.gpu.standin import CRASH, HANG, WEB_LITERT, WEB_MEDIAPIPE, XNNPACK
 
 FACTS = {"adapter": "SwiftShader", "precision": "fp32", "accelerated": True, "browser": "150.0"}
@@ -100,7 +101,7 @@ def test_what_ends_without_masks(
 ) -> None:
     standin.browser(machine, log, facts, None, end)
     for library in ("mediapipe", "litert"):
-        found = run(subject, library)  # type: ignore[arg-type]
+        found = run(subject, library)
         assert found.verdict == verdict and reason in (found.reason or "")
         assert found.max_abs is None
 
@@ -109,6 +110,15 @@ def test_outputs_of_another_size_fail(subject: Subject, machine: Path) -> None:
     short = [mask[:, 1:] for mask in masks(subject, "litert")]
     standin.browser(machine, WEB_LITERT, FACTS, short)
     assert "another size" in (run(subject, "litert").reason or "")
+
+
+def test_an_output_that_the_runtime_does_not_hand_over_is_not_run(
+    zoo_folder: Path, photos: list[np.ndarray], machine: Path
+) -> None:
+    standin.browser(machine, "Error: Element type BOOL is not supported.\n", None, None, "exit 1")
+    path = zoo_folder / "hard_cut.tflite"
+    found = run(Subject(path, read_graph(path), photos[:1]), "litert")
+    assert (found.verdict, found.reason) == ("not_run", "LiteRT's web runtime hands over no bool")
 
 
 def test_a_hang_is_a_failure(subject: Subject, machine: Path) -> None:
@@ -181,8 +191,7 @@ def test_the_lock_holds_names_versions_and_hashes_alone() -> None:
 
 @pytest.fixture
 def real() -> None:
-    if reason := web.missing():
-        pytest.skip(f"BROWSER NOT RUN: {reason}")
+    installed_or_skipped("BROWSER", web)
 
 
 @pytest.mark.full
