@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.text import Text
 
 from portraitseg.errors import CheckFailed, InputError
-from portraitseg.files import explain
+from portraitseg.files import explain, find_refusal
 
 #: Columns of a table in a log.
 _LOG_WIDTH = 200
@@ -70,10 +70,15 @@ def run(app: Callable[[], object]) -> None:
     except KeyboardInterrupt as error:
         _fail(f"interrupted: {error}; go on with: {command_again()}" if str(error) else "interrupted", 130)
     except Exception as error:
-        # TensorFlow's own error, by its name: commands that do without TensorFlow must not import it for this
+        # TensorFlow's own, by their module and name: commands that do without TensorFlow must not import it for this
+        if not type(error).__module__.startswith("tensorflow."):
+            raise
+        told = str(error).split("\n")[0]
+        if refusal := find_refusal(told):
+            _fail(f"{told}: {refusal}", 2)
         if type(error).__name__ != "ResourceExhaustedError":
             raise
-        _fail_for_memory(str(error).split("\n")[0])
+        _fail_for_memory(told)
 
 
 def command_again() -> str:

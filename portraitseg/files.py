@@ -41,6 +41,11 @@ def explain(error: OSError) -> str:
     return _REMEDIES.get(error.errno or 0) or error.strerror or str(error)
 
 
+def find_refusal(text: str) -> str | None:
+    """The remedy, where a library passes the system's refusal on as a text."""
+    return next((remedy for number, remedy in _REMEDIES.items() if os.strerror(number) in text), None)
+
+
 def sha256(path: Path) -> str:
     """SHA-256 of a file, or of a folder (an .mlpackage): hex, 64 digits.
 
@@ -98,18 +103,29 @@ def revising(folder: Path) -> Iterator[Path]:
     place = folder.resolve() if folder.is_symlink() else folder
     with replacing(place) as copy:
         if place.is_dir():
-            unfinished = shutil.ignore_patterns(f"{TEMPORARY_PREFIX}*")
-            shutil.copytree(place, copy, symlinks=True, ignore=unfinished, copy_function=_link)
+            _link_folder(place, copy)
         else:
             copy.mkdir()
         yield copy
 
 
-def _link(source: str, target: str) -> None:
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copy2(source, target)
+def _link_folder(source: Path, target: Path) -> None:
+    """Not `shutil.copytree`: it collects faults as texts, and the system's reason, such as a full disk, is lost."""
+    target.mkdir()
+    for path in source.iterdir():
+        if path.name.startswith(TEMPORARY_PREFIX):
+            continue
+        place = target / path.name
+        if path.is_symlink():
+            place.symlink_to(path.readlink())
+        elif path.is_dir():
+            _link_folder(path, place)
+        else:
+            try:
+                place.hardlink_to(path)
+            except OSError:
+                shutil.copy2(path, place)
+    shutil.copystat(source, target)
 
 
 def remove(path: Path) -> None:

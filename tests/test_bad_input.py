@@ -159,12 +159,28 @@ def test_tensorflow_out_of_memory(capsys: pytest.CaptureFixture[str]) -> None:
     assert code == 2 and line.startswith("error: out of memory (") and line.count("\n") == 1
 
 
-def test_another_fault_of_a_library_keeps_its_traceback() -> None:
-    def fail() -> None:
-        raise RuntimeError("a fault of our own")
+def test_tensorflow_on_a_disk_that_refuses(capsys: pytest.CaptureFixture[str]) -> None:
+    """It has no OSError: a full disk is `ResourceExhaustedError` as well."""
+    from portraitseg.models.keras_route import tf
 
-    with pytest.raises(RuntimeError, match="of our own"):
-        cli.run(fail)
+    full = tf.errors.ResourceExhaustedError(None, None, "runs/a/tensorboard/events; No space left on device")
+    code, line = answer(full, capsys)
+    assert code == 2 and line.startswith(
+        "error: runs/a/tensorboard/events; No space left on device: the disk is full: "
+    )
+    refused = tf.errors.PermissionDeniedError(None, None, "runs/a/tensorboard; Permission denied")
+    assert answer(refused, capsys)[0] == 2
+    with pytest.raises(tf.errors.PermissionDeniedError):
+        cli.run(lambda: _raise(tf.errors.PermissionDeniedError(None, None, "something else")))
+
+
+def _raise(error: Exception) -> None:
+    raise error
+
+
+def test_another_fault_of_a_library_keeps_its_traceback() -> None:
+    with pytest.raises(RuntimeError, match="a library's own"):
+        cli.run(lambda: _raise(RuntimeError("a library's own")))
 
 
 def test_system_errors_have_a_remedy(capsys: pytest.CaptureFixture[str]) -> None:

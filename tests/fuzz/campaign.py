@@ -1,10 +1,9 @@
-"""`python -m tests.fuzz.campaign --runs 100000 --out FILE`: every target, one after another; half an hour or more.
+"""`python -m tests.fuzz.campaign --runs 100000 --record`: every target, one after another; half an hour or more.
 
-What it counts goes into tests/hardening.json, from which docs/hardening.md has its table.
+With `--record` what it counts goes into tests/kills/figures.json, from which docs/hardening.md has its table.
 """
 
 import argparse
-import json
 import re
 import subprocess
 import sys
@@ -12,16 +11,16 @@ import tempfile
 import time
 from pathlib import Path
 
-from portraitseg import files
 from tests.fuzz.forked import LIMIT_S, read_h5_files
 from tests.fuzz.mutate import inputs
 from tests.fuzz.seeds import WORDS, seeds
 from tests.fuzz.targets import SLOW, TARGETS
+from tests.kills import document
 
 ROOT = Path(__file__).parents[2]
 
-#: libFuzzer's lines: inputs so far, branches of Python reached, greatest memory.
-_LINE = re.compile(r"^#(\d+)\s+(\w+)\s+cov: (\d+) .*?rss: (\d+)Mb", re.MULTILINE)
+#: libFuzzer's lines: inputs so far, branches of Python reached.
+_LINE = re.compile(r"^#(\d+)\s+(\w+)\s+cov: (\d+) ", re.MULTILINE)
 _SLOWEST = re.compile(r"^stat::slowest_unit_time_sec:\s+(\d+)", re.MULTILINE)
 
 
@@ -45,7 +44,6 @@ def fuzz(name: str, runs: int) -> dict[str, object]:
         "inputs": int(lines[-1][0]),
         "branches_of_seeds": next(int(line[2]) for line in lines if line[1] == "INITED"),
         "branches": int(lines[-1][2]),
-        "peak_mb": max(int(line[3]) for line in lines),
         "slowest_s": int(slowest[1]) if slowest else None,
         "seconds": round(time.monotonic() - begin),
         "finding": "" if done.returncode == 0 else said,
@@ -74,17 +72,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("targets", nargs="*", help="default: all")
     parser.add_argument("--runs", type=int, default=100_000, help="inputs of each")
-    parser.add_argument("--out", type=Path, required=True, help="a .json; other targets in it stay")
+    parser.add_argument("--record", action="store_true", help="put the figures into docs/hardening.md")
     parser.add_argument("--seed", type=int, default=1, help="of the changes of h5 files")
     arguments = parser.parse_args()
-    out: Path = arguments.out
+    is_clean = True
     for name in arguments.targets or TARGETS:
         row = fuzz_h5(arguments.runs, arguments.seed) if name in SLOW else fuzz(name, arguments.runs)
-        rows = json.loads(out.read_text()) if out.exists() else {}
-        rows[name] = row
-        files.write_json(out, rows)
+        if arguments.record:
+            document.record("fuzz", {name: row})
         print(f"{name}: {row['inputs']} inputs in {row['seconds']} s, {'FINDING' if row['finding'] else 'no finding'}")
+        print(row["finding"], file=sys.stderr)
         sys.stdout.flush()
+        is_clean &= not row["finding"]
+    if not is_clean:
+        sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -53,6 +53,11 @@ STAGES: dict[str, tuple[str, ...]] = {
     "benchmark": ("benchmark", "run", "--run", RUN),
 }
 
+#: For `make test`; see `tests.kills.standin`.
+STANDIN = "standin"
+
+COMMANDS = {**STAGES, STANDIN: ("tests.kills.standin", "--run", RUN, "--seed", "7")}
+
 
 @dataclass(frozen=True)
 class Pace:
@@ -107,7 +112,7 @@ def finish(name: str, folder: Path, *more: str) -> Pace:
         RuntimeError: another exit code than 0, with the last lines it wrote.
     """
     times, begin = folder / "times.json", time.monotonic()
-    code = os.waitstatus_to_exitcode(os.waitpid(stage.start((*STAGES[name], *more), folder, times=times), 0)[1])
+    code = os.waitstatus_to_exitcode(os.waitpid(stage.start((*COMMANDS[name], *more), folder, times=times), 0)[1])
     if code:
         raise RuntimeError(f"{name}: exit {code}: {last_words(folder)}")
     counted = json.loads(times.read_text())
@@ -126,6 +131,8 @@ def start_of(name: str, work: Path) -> Path:
     if not first.exists():
         first.mkdir(parents=True)
         (first / "tiny.toml").write_text(CONFIG)
+    if name == STANDIN:
+        return _start_of_standin(work)
     if name == "train":
         return first
     exported = work / "start-export"
@@ -147,6 +154,20 @@ def start_of(name: str, work: Path) -> Path:
     return measured
 
 
+def _start_of_standin(work: Path) -> Path:
+    """With files of an earlier run of another seed, which are to be replaced."""
+    place = work / "start-standin"
+    if not place.exists():
+        scratch = work / "scratch"
+        scratch.mkdir()
+        stage.start((*COMMANDS[STANDIN][:-1], "8"), scratch)
+        _, status = os.wait()
+        if status:
+            raise RuntimeError(last_words(scratch))
+        scratch.rename(place)
+    return place
+
+
 def copy(source: Path, target: Path) -> Path:
     """A fresh copy of a folder."""
     shutil.rmtree(target, ignore_errors=True)
@@ -160,7 +181,7 @@ def run_campaign(name: str, kills: int, work: Path, kills_a_chain: int = 5, seed
     The run after a kill is the next victim, as when somebody's machine fails again and again.
 
     Args:
-        name: a key of `STAGES`.
+        name: a key of `STAGES`, or `STANDIN`.
         kills: how many.
         work: folder for the runs.
         kills_a_chain: kills until a run is left to finish.
@@ -195,7 +216,7 @@ def kill_once(result: Result, folder: Path, pace: Pace, generator: random.Random
     """Starts the stage and kills it; a run that ended before its kill is begun again."""
     # each of the four combinations equally often
     is_at_change, is_group = bool(result.kills & 1), bool(result.kills & 2)
-    arguments = STAGES[result.stage]
+    arguments = COMMANDS[result.stage]
     while True:
         before = whole.snapshot(folder)
         if is_at_change:
@@ -262,7 +283,7 @@ def _members(group: int) -> list[int]:
 
 def compare(result: Result, folder: Path, undisturbed: Path) -> None:
     """Compares what a run after kills made with what an undisturbed one made."""
-    if result.stage == "train":
+    if result.stage in ("train", STANDIN):
         names = ("best.h5", "last.h5", "state.npz")
         result.compared = "weights, optimizer state and moving average"
         pairs = [(_numbers(place / "runs" / RUN / name) for place in (folder, undisturbed)) for name in names]

@@ -4,17 +4,21 @@
 for it, which reaches the libraries in C as well, and need root.
 """
 
+import argparse
 import errno
 import os
 import random
 import subprocess
+import sys
+import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.kills import stage, whole
-from tests.kills.campaign import STAGES, copy, finish, start_of
+from tests.kills import document, stage, whole
+from tests.kills.campaign import COMMANDS, STANDIN, copy, finish, start_of
 
 #: What strikes → errno; 0: no memory.
 FAULTS = {"disk full": errno.ENOSPC, "disk read-only": errno.EROFS, "no permission": errno.EACCES, "no memory": 0}
@@ -55,16 +59,17 @@ def run_refused(name: str, count: int, work: Path, seed: int = 0) -> Iterator[Ou
 
 def full_disk(name: str, start: Path, folder: Path, spare_bytes: int) -> Outcome:
     """Runs a stage on a disk that has `spare_bytes` left."""
-    # every file and folder takes a page at least
-    pages = sum(1 + path.stat().st_size // 4096 for path in start.rglob("*")) + 16
-    with _disk(folder, 4096 * pages + spare_bytes):
+    with _disk(folder):
         subprocess.run(["cp", "-a", f"{start}/.", folder], check=True)
+        found = os.statvfs(folder)
+        used = (found.f_blocks - found.f_bfree) * found.f_frsize
+        subprocess.run(["mount", "-o", f"remount,size={used + spare_bytes}", folder], check=True)
         return _watch("disk full", name, folder)
 
 
 def read_only(name: str, start: Path, folder: Path) -> Outcome:
     """Runs a stage on a disk that was mounted read-only."""
-    with _disk(folder, 500_000_000):
+    with _disk(folder):
         subprocess.run(["cp", "-a", f"{start}/.", folder], check=True)
         subprocess.run(["mount", "-o", "remount,ro", folder], check=True)
         return _watch("disk read-only", name, folder)
@@ -73,16 +78,16 @@ def read_only(name: str, start: Path, folder: Path) -> Outcome:
 def can_mount(folder: Path) -> bool:
     """Whether this process may mount a disk: root, outside of a container that forbids it."""
     try:
-        with _disk(folder, 4096):
+        with _disk(folder):
             return True
     except (OSError, subprocess.CalledProcessError):
         return False
 
 
 @contextmanager
-def _disk(folder: Path, size: int) -> Iterator[None]:
+def _disk(folder: Path) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
-    command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder]
+    command = ["mount", "-t", "tmpfs", "-o", "size=1G", "tmpfs", folder]
     subprocess.run(command, check=True, capture_output=True)
     try:
         yield
@@ -96,7 +101,7 @@ def _watch(fault: str, name: str, folder: Path, act: stage.Fault | None = None) 
     # not in `folder`, which is full
     log = folder.with_name(f"{folder.name}.log")
     log.unlink(missing_ok=True)
-    code = os.waitstatus_to_exitcode(os.waitpid(stage.start(STAGES[name], folder, act, log=log), 0)[1])
+    code = os.waitstatus_to_exitcode(os.waitpid(stage.start(COMMANDS[name], folder, act, log=log), 0)[1])
     said = log.read_text(errors="replace")
     errors = [line for line in said.splitlines() if line.startswith("error:")]
     outcome = Outcome(fault, name, code, errors[-1] if errors else "")
@@ -109,3 +114,65 @@ def _watch(fault: str, name: str, folder: Path, act: stage.Fault | None = None) 
     outcome.broken += whole.faults(folder)
     outcome.broken += [f"{path} is lost" for path in before.keys() - whole.snapshot(folder).keys()]
     return outcome
+
+
+def run_on_disks(name: str, count: int, work: Path) -> Iterator[Outcome]:
+    """A disk that is read-only, and `count` that have more and more room, up to what the stage needs."""
+    start = start_of(name, work)
+    used, done = _bytes(start), copy(start, work / f"{name}-refused")
+    finish(name, done)
+    yield read_only(name, start, work / "disk")
+    for number in range(count):
+        yield full_disk(name, start, work / "disk", max(0, _bytes(done) - used) * number // count)
+
+
+def _bytes(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def main() -> None:
+    """`python -m tests.kills.faults train --count 50 --disks 10`; exit 1: something broke."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("stages", nargs="+")
+    parser.add_argument("--count", type=int, default=50, help="faults put into Python, of each stage")
+    parser.add_argument("--disks", type=int, default=0, help="full disks, of each stage; needs root")
+    parser.add_argument("--record", action="store_true", help="put the lines into docs/hardening.md")
+    arguments = parser.parse_args()
+    if arguments.stages != [STANDIN]:
+        stage.prepare()
+    broken = 0
+    with tempfile.TemporaryDirectory() as folder:
+        for name in arguments.stages:
+            outcomes = list(run_refused(name, arguments.count, Path(folder))) if arguments.count else []
+            if arguments.disks:
+                outcomes += run_on_disks(name, arguments.disks, Path(folder))
+            broken += show(name, outcomes)
+            if arguments.record:
+                document.record("faults", rows(outcomes))
+    if broken:
+        sys.exit(f"error: {broken} ended in another way than with one line and the old files: see above")
+
+
+def show(name: str, outcomes: list[Outcome]) -> int:
+    """Prints how a stage's faults ended; returns how many ended badly."""
+    codes = Counter(outcome.code for outcome in outcomes)
+    told = ", ".join(f"exit {code}: {count}" for code, count in sorted(codes.items()))
+    print(f"{name}: {len(outcomes)} faults, {told}", flush=True)
+    bad = [outcome for outcome in outcomes if outcome.broken]
+    for outcome in bad:
+        print(f"  {outcome.fault}: {' / '.join(outcome.broken)}", flush=True)
+    return len(bad)
+
+
+def rows(outcomes: list[Outcome]) -> dict[str, dict[str, object]]:
+    """For the document: the first line of every kind of fault."""
+    found: dict[str, dict[str, object]] = {}
+    for outcome in outcomes:
+        if outcome.code:
+            row = {"what": outcome.fault, "command": outcome.stage, "code": outcome.code, "line": outcome.line}
+            found.setdefault(f"{outcome.stage} {outcome.fault}", row)
+    return found
+
+
+if __name__ == "__main__":
+    main()

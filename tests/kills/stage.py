@@ -76,7 +76,7 @@ class Fault:
 
 
 def prepare() -> None:
-    """Imports what stages need, and registers the tiny network; once, before the first fork."""
+    """Imports what real stages need, and registers the tiny network; once, before the first fork."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     from portraitseg import models
 

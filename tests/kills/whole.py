@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import runpy
 import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,8 +11,10 @@ from pathlib import Path
 import numpy as np
 
 from portraitseg import files, manifest
-from portraitseg.models import _h5_child
 from portraitseg.tflite_graph import read_graph
+
+#: As `checkpoint.py` runs it: as a script. An import would bring TensorFlow along.
+_H5_CHILD = runpy.run_path(str(Path(__file__).parents[2] / "portraitseg/models/_h5_child.py"))
 
 #: Where stages write.
 _FOLDERS = ("runs", "android_assets", "ios_assets")
@@ -111,7 +114,7 @@ def _check_events(path: Path) -> None:
 
 
 _CHECKS: dict[str, Callable[[Path], object]] = {
-    ".h5": lambda path: json.loads(_h5_child.read_all(os.fspath(path))),
+    ".h5": lambda path: json.loads(_H5_CHILD["read_all"](os.fspath(path))),
     ".npz": _check_npz,
     ".json": lambda path: json.loads(path.read_bytes()),
     ".csv": _check_csv,
