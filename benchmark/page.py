@@ -4,6 +4,7 @@ import base64
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -42,19 +43,19 @@ class Content:
 
 @dataclass(frozen=True)
 class _Column:
-    """Name, what sorts it, how it is shown, and whether noise spoils it; numbers are right-aligned."""
+    """Name, what sorts it, how it is shown, whether noise spoils it, and whether it shows only on demand."""
 
     name: str
     value: Callable[[Row], str | float | int | None]
     factor: float = 1.0
     digits: int | None = None
     is_latency: bool = False
+    is_further: bool = False
 
 
 _COLUMNS = (
     _Column("File", lambda row: row.name),
     _Column("Recipe", lambda row: row.recipe),
-    _Column("Channels", lambda row: row.channels),
     _Column("Split", lambda row: row.split),
     _Column("IoU %", lambda row: row.iou, 100.0, 2),
     _Column("low", lambda row: row.iou_low, 100.0, 1),
@@ -63,21 +64,26 @@ _COLUMNS = (
     _Column("Boundary IoU %", lambda row: row.boundary_iou, 100.0, 2),
     _Column("Ratio", lambda row: row.ratio_to_reference, 1.0, 2, True),
     _Column("p50 ms", lambda row: row.p50_ms, 1.0, 2, True),
-    _Column("p90 ms", lambda row: row.p90_ms, 1.0, 2, True),
-    _Column("p99 ms", lambda row: row.p99_ms, 1.0, 2, True),
-    _Column("Ratio without XNNPACK", lambda row: row.no_xnnpack_ratio_to_reference, 1.0, 2),
-    _Column("First run ms", lambda row: row.first_ms, 1.0, 1),
-    _Column("Load ms", lambda row: row.init_ms, 1.0, 1),
-    _Column("RAM MB", lambda row: row.peak_mb, 1.0, 1),
     _Column("Threads", lambda row: row.threads, digits=0),
     _Column("MB", lambda row: row.bytes, 1e-6, 2),
     _Column("Note", lambda row: row.reason),
-    _Column("mIoU %", lambda row: row.miou, 100.0, 2),
-    _Column("Holes", lambda row: row.further_scores.get("holes"), 1.0, 2),
-    _Column("Islands", lambda row: row.further_scores.get("islands"), 1.0, 2),
-    _Column("Model", lambda row: row.model),
-    _Column("Runtime", lambda row: row.runtime),
-    _Column("Delegate", lambda row: row.delegate),
+    _Column("p90 ms", lambda row: row.p90_ms, 1.0, 2, True, is_further=True),
+    _Column("p99 ms", lambda row: row.p99_ms, 1.0, 2, True, is_further=True),
+    _Column("Ratio without XNNPACK", lambda row: row.no_xnnpack_ratio_to_reference, 1.0, 2, is_further=True),
+    _Column("First run ms", lambda row: row.first_ms, 1.0, 1, is_further=True),
+    _Column("Load ms", lambda row: row.init_ms, 1.0, 1, is_further=True),
+    _Column("RAM MB", lambda row: row.peak_mb, 1.0, 1, is_further=True),
+    _Column("mIoU %", lambda row: row.miou, 100.0, 2, is_further=True),
+    _Column("Holes", lambda row: row.further_scores.get("holes"), 1.0, 2, is_further=True),
+    _Column("Islands", lambda row: row.further_scores.get("islands"), 1.0, 2, is_further=True),
+    _Column("SAD", lambda row: row.further_scores.get("sad"), 1.0, 3, is_further=True),
+    _Column("MSE", lambda row: row.further_scores.get("mse"), 1.0, 5, is_further=True),
+    _Column("Gradient error", lambda row: row.further_scores.get("gradient"), 1.0, 3, is_further=True),
+    _Column("Connectivity error", lambda row: row.further_scores.get("connectivity"), 1.0, 3, is_further=True),
+    _Column("Channels", lambda row: row.channels, is_further=True),
+    _Column("Model", lambda row: row.model, is_further=True),
+    _Column("Runtime", lambda row: row.runtime, is_further=True),
+    _Column("Delegate", lambda row: row.delegate, is_further=True),
 )
 
 
@@ -138,31 +144,57 @@ def _results(content: Content) -> Markup:
         element("input", type="search", name="words", placeholder="filter, such as: tflite qat", aria_label="filter"),
         element("select", *options, name="split", aria_label="split"),
         element("label", element("input", type="checkbox", name="valid"), " only rows whose figures all count"),
+        element("label", element("input", type="checkbox", name="further"), " all columns"),
         element("span", "", id="shown", class_="note"),
         id="filters",
         class_="filters",
     )
     rows = [_result_row(row) for row in content.rows]
-    head = [_head(column.name, column.digits is not None) for column in _COLUMNS]
-    return join(form, _table(head, rows, id="rows"))
+    head = [_head(column.name, column.digits is not None, column.is_further) for column in _COLUMNS]
+    return join(_highlights(content.rows), form, _table(head, rows, id="rows"))
+
+
+def _highlights(rows: Sequence[Row]) -> Markup | None:
+    """The best of each split in a few words; ours and those of others alike."""
+    cards: list[Markup] = []
+    for split in dict.fromkeys(row.split for row in rows if row.split):
+        good = [row for row in rows if row.split == split and row.quality_valid and row.iou is not None]
+        for name, score in (("IoU", "iou"), ("boundary IoU", "boundary_iou")):
+            scored = [(getattr(row, score), row.name) for row in good if getattr(row, score) is not None]
+            if scored:
+                value, file = max(scored, key=itemgetter(0))
+                cards.append(_card(f"{100 * value:.2f} %", f"highest {name} on {split}", file))
+    timed = [row for row in rows if row.latency_valid and row.threads == 1 and row.ratio_to_reference is not None]
+    if timed:
+        best = min(timed, key=lambda row: row.ratio_to_reference or 0.0)
+        what = f"lowest latency, against {best.reference} on 1 thread"
+        cards.append(_card(f"× {best.ratio_to_reference:.2f}", what, best.name))
+    return element("div", *cards, class_="cards") if cards else None
+
+
+def _card(figure: str, what: str, file: str) -> Markup:
+    return element("div", element("b", figure), element("span", what), element("span", file, class_="file"))
 
 
 def _result_row(row: Row) -> Markup:
     cells = []
     for column in _COLUMNS:
         value = column.value(row)
+        further = " further" if column.is_further else ""
         if column.digits is None:
-            cells.append(element("td", str(value or ""), class_="name" if column.name in ("File", "Note") else None))
+            kind = "name" if column.name in ("File", "Note") else ""
+            cells.append(element("td", str(value or ""), class_=f"{kind}{further}".strip() or None))
             continue
         shown = "" if value is None else f"{float(value) * column.factor:.{column.digits}f}"
         counts = row.latency_valid if column.is_latency else row.quality_valid or row.latency_valid
         kind = "number" if counts else "number off"
-        cells.append(element("td", shown, class_=kind, data_value="" if value is None else value))
+        cells.append(element("td", shown, class_=f"{kind}{further}", data_value="" if value is None else value))
     return element("tr", *cells, data_split=row.split or "", data_valid="true" if row.valid else "false")
 
 
 def _plots(rows: Sequence[Row]) -> Markup | None:
     plots: list[Markup] = []
+    kinds = list(dict.fromkeys(_kind(row) for row in rows))
     for split in dict.fromkeys(row.split for row in rows if row.split):
         good = {
             row.name: row for row in reversed(rows) if row.split == split and row.quality_valid and row.iou is not None
@@ -176,10 +208,10 @@ def _plots(rows: Sequence[Row]) -> Markup | None:
         for place, own in groups.items():
             points = [_point(good[row.name], ratio) for row, ratio in own]
             title = f"{split}: IoU against latency, {place}"
-            plots.append(scatter(points, title, f"p50 latency / that of {own[0][0].reference}", "IoU %"))
+            plots.append(scatter(points, title, f"p50 latency / that of {own[0][0].reference}", "IoU %", kinds))
         sized = [(row, row.bytes / 1e6) for row in reversed(good.values()) if row.bytes is not None]
         if sized:
-            plots.append(scatter([_point(*pair) for pair in sized], f"{split}: IoU against size", "MB", "IoU %"))
+            plots.append(scatter([_point(*pair) for pair in sized], f"{split}: IoU against size", "MB", "IoU %", kinds))
     return element("div", *plots, class_="plots") if plots else None
 
 
@@ -193,7 +225,11 @@ def _place(row: Row) -> str:
 
 def _point(row: Row, cost: float) -> Point:
     assert row.iou is not None
-    return Point(cost, 100 * row.iou, row.name, f"{row.model} {row.name.rpartition('.')[2]}")
+    return Point(cost, 100 * row.iou, row.name, _kind(row))
+
+
+def _kind(row: Row) -> str:
+    return f"{row.model} {row.name.rpartition('.')[2]}"
 
 
 def _robustness(lines: Sequence[Mapping[str, str]]) -> Markup | None:
@@ -233,7 +269,11 @@ def _photos(content: Content) -> Markup:
     if not content.exhibits:
         return element("p", content.no_photos or "No photos were asked for.", class_="note")
     note = "Lowest mean IoU first. Difference: blue is missing, orange is too much. Keep this page to yourself."
-    parts: list[Markup] = [element("p", note, class_="note")]
+    words = {"placeholder": "only these files, such as: tflite fp16", "aria_label": "filter of photos"}
+    parts: list[Markup] = [
+        element("p", note, class_="note"),
+        element("form", element("input", type="search", name="words", **words), id="photo_filter", class_="filters"),
+    ]
     split = ""
     for exhibit in content.exhibits:
         if exhibit.split != split:
@@ -244,17 +284,18 @@ def _photos(content: Content) -> Markup:
 
 
 def _exhibit(exhibit: Exhibit) -> Markup:
-    figures = [_figure("input", exhibit.image), _figure("truth", exhibit.truth)]
+    own = (_picture("input", exhibit.image), _picture("truth", exhibit.truth), element("figcaption", "input, truth"))
+    figures = [element("figure", *own, class_="own")]
     for answer in exhibit.answers:
-        score = "" if answer.iou is None else f" {100 * answer.iou:.1f}"
-        figures.append(_figure(f"{answer.file}{score}", answer.mask, answer.difference))
+        caption = answer.file if answer.iou is None else join(element("b", f"{100 * answer.iou:.1f}"), " ", answer.file)
+        pictures = (_picture(answer.file, answer.difference), _picture(answer.file, answer.mask))
+        figures.append(element("figure", *pictures, element("figcaption", caption), data_file=answer.file))
     title = f"{exhibit.key}, mean IoU {100 * exhibit.mean_iou:.1f}"
     return element("div", element("p", title), element("div", *figures, class_="row"), class_="exhibit")
 
 
-def _figure(caption: str, *sources: str) -> Markup:
-    images = [element("img", src=source, alt=caption, loading="lazy") for source in sources]
-    return element("figure", *images, element("figcaption", caption))
+def _picture(name: str, source: str) -> Markup:
+    return element("img", src=source, alt=name, loading="lazy")
 
 
 def _checks(manifests: Mapping[str, Manifest]) -> Markup | None:
@@ -318,8 +359,9 @@ def _history(history: Sequence[Mapping[str, Any]]) -> Markup | None:
     return _table([_head(name, name in ("Load", "Rows")) for name in names], rows) if rows else None
 
 
-def _head(name: str, is_number: bool = False) -> Markup:
-    return element("th", element("button", name, type="button"), class_="number" if is_number else None, scope="col")
+def _head(name: str, is_number: bool = False, is_further: bool = False) -> Markup:
+    kind = " ".join(["number"] * is_number + ["further"] * is_further) or None
+    return element("th", element("button", name, type="button"), class_=kind, scope="col")
 
 
 def _table(head: Sequence[Markup], rows: Sequence[Markup], **attributes: str) -> Markup:

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 from PIL import Image, ImageDraw, ImageFont
 
-from benchmark.plots import Axis, Point, frontier, ticks
+from benchmark.plots import Axis, Point, frontier
 
 WIDTH, HEIGHT = 1100, 720
 LEFT, RIGHT, TOP, BOTTOM = 90, 30, 60, 80
@@ -76,11 +76,11 @@ def scatter_png(points: Sequence[Point], title: str, cost_name: str, score_name:
 
 
 def _draw_grid(draw: ImageDraw.ImageDraw, x_axis: Axis, y_axis: Axis) -> None:
-    for value in ticks(x_axis.low, x_axis.high):
+    for value in x_axis.ticks():
         x = x_axis(value)
         draw.line((x, TOP, x, HEIGHT - BOTTOM), fill=_GRID)
         draw.text((x, HEIGHT - BOTTOM + 8), f"{value:g}", _SOFT, _font(15), anchor="mt")
-    for value in ticks(y_axis.low, y_axis.high):
+    for value in y_axis.ticks():
         y = y_axis(value)
         draw.line((LEFT, y, WIDTH - RIGHT, y), fill=_GRID)
         draw.text((LEFT - 8, y), f"{value:g}", _SOFT, _font(15), anchor="rm")

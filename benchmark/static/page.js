@@ -36,8 +36,21 @@ if (filters) {
     }
     document.querySelector("#shown").textContent = `${shown} rows`;
   };
+  filters.elements.further.addEventListener("input", () => {
+    document.querySelector("#rows").classList.toggle("all", filters.elements.further.checked);
+  });
   filters.addEventListener("input", apply);
   filters.addEventListener("submit", (event) => event.preventDefault());
   apply();
+}
+const photoFilter = document.querySelector("#photo_filter");
+if (photoFilter) {
+  photoFilter.addEventListener("input", () => {
+    const words = photoFilter.elements.words.value.toLowerCase().split(/\s+/).filter(Boolean);
+    for (const figure of document.querySelectorAll("figure[data-file]")) {
+      figure.hidden = !words.every((word) => figure.dataset.file.toLowerCase().includes(word));
+    }
+  });
+  photoFilter.addEventListener("submit", (event) => event.preventDefault());
 }
 document.documentElement.dataset.ready = "true";

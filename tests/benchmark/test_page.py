@@ -16,7 +16,7 @@ from benchmark.__main__ import app
 from benchmark.gallery import EXTRA, MISSING, difference, worst_keys
 from benchmark.markup import Markup, element, join
 from benchmark.page import Content, build
-from benchmark.plots import Point, frontier, scatter, ticks
+from benchmark.plots import Axis, Point, frontier, scatter, ticks
 from benchmark.table import Row
 from portraitseg.errors import InputError
 from tests.benchmark.test_readme import row
@@ -154,6 +154,23 @@ def test_plot_of_one_point_and_of_equal_ones():
         assert "nan" not in scatter(points, "t", "x", "y")
 
 
+def test_a_slow_file_makes_the_axis_logarithmic():
+    slow = [Point(cost, 90.0 + cost, f"f{cost}", "k") for cost in (0.5, 1.0, 2.0, 40.0)]
+    axis = Axis.of([point.cost for point in slow], 0, 100, from_zero=True)
+    assert axis.is_log and axis.ticks() == [0.5, 1, 2, 5, 10, 20, 50][: len(axis.ticks())] and axis.low > 0
+    # equal factors, equal distances
+    assert axis(1.0) - axis(0.5) == pytest.approx(axis(2.0) - axis(1.0))
+    assert not Axis.of([0.5, 1.0, 2.0], 0, 100, from_zero=True).is_log
+    assert not Axis.of([0.0, 40.0], 0, 100, from_zero=True).is_log
+    Outline(scatter(slow, "t", "x", "y"))
+
+
+def test_names_of_the_frontier_do_not_cover_each_other():
+    close = [Point(1.0, 95.0, "first-name", "k"), Point(1.01, 95.01, "second-name", "k"), Point(3.0, 97.0, "far", "k")]
+    text = scatter(close, "t", "x", "y")
+    assert ">far<" in text and (">first-name<" in text) != (">second-name<" in text)
+
+
 @pytest.mark.parametrize(("low", "high"), [(0.0, 1.0), (0.123, 0.129), (95.83, 96.16), (-3.0, 250.0), (0.0, 1e-6)])
 def test_ticks_are_round_and_inside(low, high):
     values = ticks(low, high)
@@ -194,6 +211,14 @@ window.addEventListener("load", () => {
   set("words", "value", "ONNX test_b"); result.words = visible();
   set("words", "value", ""); set("split", "value", "test_a"); result.split = visible();
   set("split", "value", ""); set("valid", "checked", true); result.valid = visible();
+  const holes = [...document.querySelector("#rows").tHead.rows[0].cells].find((c) => c.textContent === "Holes");
+  result.further = [holes.offsetWidth > 0];
+  form.elements.further.checked = true; form.elements.further.dispatchEvent(new Event("input"));
+  result.further.push(holes.offsetWidth > 0);
+  const photos = document.querySelector("#photo_filter");
+  const figures = () => [...document.querySelectorAll(".exhibit figure")].filter((f) => f.offsetWidth > 0).length;
+  result.figures = [figures()];
+  photos.elements.words.value = "ONNX nhwc"; photos.dispatchEvent(new Event("input")); result.figures.push(figures());
   result.pictures = [...document.images].filter((image) => image.complete && !image.naturalWidth).length;
   result.faults = faults;
   document.body.innerHTML = "<pre id=out></pre>";
@@ -234,6 +259,8 @@ def test_in_a_browser(measured):
     assert result["rising"] == [f"{value:.2f}" for value in sorted(numbers)] + [""]
     assert result["falling"] == [f"{value:.2f}" for value in sorted(numbers, reverse=True)] + [""]
     assert (result["all"], result["words"], result["split"], result["valid"]) == (5, 1, 2, 4)
+    # columns on demand; input with truth and two files of four photos, then one file
+    assert result["further"] == [False, True] and result["figures"] == [4 * 3, 4 * 2]
     assert result["faults"] == [] and result["pictures"] == 0
 
 
