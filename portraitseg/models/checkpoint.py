@@ -66,11 +66,23 @@ class Header:
 
 
 def save(model: Any, path: Path) -> None:
-    """Writes config and weights, without the optimizer, as a Keras h5, atomically."""
-    with files.replacing(path) as temporary, warnings.catch_warnings():
+    """Writes config and weights, without the optimizer, as a Keras h5, atomically.
+
+    Made in memory first: on a disk that is full the HDF5 library (1.14) says so in no way that can be told from a bug,
+    and crashes when the process ends.
+
+    Raises:
+        InputError: as `files.replacing`.
+    """
+    import h5py
+
+    with warnings.catch_warnings(), h5py.File("in memory", "w", driver="core", backing_store=False) as file:
         # Keras calls the format legacy; it is the one that people of this field have
         warnings.simplefilter("ignore", UserWarning)
-        model.save(str(temporary), save_format="h5", include_optimizer=False)
+        model.save(file, save_format="h5", include_optimizer=False)
+        file.flush()
+        content = file.id.get_file_image()
+    files.write_bytes(path, content)
 
 
 def read_header(path: Path) -> Header:

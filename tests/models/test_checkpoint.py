@@ -1,6 +1,7 @@
 """Nothing in an h5 is executed, nothing of it can hang or end the process that reads it."""
 
 import json
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -56,6 +57,21 @@ def test_a_network_comes_back_equal(network: Any, saved: Path) -> None:
 
 def test_saving_again_gives_the_same_weights_file_name_only(saved: Path) -> None:
     assert [path.name for path in saved.parent.iterdir()] == ["best.h5"]
+
+
+def test_a_disk_that_fills_leaves_the_old_file(network: Any, saved: Path) -> None:
+    """By the kernel's limit on file sizes; the HDF5 library itself would raise what no command expects."""
+    before = saved.read_bytes()
+    old = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) // 2, old[1]))
+    try:
+        with pytest.raises(InputError, match=r"the file is larger than .*; what was there before is untouched"):
+            checkpoint.save(network, saved)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, old)
+    assert saved.read_bytes() == before and [path.name for path in saved.parent.iterdir()] == ["best.h5"]
+    checkpoint.save(network, saved)
+    assert saved.read_bytes() == before
 
 
 def test_quantized_ones_are_told(tmp_path: Path) -> None:
