@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from scipy import ndimage
 
 from portraitseg.metrics import METRICS, boundary_iou, boundary_width_px, iou, miou
 
@@ -66,6 +67,30 @@ def test_boundary_iou_equals_brute_force_with_wide_bands(shape):
     assert width_px > 1
     for mask, truth in pairwise(masks):
         assert boundary_iou(mask, truth) == iou(brute_band(mask, width_px), brute_band(truth, width_px))
+
+
+def distance_band(mask: np.ndarray, width_px: int) -> np.ndarray:
+    """Mask pixels no further than `width_px` from the background, by SciPy's chessboard distance transform."""
+    distance = ndimage.distance_transform_cdt(np.pad(mask, 1), "chessboard")[1:-1, 1:-1]
+    return mask & (distance <= width_px)
+
+
+@given(pair=mask_pairs())
+def test_boundary_iou_equals_scipys_distance_transform(pair):
+    mask, truth = pair
+    width_px = boundary_width_px(*mask.shape)
+    assert boundary_iou(mask, truth) == iou(distance_band(mask, width_px), distance_band(truth, width_px))
+
+
+def test_wide_bands_equal_scipys_distance_transform():
+    y, x = np.indices((416, 312))
+    noise = ndimage.gaussian_filter(np.random.default_rng(5).standard_normal((416, 312)), 12) * 40
+    mask, truth = np.hypot(y - 230, x - 150) + 40 * noise < 130, np.hypot(y - 240, x - 160) < 120
+    width_px = boundary_width_px(*mask.shape)
+    assert width_px == 10 and 0.1 < boundary_iou(mask, truth) < 0.9
+    assert boundary_iou(mask, truth) == iou(distance_band(mask, width_px), distance_band(truth, width_px))
+    # a band of another width is told apart
+    assert boundary_iou(mask, truth) != iou(distance_band(mask, width_px + 1), distance_band(truth, width_px + 1))
 
 
 @pytest.mark.parametrize(
