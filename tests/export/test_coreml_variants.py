@@ -145,11 +145,13 @@ def _scramble_network(spec: Any) -> None:
 
 
 def _shift_network(spec: Any) -> None:
-    """The mask's upsampling (8 times) cuts off half an input pixel too much on one side, too little on the other."""
+    """The mask's upsampling cuts off half an input pixel too little on one side, too much on the other."""
     *_, layer = (layer for layer in spec.neuralNetwork.layers if layer.convolution.isDeconvolution)
-    for edge in layer.convolution.valid.paddingAmounts.borderAmounts:
-        edge.startEdgeSize -= 4
-        edge.endEdgeSize += 4
+    for edge, stride in zip(
+        layer.convolution.valid.paddingAmounts.borderAmounts, layer.convolution.stride, strict=True
+    ):
+        edge.startEdgeSize -= stride // 2
+        edge.endEdgeSize += stride // 2
 
 
 @pytest.mark.parametrize(

@@ -158,7 +158,8 @@ def operations(spec: Any) -> Any:
 def constant(spec: Any, operator: str, parameter: str) -> list[Any]:
     """The values of a constant parameter of all operators of one kind, to be edited in place."""
     names = {o.inputs[parameter].arguments[0].name for o in operations(spec) if o.type == operator}
-    return [o.attributes["val"].immediateValue.tensor for o in operations(spec) if o.outputs[0].name in names]
+    constants = [o for o in operations(spec) if o.type == "const" and o.outputs[0].name in names]
+    return [o.attributes["val"].immediateValue.tensor for o in constants]
 
 
 @pytest.mark.parametrize("name", sorted(BOUNDS))
