@@ -56,9 +56,13 @@ def app(arguments: list[str]) -> None:
 
 
 def _write_h5(path: Path, weights: np.ndarray) -> None:
-    with files.replacing(path) as temporary, h5py.File(temporary, "w") as file:
+    """As `checkpoint.save` does."""
+    with h5py.File("in memory", "w", driver="core", backing_store=False) as file:
         file.attrs["model_config"] = json.dumps(_CONFIG)
         file["weights"] = weights
+        file.flush()
+        content = file.id.get_file_image()
+    files.write_bytes(path, content)
 
 
 def _entry(folder: Path, name: str) -> manifest.FileEntry:
