@@ -59,9 +59,9 @@ STANDIN = "standin"
 COMMANDS = {**STAGES, STANDIN: ("tests.kills.standin", "--run", RUN, "--seed", "7")}
 
 
-@dataclass(frozen=True)
+@dataclass
 class Pace:
-    """How an undisturbed run of a stage went.
+    """How an undisturbed run of a stage went; `end_s` follows the machine, which may have less to do later.
 
     Attributes:
         begin_s, end_s: from its start to its first change of a file, and to its end.
@@ -198,7 +198,7 @@ def run_campaign(name: str, kills: int, work: Path, kills_a_chain: int = 5, seed
     while result.kills < kills:
         folder = copy(start, work / f"{name}-killed")
         for _ in range(min(kills_a_chain, kills - result.kills)):
-            kill_once(result, folder, pace, generator)
+            kill_once(result, start, folder, pace, generator)
             yield result
         try:
             finish(name, folder)
@@ -212,13 +212,14 @@ def run_campaign(name: str, kills: int, work: Path, kills_a_chain: int = 5, seed
         yield result
 
 
-def kill_once(result: Result, folder: Path, pace: Pace, generator: random.Random) -> None:
-    """Starts the stage and kills it; a run that ended before its kill is begun again."""
+def kill_once(result: Result, start: Path, folder: Path, pace: Pace, generator: random.Random) -> None:
+    """Starts the stage and kills it; after a run that ended before its kill the folder is a fresh one."""
     # each of the four combinations equally often
     is_at_change, is_group = bool(result.kills & 1), bool(result.kills & 2)
     arguments = COMMANDS[result.stage]
+    is_fresh = False
     while True:
-        before = whole.snapshot(folder)
+        before, begin = whole.snapshot(folder), time.monotonic()
         if is_at_change:
             pid = stage.start(arguments, folder, stage.SelfKill(generator.randint(1, pace.operations), is_group))
             code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
@@ -227,6 +228,10 @@ def kill_once(result: Result, folder: Path, pace: Pace, generator: random.Random
             code = _kill_after(pid, generator.uniform(0, pace.end_s), is_group)
         if code:
             break
+        if is_fresh:
+            pace.end_s = min(pace.end_s, time.monotonic() - begin)
+        copy(start, folder)
+        is_fresh = True
     if code != -signal.SIGKILL:
         result.failed.append(f"exit {code}: {last_words(folder)}")
     result.kills += 1

@@ -122,7 +122,7 @@ def start(
         return pid
     code = 70
     try:
-        os.setsid()
+        os.setpgid(0, 0)
         os.chdir(folder)
         printed = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
