@@ -35,20 +35,21 @@ def test_pooled_branches_see_a_smaller_map() -> None:
 
 def test_fine_features_are_blocked_where_the_coarse_mask_is_sure() -> None:
     network = models.build("sinet_w050", SIZE)
-    probe = keras.Model(network.input, [network.get_layer(name).output for name in ("coarse_for", "doubt")])
-    # from sure background to sure person
-    _set(network, "person_bn", gamma=40, beta=0)
-    logits, doubt = probe(np.random.default_rng(0).random((2, *SIZE, 3), np.float32))
+    names = ("person_conv", "coarse_for", "doubt")
+    probe = keras.Model(network.input, [network.get_layer(name).output for name in names])
+    inputs = np.random.default_rng(0).random((2, *SIZE, 3), np.float32)
+    # whatever the random weights: from sure background to sure person
+    person = np.asarray(probe(inputs)[0])
+    network.get_layer("person_bn").set_weights(
+        [np.full(1, 20 * np.sqrt((person.var() + 1e-3) / person.var())), np.zeros(1)]
+        + [np.full(1, np.median(person)), np.full(1, person.var())]
+    )
+    _, logits, doubt = probe(inputs)
     p = 1 / (1 + np.exp(-np.asarray(logits, np.float64)))
     assert p.min() < 0.1 and p.max() > 0.9
     # float32 against float64
     np.testing.assert_allclose(doubt, 1 - np.maximum(p, 1 - p), atol=1e-6)
     assert np.abs(doubt - p).max() > 0.5
-
-
-def _set(network: Any, name: str, gamma: float, beta: float) -> None:
-    layer = network.get_layer(name)
-    layer.set_weights([np.full(1, gamma), np.full(1, beta), *layer.get_weights()[2:]])
 
 
 def test_quantization_keeps_the_order_of_inputs() -> None:
