@@ -71,11 +71,12 @@ def tolerance(
         reason = "the CPU rounds activations to 8 bits, the GPU does not: 0.055 and on average 0.0017 were measured"
         return Tolerance(0.2, 5e-3, reason)
     if kernels == "xnnpack":
-        reason = "XNNPACK approximates sigmoid and hard-swish: 2e-4 was measured on MediaPipe's models"
-        return Tolerance(1e-3, 1e-4, reason)
-    # the mean judges: with random weights single pixels of PortraitNet move by 7e-5, on average by 1.2e-6
-    reason = "32 bits in another order of summation: 2e-6 was measured on trained networks, 7e-5 on random weights"
-    return Tolerance(5e-4, 1e-5, reason)
+        # 2.1e-4 and on average 8e-8 on MediaPipe's models, at steep outlines
+        return Tolerance(6e-4, 1e-6, "XNNPACK approximates sigmoid and hard-swish: 2.1e-4 was measured on MediaPipe's")
+    # trained networks: 2e-6 and on average 5e-8. With random weights single pixels of PortraitNet move by 8.2e-5, on
+    # average by 1.6e-6; 2.4 times that still tells a kernel that was rounded to 8 bits
+    reason = "32 bits in another order of summation: 8.2e-5 at most and 1.6e-6 on average were measured"
+    return Tolerance(2e-4, 4e-6, reason)
 
 
 def output_step(graph: Graph) -> float:

@@ -72,7 +72,7 @@ def our_files(
     folder = tmp_path_factory.mktemp("ours")
     models = {"float": float_model, "qat": qat_model}
     paths = {}
-    for name in ("fp32", "fp16", "qat_wi8_ai8"):
+    for name in ("fp32", "fp16", "dynamic_wi8_afp32", "qat_wi8_ai8"):
         recipe = RECIPES[name]
         paths[name] = folder / f"fast_scnn_w050-64x64-rgb-{name}.tflite"
         paths[name].write_bytes(recipe.convert(models[recipe.reference], calibration))

@@ -8,7 +8,7 @@ from export.gpu.compare import compare
 from export.gpu.graph import Graph, parse_graph
 from export.gpu.inputs import make_inputs
 from export.gpu.result import Inputs
-from export.gpu.tolerance import Tolerance, arithmetic, output_step, tolerance
+from export.gpu.tolerance import Precision, Tolerance, arithmetic, output_step, tolerance
 from tests.export.gpu import zoo
 
 LOOSE = Tolerance(1.0, 1.0, "")
@@ -115,31 +115,57 @@ def test_bounds_state_their_reason(graph: Graph) -> None:
     assert tolerance(parse_graph(zoo.arg_max("INT32"), "zoo"), "fp16").bound == 0.0
 
 
-@pytest.mark.parametrize("recipe", ["fp32", "fp16", "qat_wi8_ai8"])
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+@pytest.mark.parametrize("recipe", ["fp32", "fp16", "dynamic_wi8_afp32", "qat_wi8_ai8"])
 def test_a_damaged_file_is_beyond_its_tolerance(
-    recipe: str, our_files: dict[str, Path], photos: list[np.ndarray]
+    recipe: str, precision: Precision, our_files: dict[str, Path], photos: list[np.ndarray]
 ) -> None:
     """One kernel of the network with its numbers in another order: the reference kernels stand in for the GPU."""
     content = our_files[recipe].read_bytes()
-    graph = parse_graph(content, recipe)
+    assert "differs by" in fault_of(content, scramble_a_kernel(content), precision, photos)
+
+
+@pytest.mark.parametrize("recipe", ["fp32", "fp16"])
+def test_32_bits_are_told_from_16(recipe: str, our_files: dict[str, Path], photos: list[np.ndarray]) -> None:
+    """One kernel rounded to the 8 bits of a bfloat16 is beyond the bounds of 32-bit arithmetic."""
+    content = our_files[recipe].read_bytes()
+    assert "differs by" in fault_of(content, round_a_kernel(content, recipe), "fp32", photos)
+
+
+def fault_of(content: bytes, damaged: bytes, precision: Precision, photos: list[np.ndarray]) -> str:
+    """What is said of a GPU that computes a damaged file; of one that computes the file itself, nothing."""
+    graph = parse_graph(content, "ours")
     inputs = make_inputs(graph, photos)
-    damaged = scramble_a_kernel(content)
     sound, broken = run_reference_kernels(content, inputs), run_reference_kernels(damaged, inputs)
-    limit = tolerance(graph, "fp16")
+    limit = tolerance(graph, precision)
     assert compare(graph, sound, sound, limit).fault is None
-    assert "differs by" in (compare(graph, sound, broken, limit).fault or "")
+    return compare(graph, sound, broken, limit).fault or ""
+
+
+def largest_constant(content: bytearray) -> np.ndarray:
+    """The bytes of the largest constant of a file, in place."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    model = schema.Model.GetRootAs(content)
+    buffer = max((model.Buffers(index) for index in range(model.BuffersLength())), key=lambda one: one.DataLength())
+    return np.asarray(buffer.DataAsNumpy())
 
 
 def scramble_a_kernel(content: bytes) -> bytes:
     """Turns round the bytes of the largest constant, number by number."""
-    from ai_edge_litert import schema_py_generated as schema
-
     changed = bytearray(content)
-    model = schema.Model.GetRootAs(changed)
-    buffer = max((model.Buffers(index) for index in range(model.BuffersLength())), key=lambda one: one.DataLength())
-    values = buffer.DataAsNumpy()
+    values = largest_constant(changed)
     width = 4 if values.size % 4 == 0 else 1
     values[:] = values.reshape(-1, width)[::-1].reshape(-1).copy()
+    return bytes(changed)
+
+
+def round_a_kernel(content: bytes, recipe: str) -> bytes:
+    """Rounds the largest constant to 8 bits, by leaving out the lower bits of each number."""
+    changed = bytearray(content)
+    kind, mask = (np.uint32, 0xFFFF0000) if recipe == "fp32" else (np.uint16, 0xFFF8)
+    numbers = largest_constant(changed).view(kind)
+    numbers &= kind(mask)
     return bytes(changed)
 
 
