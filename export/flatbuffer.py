@@ -1,6 +1,6 @@
 """Small readings and two small changes of .tflite flatbuffers."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -111,13 +111,24 @@ def rename_io(content: bytes, input_name: str, output_name: str) -> bytes:
 def add_metadata(content: bytes, name: str, data: bytes) -> bytes:
     """Adds a named buffer to the model's metadata; every tensor and buffer keeps its bytes and its alignment.
 
-    A flatbuffer is written from its end to its start and every offset points forward, so a new root in front of the
-    old content may point into it. Packing all of it anew would lose the 16-byte alignment that runtimes want.
-
     Args:
         content: of a .tflite without a buffer of that name.
         name: such as `TFLITE_METADATA`.
         data: of the buffer.
+    """
+    return _append(content, data, name)
+
+
+def add_buffer(content: bytes, data: bytes) -> bytes:
+    """Adds a buffer behind the last one, for a tensor that is to have other values; nothing else changes."""
+    return _append(content, data)
+
+
+def _append(content: bytes, data: bytes, name: str | None = None) -> bytes:
+    """Adds a buffer, and an entry of metadata for it if it has a name.
+
+    A flatbuffer is written from its end to its start and every offset points forward, so a new root in front of the
+    old content may point into it. Packing all of it anew would lose the 16-byte alignment that runtimes want.
     """
     import flatbuffers
     from ai_edge_litert import schema_py_generated as schema
@@ -126,7 +137,7 @@ def add_metadata(content: bytes, name: str, data: bytes) -> bytes:
     old = bytes(content) + bytes(-len(content) % _ALIGNMENT)
     model = schema.Model.GetRootAs(old)
     names = [model.Metadata(index).Name() for index in range(model.MetadataLength())]
-    assert name.encode() not in names, f"has {name} already"
+    assert name is None or name.encode() not in names, f"has {name} already"
     builder = flatbuffers.Builder(0)
     builder.Bytes, builder.head, builder.minalign = bytearray(old), 0, _ALIGNMENT
 
@@ -144,14 +155,17 @@ def add_metadata(content: bytes, name: str, data: bytes) -> bytes:
     schema.BufferStart(builder)
     schema.BufferAddData(builder, packed)
     buffer = schema.BufferEnd(builder)
-    title = builder.CreateString(name)
-    schema.MetadataStart(builder)
-    schema.MetadataAddName(builder, title)
-    schema.MetadataAddBuffer(builder, model.BuffersLength())
-    entry = schema.MetadataEnd(builder)
-    buffers = vector([model.Buffers(i)._tab.Pos for i in range(model.BuffersLength())], buffer)
-    entries = vector([model.Metadata(i)._tab.Pos for i in range(model.MetadataLength())], entry)
-    builder.Finish(_new_root(builder, schema, model, len(old), buffers, entries), b"TFL3")
+    replaced = {}
+    if name is not None:
+        title = builder.CreateString(name)
+        schema.MetadataStart(builder)
+        schema.MetadataAddName(builder, title)
+        schema.MetadataAddBuffer(builder, model.BuffersLength())
+        entry = schema.MetadataEnd(builder)
+        places = [model.Metadata(i)._tab.Pos for i in range(model.MetadataLength())]
+        replaced[_MODEL_METADATA] = vector(places, entry)
+    replaced[_MODEL_BUFFERS] = vector([model.Buffers(i)._tab.Pos for i in range(model.BuffersLength())], buffer)
+    builder.Finish(_new_root(builder, schema, model, len(old), replaced), b"TFL3")
     return bytes(builder.Output())
 
 
@@ -172,17 +186,17 @@ def read_metadata(content: bytes, name: str) -> bytes | None:
     return None
 
 
-def _new_root(builder: Any, schema: Any, model: Any, old_size: int, buffers: int, entries: int) -> int:
-    """A `Model` table that points to the old content, but for its buffers and its metadata."""
+def _new_root(builder: Any, schema: Any, model: Any, old_size: int, replaced: Mapping[int, int]) -> int:
+    """A `Model` table that points to the old content, but for the fields `replaced`: number of the field → offset."""
     schema.ModelStart(builder)
     schema.ModelAddVersion(builder, model.Version())
     for slot in range(_MODEL_FIELDS):
         where = model._tab.Offset(4 + 2 * slot)
-        if where and slot not in (_MODEL_VERSION, _MODEL_BUFFERS, _MODEL_METADATA):
+        if where and slot != _MODEL_VERSION and slot not in replaced:
             target = model._tab.Indirect(model._tab.Pos + where)
             builder.PrependUOffsetTRelativeSlot(slot, old_size - target, 0)
-    schema.ModelAddBuffers(builder, buffers)
-    schema.ModelAddMetadata(builder, entries)
+    for slot, offset in replaced.items():
+        builder.PrependUOffsetTRelativeSlot(slot, offset, 0)
     return int(schema.ModelEnd(builder))
 
 

@@ -48,7 +48,7 @@ def static_wi8_ai8(model: Any, calibration: Calibration, has_byte_io: bool = Fal
     converter = _converter(model, calibration)
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-    converter.representative_dataset = lambda: _representative(calibration, model.input_shape[3])
+    converter.representative_dataset = lambda: _representative(calibration)
     return _convert(converter, calibration, has_byte_io)
 
 
@@ -59,7 +59,7 @@ def calibrated_content(model: Any, calibration: Calibration) -> bytes:
     converter = _converter(model, calibration)
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-    converter.representative_dataset = lambda: _representative(calibration, model.input_shape[3])
+    converter.representative_dataset = lambda: _representative(calibration)
     # what TFLite's quantization debugger sets
     converter._experimental_calibrate_only = True
     with quiet():
@@ -73,7 +73,7 @@ def static_wi8_ai16(model: Any, calibration: Calibration) -> bytes:
     converter = _converter(model, calibration)
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     converter.target_spec.supported_ops = [tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8]
-    converter.representative_dataset = lambda: _representative(calibration, model.input_shape[3])
+    converter.representative_dataset = lambda: _representative(calibration)
     return _convert(converter, calibration)
 
 
@@ -173,13 +173,11 @@ def _convert(converter: Any, calibration: Calibration, has_byte_io: bool = False
     return flatbuffer.rename_io(content, input_name(calibration), "mask")
 
 
-def _representative(calibration: Calibration, channels: int) -> Iterator[list[np.ndarray]]:
-    """Inputs one by one, made such that the input range is exactly [0, 1] and an alpha moves no range."""
+def _representative(calibration: Calibration) -> Iterator[list[np.ndarray]]:
+    """Inputs one by one, made such that the input range is exactly [0, 1]."""
     for index, photo in enumerate(calibration):
         inputs = photo[None].copy()
         if index == 0:
             # one black and one white pixel: the scale of the input is then 1/255 whatever the photos hold
             inputs[0, 0, 0], inputs[0, 0, 1] = 0, 1
-        if channels > inputs.shape[3]:
-            inputs = np.concatenate([inputs, inputs[..., 2:3]], axis=3)
         yield [inputs]

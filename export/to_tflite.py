@@ -1,5 +1,6 @@
 """TFLite files for Android, from every recipe, for RGB and RGBA camera frames."""
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,8 @@ def tflite_products(networks: Networks) -> list[Product]:
 
     A network that takes the previous mask has no twin: its fourth channel is in use.
     """
-    twins: dict[str, Any] = {}
     products = []
+    converted: dict[str, bytes] = {}
     version, scores = _weights_facts(networks.run)
     for name, recipe in RECIPES.items():
         model = networks.get(recipe.reference)
@@ -28,14 +29,12 @@ def tflite_products(networks: Networks) -> list[Product]:
             continue
         own = file_name(networks, networks.channels, name)
         card = partial(Card, networks.name, version, networks.licence, name, scores=scores.get(recipe.reference, ""))
-        products.append(_product(own, recipe, model, networks.calibration, card(networks.channels)))
+        convert = partial(_convert_once, converted, name, recipe, model, networks.calibration)
+        products.append(_product(own, recipe, convert, card(networks.channels)))
         if networks.channels == "prior" or "rgba" not in recipe.channels:
             continue
-        if recipe.reference not in twins:
-            twins[recipe.reference] = rgba_twin(model)
         rgba = file_name(networks, "rgba", name)
-        twin = twins[recipe.reference]
-        products.append(_product(rgba, recipe, twin, networks.calibration, card("rgba"), rgb_twin=own))
+        products.append(_product(rgba, recipe, convert, card("rgba"), rgb_twin=own))
     return products
 
 
@@ -52,16 +51,30 @@ def card_of(networks: Networks, recipe: str, reference: str) -> Card:
     return Card(networks.name, version, networks.licence, recipe, networks.channels, scores=score)
 
 
-def write_tflite(path: Path, recipe: Recipe, model: Any, calibration: Calibration, card: Card) -> None:
-    """Converts a model and writes the file, with its metadata.
+def write_tflite(path: Path, recipe: Recipe, convert: Callable[[], bytes], card: Card) -> None:
+    """Converts a model and writes the file, with its metadata; for RGBA, the file for RGB with a fourth channel.
+
+    Args:
+        convert: makes the content, for the channels of the network.
 
     Raises:
-        CheckFailed: an integer recipe that left something float.
+        CheckFailed: an integer recipe that left something float, or a network that cannot be given a fourth channel.
     """
-    content = recipe.convert(model, calibration)
+    content = convert()
+    if card.channels == "rgba":
+        content = rgba_twin(content)
     if recipe.integer is not None:
         check_int8(content, path.name, recipe.integer)
     path.write_bytes(attach(content, card))
+
+
+def _convert_once(
+    converted: dict[str, bytes], name: str, recipe: Recipe, model: Any, calibration: Calibration
+) -> bytes:
+    """The content of a recipe; both twins are made of the same bytes."""
+    if name not in converted:
+        converted[name] = recipe.convert(model, calibration)
+    return converted[name]
 
 
 def _weights_facts(run: str) -> tuple[str, dict[str, str]]:
@@ -79,13 +92,13 @@ def _weights_facts(run: str) -> tuple[str, dict[str, str]]:
 
 
 def _product(
-    path: str, recipe: Recipe, model: Any, calibration: Calibration, card: Card, rgb_twin: str | None = None
+    path: str, recipe: Recipe, convert: Callable[[], bytes], card: Card, rgb_twin: str | None = None
 ) -> Product:
     return Product(
         path=path,
         channels=card.channels,
         recipe=card.recipe,
-        write=partial(write_tflite, recipe=recipe, model=model, calibration=calibration, card=card),
+        write=partial(write_tflite, recipe=recipe, convert=convert, card=card),
         describe=describe_with_runner,
         reference=recipe.reference,
         bound=recipe.bound,

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from export import qat
-from export.widen import rgba_twin
 from portraitseg.errors import InputError
 from portraitseg.models import checkpoint
 
@@ -63,13 +62,6 @@ def test_float_h5_is_not_taken_for_qat(float_model: Any, tmp_path: Path) -> None
     checkpoint.save(float_model, tmp_path / "float.h5")
     with pytest.raises(InputError, match="a float network"):
         qat.load_qat(tmp_path / "float.h5")
-
-
-def test_rgba_twin_has_a_zero_row(float_model: Any) -> None:
-    twin = rgba_twin(float_model)
-    kernel, wide = float_model.layers[1].get_weights()[0], twin.layers[1].get_weights()[0]
-    np.testing.assert_array_equal(wide[:, :, :3], kernel)
-    assert not wide[:, :, 3].any()
 
 
 def _small_model(middle: Any = None) -> Any:
