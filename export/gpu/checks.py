@@ -42,6 +42,21 @@ def prelu_alpha(op: Op, graph: Graph) -> Fault | None:
     return Fault(f"alpha of shape {_sides(alpha.shape)} for an input of {_sides(shape)}", remedy)
 
 
+def shared_slopes(op: Op, graph: Graph) -> Fault | None:
+    """Classic PRELU: a slope for every pixel is taken, and computed wrong in browsers (MediaPipe 1.1.0 on WebGL2).
+
+    No check of the delegate's own; mediapipe 0.10.21 on OpenGL is right.
+    """
+    del graph
+    alpha = op.inputs[1] if len(op.inputs) == 2 else None
+    if alpha is None or all(side == 1 for side in alpha.shape[:-1]):
+        return None
+    return Fault(
+        "a slope for every pixel: taken, but its numbers are wrong in browsers",
+        "share the slopes over height and width (PReLU with shared_axes=[1, 2]), or use ReLU6",
+    )
+
+
 def one_resize_flag(op: Op, graph: Graph) -> Fault | None:
     """RESIZE_BILINEAR: align_corners and half_pixel_centers exclude each other."""
     del graph
@@ -274,5 +289,6 @@ CHECKS: dict[str, Callable[[Op, Graph], Fault | None]] = {
         prelu_alpha,
         quantized_pointwise_stride,
         select_shapes,
+        shared_slopes,
     )
 }
