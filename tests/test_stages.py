@@ -42,7 +42,7 @@ def test_every_make_command_of_the_docs_exists():
         *ROOT.glob("*_assets/README.md"),
     ]
     for document in documents:
-        named = set(re.findall(r"\bmake ([a-z]+(?:-[a-z]+)*)", "\n".join(_code(document.read_text()))))
+        named = set(re.findall(r"^make ([a-z]+(?:-[a-z]+)*)", "\n".join(_code(document.read_text())), re.MULTILINE))
         assert named <= _targets(), f"{document}: {named - _targets()}"
 
 

@@ -1,6 +1,9 @@
 """What a training run needs to go on where it was: weights, their average, optimizer, step and history, in one file."""
 
 import json
+import lzma
+import struct
+import zlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -12,6 +15,23 @@ from portraitseg import files
 from portraitseg.errors import InputError
 
 STATE_NAME = "state.npz"
+
+
+#: What zipfile and numpy raise on a damaged archive, found by fuzzing: RuntimeError says encrypted, and, as
+#: NotImplementedError, an unknown version or compression.
+_DAMAGED = (
+    OSError,
+    ValueError,
+    KeyError,
+    TypeError,
+    EOFError,
+    OverflowError,
+    RuntimeError,
+    BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    struct.error,
+)
 
 
 @dataclass
@@ -61,5 +81,5 @@ def load(folder: Path) -> tuple[Progress, dict[str, list[np.ndarray]]] | None:
                 if name != "progress":
                     groups.setdefault(name.partition("/")[0], []).append(stored[name])
         return progress, groups
-    except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile) as error:
+    except _DAMAGED as error:
         raise InputError(f"{path}: damaged ({error}): take it away to train anew") from error

@@ -21,16 +21,21 @@ def _square(size, side):
 def test_a_straight_outline_by_hand():
     mask = np.zeros((64, 64), np.uint8)
     mask[:, :32] = 255
-    # the person's size is 45 px, so the bands have 1, 1 and 3 px; Canny's edge is the first pixel of background
+    # the person's size is 45 px, so the bands have 1, 1 and 3 px. Canny's edge is the last pixel of the person or the
+    # first of the background: both have the same slope, and builds of OpenCV were seen to take either
+    row = edge_band(mask)[0]
+    (middle,) = np.flatnonzero(row == 255)
+    assert middle in (31, 32)
     expected = np.zeros(64)
-    expected[31:34] = 85, 255, 85
+    expected[middle - 1 : middle + 2] = 85, 255, 85
     np.testing.assert_array_equal(edge_band(mask), np.tile(expected, (64, 1)))
 
 
 @pytest.mark.parametrize("side", [64, 128, 256])
 def test_the_band_grows_with_the_person(side):
     across = edge_band(_square(512, side))[256, :256]
-    assert set(across) == {0, 85, 170, 255}
+    # two of the bands may round to the same thickness
+    assert {0, 85, 255} <= set(across) <= {0, 85, 170, 255}
     for share, least in zip(sorted(THICKNESSES), (255, 170, 85), strict=True):
         assert abs((across >= least).sum() - share * side) <= 1
 

@@ -129,6 +129,19 @@ def test_a_damaged_state_is_refused(whole, tmp_path):
         _fit(tmp_path)
 
 
+def test_a_state_with_damaged_compression_is_refused(tmp_path):
+    path = tmp_path / "state.npz"
+    np.savez_compressed(path, progress=np.arange(1000))
+    content = bytearray(path.read_bytes())
+    # behind the first file's header, its name and what more there is
+    start = 30 + int.from_bytes(content[26:28], "little") + int.from_bytes(content[28:30], "little")
+    # a deflate block of a kind that does not exist; found by fuzzing
+    content[start] = 0xFF
+    path.write_bytes(content)
+    with pytest.raises(InputError, match="damaged"):
+        state.load(tmp_path)
+
+
 def test_frozen_batch_norm_statistics_stay(tmp_path):
     seen = []
 
