@@ -107,7 +107,7 @@ benchmark-speed: $(ENV) ## our own speed: training against cores, export by file
 	@$(PY) -m benchmark speed $(WITH_CONFIG) $(WITH_DATA) $(WITH_SET) $(if $(filter-out default,$(RUN)),--run "$(RUN)") $(if $(FILE),--file "$(FILE)")
 
 test: $(ENV) ## the tests that CI runs
-	@$(PY) -m pytest
+	@$(PY) -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 test-full: $(ENV) ## every test, however long
 	@$(PY) -m pytest -m "full or not full"
