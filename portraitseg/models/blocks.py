@@ -2,13 +2,32 @@
 
 from typing import Any
 
+from portraitseg.errors import InputError
 from portraitseg.models.keras_route import keras
 
 layers = keras.layers
 
+#: The fewest channels that a width multiplier leaves.
+_FEWEST = 8
+
 #: Of the moving statistics. Keras's 0.99 lags hundreds of steps behind, which a short training does not have; the
 #: average over the weights (`train.ema`) smooths what 0.9 leaves noisy.
 _BN_MOMENTUM = 0.9
+
+
+def check_size(network: str, size: tuple[int, int], stride: int) -> None:
+    """Makes sure that a network can take inputs of a size.
+
+    Raises:
+        InputError: a side that is not a multiple of `stride`.
+    """
+    if size[0] % stride or size[1] % stride:
+        raise InputError(f"{network}: input {size[0]}x{size[1]}: both sides must be multiples of {stride}")
+
+
+def scale_channels(filters: int, width: float, multiple: int = 8) -> int:
+    """A channel count times a width multiplier: the nearest multiple, and no fewer than 8 (MobileNetV2's rule)."""
+    return max(_FEWEST, int(filters * width + multiple / 2) // multiple * multiple)
 
 
 def conv_bn(x: Any, filters: int, kernel: int = 1, stride: int = 1, relu: bool = True, name: str = "") -> Any:

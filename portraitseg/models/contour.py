@@ -13,7 +13,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from portraitseg.errors import InputError
 from portraitseg.models import blocks
 from portraitseg.models.keras_route import keras
 
@@ -68,8 +67,7 @@ def build(size: tuple[int, int], channels: int = 3, variant: str = "contour_medi
     Raises:
         InputError: a side that is not a multiple of 16.
     """
-    if size[0] % STRIDE or size[1] % STRIDE:
-        raise InputError(f"{variant}: input {size[0]}x{size[1]}: both sides must be multiples of {STRIDE}")
+    blocks.check_size(variant, size, STRIDE)
     numbers = VARIANTS[variant]
     image = keras.Input((*size, channels), name="image")
     skips = encode(image, numbers)

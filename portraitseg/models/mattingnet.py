@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from portraitseg.errors import InputError
 from portraitseg.models import blocks
 from portraitseg.models.keras_route import keras
 
@@ -57,8 +56,7 @@ def build(
     Raises:
         InputError: a side that is not a multiple of 16.
     """
-    if size[0] % STRIDE or size[1] % STRIDE:
-        raise InputError(f"{variant}: input {size[0]}x{size[1]}: both sides must be multiples of {STRIDE}")
+    blocks.check_size(variant, size, STRIDE)
     image = keras.Input((*size, channels), name="image")
     features = decode(encode(image, VARIANTS[variant]))
     boundary = layers.Conv2D(1, 1, name="boundary_logits")(features)

@@ -7,7 +7,6 @@ is the loss `consistency`.
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from portraitseg.errors import InputError
 from portraitseg.models import blocks
 from portraitseg.models.keras_route import keras
 
@@ -43,12 +42,11 @@ def build(size: tuple[int, int], channels: int = 3, variant: str = "portraitnet"
     Raises:
         InputError: a side that is not a multiple of 16.
     """
-    if size[0] % STRIDE or size[1] % STRIDE:
-        raise InputError(f"{variant}: input {size[0]}x{size[1]}: both sides must be multiples of {STRIDE}")
+    blocks.check_size(variant, size, STRIDE)
     width = VARIANTS[variant]
 
     def c(filters: int) -> int:
-        return max(8, int(filters * width + 4) // 8 * 8)
+        return blocks.scale_channels(filters, width)
 
     image = keras.Input((*size, channels), name="image")
     skips = encode(image, c)

@@ -8,7 +8,6 @@ the coarse mask is in doubt.
 from collections.abc import Mapping
 from typing import Any
 
-from portraitseg.errors import InputError
 from portraitseg.models import blocks
 from portraitseg.models.keras_route import keras
 
@@ -53,13 +52,12 @@ def build(size: tuple[int, int], channels: int = 3, variant: str = "sinet") -> A
     Raises:
         InputError: a side that is not a multiple of 16.
     """
-    if size[0] % STRIDE or size[1] % STRIDE:
-        raise InputError(f"{variant}: input {size[0]}x{size[1]}: both sides must be multiples of {STRIDE}")
+    blocks.check_size(variant, size, STRIDE)
     width = VARIANTS[variant]
 
     def c(filters: int) -> int:
         # of 4, as GPUs store them: of 8 the paper's first 12 would be 16
-        return max(8, int(filters * width + 2) // 4 * 4)
+        return blocks.scale_channels(filters, width, multiple=4)
 
     image = keras.Input((*size, channels), name="image")
     x = blocks.conv_bn(image, c(12), kernel=3, stride=2, name="stem")
