@@ -8,15 +8,13 @@ from rich.markup import escape
 from rich.table import Table
 
 from benchmark import networks
-from benchmark.latency import PROFILES
-from benchmark.measure import Measurement
 from benchmark.networks import NetworkRow
+from benchmark.paired import measure_together, open_measured
 from benchmark.plots import Point
 from benchmark.raster import scatter_png
 from benchmark.targets import choose_reference, collect_peers
 from portraitseg import cli, files
 from portraitseg.config import Config
-from portraitseg.data import open_dataset
 from portraitseg.errors import InputError
 from portraitseg.runs import Run
 
@@ -46,11 +44,7 @@ def compare_networks(
         InputError: a run without the compared files, no such base, split or profile.
         KeyboardInterrupt: Ctrl-C; nothing is written, as half a table ranks nothing.
     """
-    if profile not in PROFILES:
-        raise InputError(f"--profile {profile}: choose one of {', '.join(PROFILES)}")
-    dataset = open_dataset(config.data, config.seed)
-    for split in splits:
-        dataset.keys(split)
+    dataset = open_measured(config, splits, profile)
     found = networks.collect_networks(runs, dataset)
     others = networks.peer_networks(collect_peers(peers)) if peers else []
     targets = [target for network in (*found, *others) for target in network.targets.values()]
@@ -61,19 +55,15 @@ def compare_networks(
     chosen_base = (base or runs[0].name).removeprefix(networks.RUN_PREFIX)
     if chosen_base not in [network.name for network in listed]:
         raise InputError(f"--base {base}: no such network (there are: {', '.join(n.name for n in listed)})")
-    journal = out.with_name(f".{out.stem}-journal")
-    measurement = Measurement(
-        targets, reference_target, profile, threads, config.data.soft_masks, journal, is_brief=True
+    measurement = measure_together(
+        targets, reference_target, dataset, splits, profile, threads, config.data.soft_masks, out
     )
-    measurement.run(dataset, splits)
-    if measurement.is_interrupted:
-        raise KeyboardInterrupt
     rows = networks.make_network_rows(listed, chosen_base, measurement)
     files.write_text(out, networks.to_csv(rows))
     files.write_text(out.with_suffix(".md"), networks.to_markdown(rows))
     for path, content in plots(rows, out).items():
         files.write_bytes(path, content)
-    shutil.rmtree(journal)
+    shutil.rmtree(measurement.journal)
     show(rows)
     cli.say(f"{out}, {out.with_suffix('.md').name} and plots written")
 

@@ -1,16 +1,15 @@
 """The table of networks: size, arithmetic, quality and latency of each, float and int8, and its distance to a base."""
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from benchmark.intervals import Difference, describe_difference, paired_difference
+from benchmark.intervals import Difference, describe_difference
 from benchmark.measure import Measurement
+from benchmark.paired import changes
 from benchmark.rows import make_rows
-from benchmark.table import Row, cell, parse_cell, read_lines
+from benchmark.table import Row, lines_to_csv, markdown_line, parse_cell, read_lines
 from benchmark.targets import FOREIGN, Target, collect_targets
 from portraitseg import tflite_graph
 from portraitseg.config import Config, load_config
@@ -147,19 +146,14 @@ def make_network_rows(networks: Sequence[Network], base: str, measurement: Measu
             # a peer is compared with the base's float file
             other = base_network.targets.get(recipe) or next(iter(base_network.targets.values()))
             for row in (row for row in measured if row.file == target.name):
-                changes = {} if network is base_network else _changes(measurement, target, other, row)
-                rows.append(_row(row, base if changes else None, facts | changes))
+                found = {} if network is base_network else changes(measurement, target, other, row.split)
+                rows.append(_row(row, base if found else None, facts | found))
     return rows
 
 
 def to_csv(rows: Sequence[NetworkRow]) -> str:
     """CSV with a header, as the benchmark's own table."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([column.name for column in fields(NetworkRow)])
-    for row in rows:
-        writer.writerow([cell(name, value) for name, value in asdict(row).items()])
-    return text.getvalue()
+    return lines_to_csv([column.name for column in fields(NetworkRow)], map(asdict, rows))
 
 
 def is_networks(path: Path) -> bool:
@@ -195,11 +189,11 @@ def to_markdown(rows: Sequence[NetworkRow]) -> str:
     for split in splits:
         header += [f"IoU {split}", f"boundary {split}", f"IoU − base {split}"]
     header += [f"× reference, {count} thread{'s' * (count > 1)}" for count in timed]
-    lines = [_line(header), _line(["---"] * 3 + ["--:"] * (len(header) - 3))]
+    lines = [markdown_line(header), markdown_line(["---"] * 3 + ["--:"] * (len(header) - 3))]
     for network, recipe in dict.fromkeys((row.network, row.recipe) for row in rows):
         own = [row for row in rows if (row.network, row.recipe) == (network, recipe)]
         scores = [text for split in splits for text in _scores(own, split)]
-        lines.append(_line([*_identity(own[0]), *scores, *(_ratio(own, count) for count in timed)]))
+        lines.append(markdown_line([*_identity(own[0]), *scores, *(_ratio(own, count) for count in timed)]))
     return "\n".join([*lines, "", _conditions(rows, splits)]) + "\n"
 
 
@@ -217,29 +211,10 @@ def _images_seen(run: Run, dataset: Dataset) -> int | None:
     return config.train.epochs * photos_per_epoch(config, dataset)
 
 
-def _changes(measurement: Measurement, target: Target, base: Target, row: Row) -> dict[str, Any]:
-    """What differs from the base on the split of a row, photo by photo; empty where either has no good scores."""
-    split = next((split for split in measurement.splits if split.split == row.split), None)
-    if split is None:
-        return {}
-    own, other = split.files.get(target.name), split.files.get(base.name)
-    if own is None or other is None or own.fault or other.fault:
-        return {}
-    found: dict[str, Any] = {}
-    for measure, prefix in (("iou", "change"), ("boundary_iou", "boundary_change")):
-        difference = paired_difference(other.values(measure), own.values(measure))
-        found |= {prefix: difference.mean, f"{prefix}_low": difference.low, f"{prefix}_high": difference.high}
-    return found
-
-
 def _row(row: Row, base: str | None, facts: Mapping[str, Any]) -> NetworkRow:
     names = [column.name for column in fields(NetworkRow)]
     values: dict[str, Any] = {name: getattr(row, name, None) for name in names} | dict(facts) | {"base": base}
     return NetworkRow(**values)
-
-
-def _line(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(text.replace("|", r"\|").replace("\n", " ") for text in cells) + " |"
 
 
 def _identity(row: NetworkRow) -> list[str]:

@@ -1,7 +1,5 @@
 """Time per operator of a .tflite on the CPU, as LiteRT's profiler and XNNPACK's tell it: a table and a plot."""
 
-import csv
-import io
 import json
 import subprocess
 import sys
@@ -17,7 +15,7 @@ from rich.table import Table
 from benchmark.cold import child_environment
 from benchmark.profile_child import INSIDE_DELEGATE, OPERATOR, Event
 from benchmark.raster import bars_png
-from benchmark.table import cell
+from benchmark.table import lines_to_csv
 from portraitseg import cli, tflite_graph
 from portraitseg.errors import InputError
 from portraitseg.tflite_graph import Op
@@ -185,12 +183,7 @@ def _longest_common(kinds: Sequence[str], ops: Sequence[Op]) -> list[Op | None]:
 
 def to_csv(rows: Sequence[OperatorTime]) -> str:
     """CSV with a header, in the order of execution."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([column.name for column in fields(OperatorTime)])
-    for row in rows:
-        writer.writerow([cell(name, value) for name, value in asdict(row).items()])
-    return text.getvalue()
+    return lines_to_csv([column.name for column in fields(OperatorTime)], map(asdict, rows))
 
 
 def by_kind(rows: Sequence[OperatorTime]) -> list[tuple[str, int, float, float]]:

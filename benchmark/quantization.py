@@ -1,22 +1,19 @@
 """What integers cost: the files of runs by recipe, each beside its own float file, photo by photo."""
 
-import csv
-import io
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from benchmark.intervals import Difference, describe_difference, paired_difference
-from benchmark.latency import PROFILES
+from benchmark.intervals import Difference, describe_difference
 from benchmark.measure import Measurement
+from benchmark.paired import changes, measure_together, open_measured
 from benchmark.rows import make_rows
-from benchmark.table import Row, cell
+from benchmark.table import Row, lines_to_csv, markdown_line
 from benchmark.targets import FOREIGN, Target, choose_reference, collect_peers, collect_targets
 from portraitseg import cli, files
 from portraitseg.config import Config
-from portraitseg.data import open_dataset
 from portraitseg.errors import InputError
 from portraitseg.runs import Run
 
@@ -103,28 +100,20 @@ def compare_recipes(
         InputError: a run without its float file, an unknown recipe, split or profile.
         KeyboardInterrupt: Ctrl-C; nothing is written.
     """
-    if profile not in PROFILES:
-        raise InputError(f"--profile {profile}: choose one of {', '.join(PROFILES)}")
     if unknown := [name for name in recipes if name not in RECIPES]:
         raise InputError(f"--recipes {unknown[0]}: choose of {', '.join(RECIPES)}")
-    dataset = open_dataset(config.data, config.seed)
-    for split in splits:
-        dataset.keys(split)
+    dataset = open_measured(config, splits, profile)
     found = {run.name: run_files(run, (FLOAT, *recipes)) for run in runs}
     targets = [target for own in found.values() for target in own.values()]
     targets += collect_peers(peers) if peers else []
     targets, reference_target = choose_reference(targets, reference)
-    journal = out.with_name(f".{out.stem}-journal")
-    measurement = Measurement(
-        targets, reference_target, profile, threads, config.data.soft_masks, journal, is_brief=True
+    measurement = measure_together(
+        targets, reference_target, dataset, splits, profile, threads, config.data.soft_masks, out
     )
-    measurement.run(dataset, splits)
-    if measurement.is_interrupted:
-        raise KeyboardInterrupt
     rows = make_recipe_rows(found, measurement)
     files.write_text(out, to_csv(rows))
     files.write_text(out.with_suffix(".md"), to_markdown(rows))
-    shutil.rmtree(journal)
+    shutil.rmtree(measurement.journal)
     print(to_markdown(rows), end="")
     cli.say(f"{out} and {out.with_suffix('.md').name} written")
 
@@ -154,27 +143,14 @@ def make_recipe_rows(found: Mapping[str, Mapping[str, Target]], measurement: Mea
     rows = []
     for run, base, target in (*listed, *peers):
         for row in (row for row in measured if row.file == target.name):
-            changes = {} if target is base else _changes(measurement, target, base, row.split)
+            found_changes = {} if target is base else changes(measurement, target, base, row.split)
             floats = [other for other in measured if other.file == base.name and _same_conditions(other, row)]
-            rows.append(_row(run, row, changes, floats[0] if run and floats else None))
+            rows.append(_row(run, row, found_changes, floats[0] if run and floats else None))
     return rows
 
 
 def _same_conditions(one: Row, other: Row) -> bool:
     return (one.split, one.threads) == (other.split, other.threads)
-
-
-def _changes(measurement: Measurement, target: Target, base: Target, split_name: str | None) -> dict[str, float]:
-    """What differs from the float file, photo by photo; empty where either has no good scores."""
-    split = next((split for split in measurement.splits if split.split == split_name), None)
-    own, other = (split.files.get(item.name) if split else None for item in (target, base))
-    if own is None or other is None or own.fault or other.fault:
-        return {}
-    found: dict[str, float] = {}
-    for measure, prefix in (("iou", "change"), ("boundary_iou", "boundary_change")):
-        difference = paired_difference(other.values(measure), own.values(measure))
-        found |= {prefix: difference.mean, f"{prefix}_low": difference.low, f"{prefix}_high": difference.high}
-    return found
 
 
 def _row(run: str, row: Row, changes: Mapping[str, float], base: Row | None) -> RecipeRow:
@@ -193,12 +169,7 @@ _CHANGES = tuple(column.name for column in fields(RecipeRow) if "change" in colu
 
 def to_csv(rows: Sequence[RecipeRow]) -> str:
     """CSV with a header, as the benchmark's own table."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([column.name for column in fields(RecipeRow)])
-    for row in rows:
-        writer.writerow([cell(name, value) for name, value in asdict(row).items()])
-    return text.getvalue()
+    return lines_to_csv([column.name for column in fields(RecipeRow)], map(asdict, rows))
 
 
 def to_markdown(rows: Sequence[RecipeRow]) -> str:
@@ -211,7 +182,7 @@ def to_markdown(rows: Sequence[RecipeRow]) -> str:
     for count in timed:
         threads = f"{count} thread{'s' * (count > 1)}"
         header += [f"× float, {threads}", f"× reference, {threads}"]
-    lines = [_line(header), _line(["---"] * 2 + ["--:"] * (len(header) - 2))]
+    lines = [markdown_line(header), markdown_line(["---"] * 2 + ["--:"] * (len(header) - 2))]
     for run, file in dict.fromkeys((row.run, row.file) for row in rows):
         own = [row for row in rows if (row.run, row.file) == (run, file)]
         name = own[0].recipe if own[0].recipe != FOREIGN else Path(file).stem
@@ -220,12 +191,8 @@ def to_markdown(rows: Sequence[RecipeRow]) -> str:
             cells += _scores(own, split)
         for count in timed:
             cells += _ratios(own, count)
-        lines.append(_line(cells))
+        lines.append(markdown_line(cells))
     return "\n".join([*lines, "", _conditions(rows, splits)]) + "\n"
-
-
-def _line(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(text.replace("|", r"\|").replace("\n", " ") for text in cells) + " |"
 
 
 def _scores(rows: Sequence[RecipeRow], split: str) -> list[str]:

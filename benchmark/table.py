@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -76,12 +76,27 @@ COLUMNS = (*_FIXED, *_FURTHER)
 
 def to_csv(rows: Iterable[Row]) -> str:
     """CSV with a header, Unix line ends, fractions to five digits and milliseconds to a microsecond."""
+    return lines_to_csv(COLUMNS, (as_dict(row) for row in rows))
+
+
+def lines_to_csv(columns: Sequence[str], lines: Iterable[Mapping[str, Any]]) -> str:
+    """The same of any table.
+
+    Args:
+        columns: in their order.
+        lines: values by column, in that order; None: an empty cell.
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    for row in rows:
-        writer.writerow([cell(name, value) for name, value in as_dict(row).items()])
+    writer.writerow(columns)
+    for line in lines:
+        writer.writerow([cell(name, value) for name, value in line.items()])
     return text.getvalue()
+
+
+def markdown_line(cells: Sequence[str]) -> str:
+    """A line of a Markdown table."""
+    return "| " + " | ".join(text.replace("|", r"\|").replace("\n", " ") for text in cells) + " |"
 
 
 def as_dict(row: Row) -> dict[str, Any]:
