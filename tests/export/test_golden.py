@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from export import golden, recipes
-from portraitseg import files, manifest
+from portraitseg import manifest
 from portraitseg.errors import CheckFailed, InputError
-from portraitseg.manifest import FileEntry, Manifest, Parity, Source, Tensor
+from portraitseg.manifest import Manifest
 from portraitseg.models import checkpoint
+from tests.export.assets import entry, source
 
 ENTRY = "fast_scnn-256x256-rgb-fp16.tflite"
 
@@ -21,29 +22,7 @@ def assets(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("assets")
     model = checkpoint.load(Path("weights/fast_scnn-256x256.h5"))
     (folder / ENTRY).write_bytes(recipes.fp16(model, np.zeros((1, 256, 256, 3), np.float32)))
-    image = Tensor(name="image", shape=(1, 256, 256, 3), dtype="float32", layout="NHWC", color="RGB", range=(0, 1))
-    mask = Tensor(name="mask", shape=(1, 256, 256, 1), dtype="float32", range=(0, 1), foreground="high")
-    entry = FileEntry(
-        path=ENTRY,
-        sha256=files.sha256(folder / ENTRY),
-        bytes=files.size_bytes(folder / ENTRY),
-        model="fast_scnn",
-        channels="rgb",
-        recipe="fp16",
-        input=image,
-        output=mask,
-        parity=Parity(reference="keras", not_run="only made for this test"),
-    )
-    source = Source(
-        model="fast_scnn",
-        config_sha256="0" * 64,
-        git_commit="unknown",
-        seed=7,
-        weights_sha256="0" * 64,
-        data=(),
-        tools={},
-    )
-    listed = Manifest(source=source, files=(entry,))
+    listed = Manifest(source=source("0" * 64), files=(entry(folder / ENTRY, "fp16"),))
     manifest.write(folder / manifest.MANIFEST_NAME, listed)
     assert golden.write(folder, listed)
     return folder

@@ -12,9 +12,10 @@ from export.targets import TARGETS
 from portraitseg import files, manifest
 from portraitseg.config import Config
 from portraitseg.errors import CheckFailed, InputError
-from portraitseg.manifest import FileEntry, Manifest, Parity, Source, Tensor
+from portraitseg.manifest import Manifest
 from portraitseg.models import checkpoint
 from portraitseg.runs import Run
+from tests.export.assets import entry, source
 
 STEM = "fast_scnn-256x256-rgb"
 
@@ -35,37 +36,16 @@ def run(contents: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPa
     shutil.copy(weights, run.best)
     files.write_text(run.config, Config().model_dump_json())
     Path("weights").mkdir()
-    source = Source(
-        model="fast_scnn",
-        config_sha256="0" * 64,
-        git_commit="unknown",
-        seed=7,
-        weights_sha256=files.sha256(run.best),
-        data=(),
-        tools={},
-    )
-    manifest.add_stage(run.artifact, source, "train", {})
+    origin = source(files.sha256(run.best))
+    manifest.add_stage(run.artifact, origin, "train", {})
     run.android.mkdir(parents=True)
-    entries = [_entry(run.android / f"{STEM}-{name}.tflite", name, content) for name, content in contents.items()]
-    manifest.write(run.android / manifest.MANIFEST_NAME, Manifest(source=source, files=tuple(entries)))
+    entries = []
+    for name, content in contents.items():
+        path = run.android / f"{STEM}-{name}.tflite"
+        path.write_bytes(content)
+        entries.append(entry(path, name))
+    manifest.write(run.android / manifest.MANIFEST_NAME, Manifest(source=origin, files=tuple(entries)))
     return run
-
-
-def _entry(path: Path, recipe: str, content: bytes) -> FileEntry:
-    path.write_bytes(content)
-    image = Tensor(name="image", shape=(1, 256, 256, 3), dtype="float32", layout="NHWC", color="RGB", range=(0, 1))
-    mask = Tensor(name="mask", shape=(1, 256, 256, 1), dtype="float32", range=(0, 1), foreground="high")
-    return FileEntry(
-        path=path.name,
-        sha256=files.sha256(path),
-        bytes=len(content),
-        model="fast_scnn",
-        channels="rgb",
-        recipe=recipe,
-        input=image,
-        output=mask,
-        parity=Parity(reference="keras", not_run="only made for this test"),
-    )
 
 
 def test_what_is_kept(run: Run) -> None:

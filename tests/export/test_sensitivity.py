@@ -9,8 +9,8 @@ import pytest
 
 from export import sensitivity
 from export.flatbuffer import keras_layer
-from export.gpu.graph import read_graph
 from portraitseg.errors import InputError
+from portraitseg.tflite_graph import read_graph
 from tests.export.conftest import Exported
 
 

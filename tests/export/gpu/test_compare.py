@@ -5,10 +5,10 @@ import pytest
 
 from export.gpu import process
 from export.gpu.compare import compare
-from export.gpu.graph import Graph, parse_graph
 from export.gpu.inputs import make_inputs
 from export.gpu.result import Inputs
 from export.gpu.tolerance import Precision, Tolerance, arithmetic, output_step, tolerance
+from portraitseg.tflite_graph import Graph, parse_graph
 from tests.export.gpu import zoo
 
 LOOSE = Tolerance(1.0, 1.0, "")

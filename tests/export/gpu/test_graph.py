@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from export.gpu.graph import layer_of, parse_graph, read_graph
 from portraitseg.errors import InputError
+from portraitseg.tflite_graph import layer_of, parse_graph, read_graph
 from tests.export.gpu import zoo
 
 

@@ -9,12 +9,12 @@ import pytest
 
 from export.gpu import child
 from export.gpu.driver import Driver
-from export.gpu.graph import parse_graph, read_graph
 from export.gpu.inputs import make_inputs
 from export.gpu.litert import run_on_gpu
 from export.gpu.log import read_log
 from export.gpu.result import GpuRun
 from export.gpu.rules import judge
+from portraitseg.tflite_graph import parse_graph, read_graph
 from tests.export.gpu import zoo
 from tests.export.gpu.conftest import SHARED_MODELS
 
