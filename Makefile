@@ -89,8 +89,8 @@ benchmark-device: $(ENV) ## latency on a phone, by adb: RUN= BENCHMARK_MODEL= AD
 WITH_TABLE = $(if $(BASE),--base "$(BASE)") $(if $(SPLITS),--splits "$(SPLITS)") $(if $(PEERS),--peers "$(PEERS)") \
   $(if $(REFERENCE),--reference "$(REFERENCE)") $(if $(THREADS),--threads "$(THREADS)") --profile "$(PROFILE)" $(if $(OUT),--out "$(OUT)")
 
-compare: $(ENV) ## train, export and measure several networks on the same photos: MODELS="a b" IMAGES=30000 DATA= BASE= SPLITS= PEERS= SET= OVERWRITE=1
-	@$(PY) -m benchmark contest --models "$(MODELS)" $(if $(IMAGES),--images "$(IMAGES)") $(WITH_DATA) $(WITH_TABLE) $(WITH_SET) $(if $(OVERWRITE),--overwrite)
+compare: $(ENV) ## train, export and measure several networks on the same photos: MODELS="a b" IMAGES=30000 RATES=1e-3,2e-3 DATA= BASE= SPLITS= PEERS= SET= OVERWRITE=1
+	@$(PY) -m benchmark contest --models "$(MODELS)" $(if $(IMAGES),--images "$(IMAGES)") $(if $(RATES),--rates "$(RATES)") $(WITH_DATA) $(WITH_TABLE) $(WITH_SET) $(if $(OVERWRITE),--overwrite)
 
 benchmark-networks: $(ENV) ## exported runs in one table with plots: RUNS=a,b BASE= DATA= SPLITS= PEERS= REFERENCE=
 	@$(PY) -m benchmark networks --runs "$(RUNS)" $(WITH_DATA) $(WITH_TABLE)

@@ -195,6 +195,10 @@ def quantization(
 def contest(
     models: Annotated[str, typer.Option("--models", help="Configurations of train/configs, with spaces or commas.")],
     images: Annotated[int, typer.Option(min=1, help="Photos that float training of each sees.")] = 30_000,
+    rates: Annotated[
+        str | None, typer.Option(help="Learning rates to try first; default: the configuration's.")
+    ] = None,
+    rate_images: Annotated[int, typer.Option(min=1, help="Photos that each of these trials sees.")] = 3_500,
     base: Annotated[str | None, typer.Option(help="As in `networks`.")] = None,
     data: Annotated[Path | None, typer.Option(help="Folder of photos; without it, synthetic portraits.")] = None,
     data_format: Annotated[str | None, typer.Option("--format", help="Format of the data.")] = None,
@@ -213,6 +217,7 @@ def contest(
     import json
 
     from benchmark import contest as training
+    from benchmark import tuning
     from benchmark.comparison import compare_networks
     from portraitseg.errors import CheckFailed
 
@@ -222,7 +227,12 @@ def contest(
     if data is not None or data_format is not None:
         given.append(f"data.format={json.dumps(data_format or 'folder')}")
     entries = training.plan(models.replace(",", " ").split(), images, given, overrides or [])
-    failures = training.run_entries(entries, location, overwrite)
+    untuned: dict[str, str] = {}
+    asked = len(entries)
+    if rates is not None:
+        trials = out.with_name(f"{out.stem}-rates.csv")
+        entries, untuned = tuning.tune(entries, tuning.parse_rates(rates), rate_images, location, overwrite, trials)
+    failures = untuned | training.run_entries(entries, location, overwrite)
     done = [entry for entry in entries if entry.run.name not in failures]
     if done:
         wanted = tuple(dict.fromkeys(part.strip() for part in splits.split(",")))
@@ -231,7 +241,7 @@ def contest(
         compare_networks(places, base, done[0].config, wanted, peers, reference, counts, profile, out)
     if failures:
         listed = "; ".join(f"{name}: {why}" for name, why in failures.items())
-        raise CheckFailed(f"{len(failures)} of {len(entries)} networks are not in the table: {listed}")
+        raise CheckFailed(f"{len(failures)} of {asked} networks are not in the table: {listed}")
 
 
 @app.command()

@@ -4,10 +4,11 @@ The stages run as processes of their own, as a user would type them; what crosse
 """
 
 import math
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benchmark.networks import RECIPES, RUN_PREFIX, photos_per_epoch
@@ -22,6 +23,9 @@ CONFIGS = Path("train/configs")
 #: Quantization-aware training sees this share of the photos of float training (FACTS: a quarter to a fifth).
 QAT_SHARE = 0.2
 
+#: Ends the name of a variant whose width is that many hundredths.
+_WIDTH = re.compile(r"_w\d{3}$")
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -33,6 +37,7 @@ class Entry:
         config: resolved, with data and epochs of the contest.
         overrides: `--set` of training.
         qat_overrides: `--set` of the export.
+        data: overrides that name the photos; on the command line they are `--data` and `--format`.
     """
 
     run: Run
@@ -40,13 +45,24 @@ class Entry:
     config: Config
     overrides: tuple[str, ...]
     qat_overrides: tuple[str, ...]
+    data: tuple[str, ...] = ()
+
+    def with_overrides(self, *overrides: str) -> "Entry":
+        """The same with further `--set`; later ones win."""
+        every = (*self.overrides, *overrides)
+        return replace(self, overrides=every, config=load_config(self.toml, [*self.data, *every]))
+
+    def as_run(self, run: Run) -> "Entry":
+        """The same under another name."""
+        return replace(self, run=run)
 
 
 def plan(models: Sequence[str], images: int, data: Sequence[str], overrides: Sequence[str]) -> list[Entry]:
     """What is to be trained, and for how many epochs.
 
     Args:
-        models: names of configurations in train/configs, or paths of .toml files.
+        models: names of configurations in train/configs, of narrower variants of theirs (`<name>_w050`), or paths of
+            .toml files.
         images: photos that float training sees at least, repetitions counted; whole epochs, so a few more.
         data: overrides that name the photos.
         overrides: further `--set` for all of them.
@@ -57,19 +73,19 @@ def plan(models: Sequence[str], images: int, data: Sequence[str], overrides: Seq
     entries: list[Entry] = []
     hashes: dict[str, str] = {}
     for name in models:
-        toml = Path(name) if name.endswith(".toml") else CONFIGS / f"{name}.toml"
-        if not toml.is_file():
-            known = ", ".join(path.stem for path in sorted(CONFIGS.glob("*.toml")))
-            raise InputError(f"--models {name}: no {toml} (there are: {known or 'none'})")
-        config = load_config(toml, [*data, *overrides])
+        toml, variant = _find_config(name)
+        every = (*overrides, *variant)
+        config = load_config(toml, [*data, *every])
         dataset = open_dataset(config.data, config.seed)
         split = config.data.train_split
-        hashes[toml.stem] = dataset.split_hash(split)
+        stem = name if variant else toml.stem
+        hashes[stem] = dataset.split_hash(split)
         epochs = math.ceil(images / photos_per_epoch(config, dataset))
         qat_epochs = max(1, round(QAT_SHARE * epochs))
-        own = (*overrides, f"train.epochs={epochs}")
+        own = (*every, f"train.epochs={epochs}")
         qat = (f"qat.epochs={qat_epochs}", f"qat.freeze_bn_epochs={qat_epochs // 3}")
-        entries.append(Entry(Run(f"{RUN_PREFIX}{toml.stem}"), toml, load_config(toml, [*data, *own]), own, qat))
+        config = load_config(toml, [*data, *own])
+        entries.append(Entry(Run(f"{RUN_PREFIX}{stem}"), toml, config, own, qat, tuple(data)))
     if len({entry.run.name for entry in entries}) < len(entries):
         raise InputError("--models: a name is there twice: runs are named after the configurations")
     if len(set(hashes.values())) > 1:
@@ -98,7 +114,7 @@ def run_entries(entries: Sequence[Entry], location: Sequence[str], overwrite: bo
         cli.say(f"{number} of {len(entries)}: {name}")
         if is_trained(entry):
             cli.say(f"{name}: trained already")
-        elif code := _stage(["train", "fit", *_fit_arguments(entry, location, overwrite)]):
+        elif code := train(entry, location, overwrite):
             failures[name] = f"training ended with exit code {code}"
             continue
         if is_exported(entry):
@@ -110,6 +126,18 @@ def run_entries(entries: Sequence[Entry], location: Sequence[str], overwrite: bo
             else:
                 cli.warn(f"{name}: export ended with exit code {code}; the compared files passed")
     return failures
+
+
+def train(entry: Entry, location: Sequence[str], overwrite: bool) -> int:
+    """Trains one, or goes on with it.
+
+    Returns:
+        The exit code of `python -m train`.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C, once the state is saved.
+    """
+    return _stage(["train", "fit", *_fit_arguments(entry, location, overwrite)])
 
 
 def is_trained(entry: Entry) -> bool:
@@ -141,6 +169,18 @@ def is_exported(entry: Entry) -> bool:
         (path.parent / item.path).is_file() and files.sha256(path.parent / item.path) == item.sha256
         for item in found.values()
     )
+
+
+def _find_config(name: str) -> tuple[Path, tuple[str, ...]]:
+    """The .toml of a network, and the override that makes a variant of it."""
+    toml = Path(name) if name.endswith(".toml") else CONFIGS / f"{name}.toml"
+    if toml.is_file():
+        return toml, ()
+    parent = CONFIGS / f"{_WIDTH.sub('', name)}.toml"
+    if _WIDTH.search(name) and parent.is_file():
+        return parent, (f'model.name="{name}"',)
+    known = ", ".join(path.stem for path in sorted(CONFIGS.glob("*.toml")))
+    raise InputError(f"--models {name}: no {toml} (there are: {known or 'none'})")
 
 
 def _decisive(config: Config) -> object:

@@ -33,6 +33,7 @@ class NetworkRow:
         parameters: weights of the float file, batch normalization folded.
         macs: multiply-accumulates of convolutions and matrix products, for one photo.
         images_seen: photos that float training has seen, repetitions counted; None: not known.
+        learning_rate: greatest of float training; None: not known.
         change, change_low, change_high: of the IoU to `base` on the same photos, with its 95 % interval.
         boundary_change, …: the same of the boundary IoU.
     """
@@ -45,6 +46,7 @@ class NetworkRow:
     macs: int | None
     bytes: int | None
     images_seen: int | None
+    learning_rate: float | None
     split: str | None
     split_sha256_16: str | None
     photos: int | None
@@ -78,12 +80,13 @@ class Network:
     Attributes:
         name: see `NetworkRow.network`.
         targets: its files by recipe.
-        images_seen: see there.
+        images_seen, learning_rate: see there.
     """
 
     name: str
     targets: Mapping[str, Target]
     images_seen: int | None = None
+    learning_rate: float | None = None
 
 
 def collect_networks(runs: Sequence[Run], dataset: Dataset) -> list[Network]:
@@ -100,7 +103,8 @@ def collect_networks(runs: Sequence[Run], dataset: Dataset) -> list[Network]:
             remedy = f"run `make export-android RUN={run.name}`"
             raise InputError(f"run '{run.name}': no rgb {missing[0]} .tflite in {run.android}: {remedy}")
         targets = {recipe: found[recipe] for recipe in RECIPES}
-        networks.append(Network(run.name.removeprefix(RUN_PREFIX), targets, _images_seen(run, dataset)))
+        rate = load_config(run.config).train.learning_rate if run.config.exists() else None
+        networks.append(Network(run.name.removeprefix(RUN_PREFIX), targets, _images_seen(run, dataset), rate))
     return networks
 
 
@@ -141,6 +145,7 @@ def make_network_rows(networks: Sequence[Network], base: str, measurement: Measu
             "parameters": tflite_graph.parameters(first),
             "macs": sum(tflite_graph.multiply_accumulates(op) for op in first.ops),
             "images_seen": network.images_seen,
+            "learning_rate": network.learning_rate,
         }
         for recipe, target in network.targets.items():
             # a peer is compared with the base's float file
@@ -185,11 +190,11 @@ def to_markdown(rows: Sequence[NetworkRow]) -> str:
     """A line a file, the splits side by side, and the conditions below."""
     splits = list(dict.fromkeys(row.split for row in rows if row.split))
     timed = sorted({row.threads for row in rows if row.threads is not None})
-    header = ["Network", "Size", "Recipe", "Parameters", "MACs", "MB"]
+    header = ["Network", "Size", "Rate", "Recipe", "Parameters", "MACs", "MB"]
     for split in splits:
         header += [f"IoU {split}", f"boundary {split}", f"IoU − base {split}"]
     header += [f"× reference, {count} thread{'s' * (count > 1)}" for count in timed]
-    lines = [markdown_line(header), markdown_line(["---"] * 3 + ["--:"] * (len(header) - 3))]
+    lines = [markdown_line(header), markdown_line(["---"] * 4 + ["--:"] * (len(header) - 4))]
     for network, recipe in dict.fromkeys((row.network, row.recipe) for row in rows):
         own = [row for row in rows if (row.network, row.recipe) == (network, recipe)]
         scores = [text for split in splits for text in _scores(own, split)]
@@ -220,7 +225,16 @@ def _row(row: Row, base: str | None, facts: Mapping[str, Any]) -> NetworkRow:
 def _identity(row: NetworkRow) -> list[str]:
     parameters = "" if row.parameters is None else f"{row.parameters / 1e6:.2f} M"
     macs = "" if row.macs is None else f"{row.macs / 1e6:.0f} M"
-    return [row.network, row.size, row.recipe, parameters, macs, "" if row.bytes is None else f"{row.bytes / 1e6:.2f}"]
+    rate = "" if row.learning_rate is None else f"{row.learning_rate:g}"
+    return [
+        row.network,
+        row.size,
+        rate,
+        row.recipe,
+        parameters,
+        macs,
+        "" if row.bytes is None else f"{row.bytes / 1e6:.2f}",
+    ]
 
 
 def _scores(rows: Sequence[NetworkRow], split: str) -> tuple[str, str, str]:

@@ -69,7 +69,7 @@ def test_table_of_two_runs_and_a_peer(runs):
     assert dark.iou == 0 and dark.change_high is not None and dark.change_high < -0.9
     assert of["other", "foreign", "val"].change == 0 and of["other", "foreign", "val"].ratio_to_reference == 1
     text = Path("out/networks.md").read_text()
-    assert "inside the noise" in text and "IoU − base val" in text and "| a | 24×30 | fp32 | 0.00 M |" in text
+    assert "inside the noise" in text and "IoU − base val" in text and "| a | 24×30 |  | fp32 | 0.00 M |" in text
     assert sorted(path.name for path in Path("out").glob("*.png")) == [
         "networks-test_a-latency.png",
         "networks-test_a-size.png",
@@ -112,12 +112,14 @@ class Stages:
     def __init__(self) -> None:
         self.calls: list[list[str]] = []
         self.codes: dict[str, int] = {}
+        self.ious: dict[str, float] = {}
 
     def __call__(self, arguments: list[str]) -> int:
         self.calls.append(list(arguments))
         run = contest.Run(arguments[arguments.index("--run") + 1])
         if code := self.codes.get(f"{arguments[0]} {run.name}", 0):
             return code
+        iou = {"best_val_iou": self.ious.get(run.name, 0.5)}
         overrides = [value for flag, value in pairwise(arguments) if flag == "--set"]
         if arguments[0] == "train":
             run.folder.mkdir(parents=True, exist_ok=True)
@@ -125,7 +127,7 @@ class Stages:
             config = load_config(toml, ['data.root="photos"', "data.format=folder", *overrides])
             run.config.write_text(config.model_dump_json())
             run.best.write_bytes(f"{run.name} {config.train.epochs}".encode())
-            manifest.add_stage(run.artifact, self._source(run), "train", {"epochs": config.train.epochs})
+            manifest.add_stage(run.artifact, self._source(run), "train", {"epochs": config.train.epochs, **iou})
         else:
             export(run.name)
             path = run.android / manifest.MANIFEST_NAME
@@ -202,6 +204,47 @@ def test_another_training_is_replaced_only_when_told_to(stages):
     stages.calls.clear()
     compete("--models", "c", "--images", "12", "--overwrite")
     assert stages.calls == []
+
+
+def test_each_network_gets_the_rate_that_is_best_on_val(stages):
+    stages.ious = {"compare-c-lr0.002": 0.8, "compare-d-lr0.001": 0.7, "compare-d-lr0.004": 0.9}
+    stages.codes["train compare-d-lr0.004"] = 1
+    arguments = ["--models", "c d", "--images", "4", "--rates", "1e-3,2e-3,4e-3", "--rate-images", "3"]
+    assert compete(*arguments).exit_code == 0
+    trial = stages.calls[0]
+    # half the size, and whole epochs
+    assert trial[3] == "compare-c-lr0.001" and {"model.size=[128, 128]", "train.epochs=2"} <= set(trial)
+    rates = {row.network: row.learning_rate for row in networks.read_csv(Path("out/n.csv"))}
+    # what is better by a loss that is no number is not chosen
+    assert rates == {"c": 0.002, "d": 0.001}
+    lines = Path("out/n-rates.csv").read_text().splitlines()
+    assert lines[0].startswith("network,learning_rate,images_seen") and len(lines) == 7
+    assert lines[6] == "compare-d,0.00400,4,128×128,"
+    stages.calls.clear()
+    assert compete(*arguments).exit_code == 0
+    assert [call[3] for call in stages.calls] == ["compare-d-lr0.004"]
+
+
+def test_a_network_that_no_rate_trains_is_named(stages):
+    stages.codes["train compare-c-lr0.001"] = 1
+    with pytest.raises(CheckFailed, match=r"1 of 2 .*compare-c: no learning rate"):
+        compete("--models", "c d", "--images", "4", "--rates", "1e-3")
+    # a fault that has nothing to do with the rate is not taken for a bad rate
+    stages.codes["train compare-c-lr0.001"] = 2
+    with pytest.raises(CheckFailed, match="compare-c-lr0.001: training ended with exit code 2"):
+        compete("--models", "c", "--images", "4", "--rates", "1e-3")
+
+
+@pytest.mark.parametrize("text", ["", "fast", "1e-3,1e-3", "-1", "inf", "nan"])
+def test_bad_rates(stages, text):
+    with pytest.raises(InputError, match="--rates"):
+        compete("--models", "c", f"--rates={text}")
+    assert stages.calls == []
+
+
+def test_a_variant_is_trained_by_the_configuration_of_its_network(stages):
+    assert compete("--models", "c_w050", "--images", "4").exit_code == 0
+    assert stages.calls[0][3] == "compare-c_w050" and 'model.name="c_w050"' in stages.calls[0]
 
 
 def test_interrupted_contest(stages, monkeypatch):
