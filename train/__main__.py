@@ -17,6 +17,9 @@ DataOption = Annotated[
 FormatOption = Annotated[str | None, typer.Option("--format", help="folder, eg1800 or synthetic.")]
 SetOption = Annotated[list[str] | None, typer.Option("--set", help="section.key=value; may be repeated.")]
 
+#: Of a profile, kinds of operators below this share of the time are not printed.
+_SHOWN_SHARE = 0.005
+
 
 @app.callback()
 def main() -> None:
@@ -84,11 +87,19 @@ def speed(
     format: FormatOption = None,
     set: SetOption = None,
     steps: Annotated[int, typer.Option(min=1, help="Batches per measurement.")] = 60,
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Where the step's time goes, by kind of operator.")
+    ] = False,
 ) -> None:
     """Measure images per second: the step alone, the input pipeline alone, both."""
     resolved = resolve_config(config, data, format, set)
-    from train.speed import measure_speed
+    from train.speed import measure_speed, profile_step
 
+    if profile:
+        for item in profile_step(resolved, steps):
+            if item.share >= _SHOWN_SHARE:
+                print(f"{item.kind:32} {item.milliseconds:8.1f} ms {item.share:6.1%} {item.count:6} in a step")
+        return
     for name, rate in measure_speed(resolved, steps).items():
         print(f"{name:9} {rate:6.0f} images/s")
 

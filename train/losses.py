@@ -123,9 +123,7 @@ def edge_weighted_bce(logits: Maps, target: Maps) -> Scalar:
     arXiv:1505.04597), without their distance transform. Without an outline it equals `bce`.
     """
     side = 2 * EDGE_BAND_PX + 1
-    greatest = tf.nn.max_pool2d(target, side, strides=1, padding="SAME")
-    least = -tf.nn.max_pool2d(-target, side, strides=1, padding="SAME")
-    weight = 1 + EDGE_GAIN * (greatest - least)
+    weight = 1 + EDGE_GAIN * (_greatest_within(target, side) + _greatest_within(-target, side))
     return tf.reduce_sum(weight * _cross_entropy(logits, target)) / tf.reduce_sum(weight)
 
 
@@ -297,3 +295,16 @@ def _choose(names: tuple[str, ...], maps: Given) -> list[Any]:
         return chosen
     labelled = maps["target"].shape[0]
     return [values if values.shape[0] == labelled else values[:labelled] for values in chosen]
+
+
+def _greatest_within(maps: Maps, side: int) -> Maps:
+    """Greatest value in the square of `side` pixels around each one; (n, h, w, 1) → the same.
+
+    One axis after the other, each with the other as the channels: TensorFlow's pooling of a single channel takes 25
+    times as long, 8 % of a step of contour_medium.
+    """
+    _, height, width, _ = maps.shape
+    for length, other in ((height, width), (width, height)):
+        pooled = tf.nn.max_pool2d(tf.reshape(maps, [-1, length, 1, other]), [side, 1], strides=1, padding="SAME")
+        maps = tf.transpose(tf.reshape(pooled, [-1, length, other]), [0, 2, 1])
+    return maps[..., None]

@@ -3,6 +3,7 @@
 import math
 from itertools import pairwise
 
+import cv2
 import hypothesis
 import numpy as np
 import pytest
@@ -259,6 +260,16 @@ def test_edge_weighted_bce_is_bce_without_an_outline_and_dearer_near_one():
     row = np.array([1, 1, 1, 1, 0, 0, 0, 0])
     near, far = (np.where(np.arange(8) == wrong, -2, 2) * (2 * row - 1) for wrong in (3, 0))
     assert loss("edge_weighted_bce", near, row) > 2 * loss("edge_weighted_bce", far, row)
+
+
+@few
+@hypothesis.given(seeds, sides, sides, st.integers(1, 3))
+def test_band_of_edge_weighted_bce_is_a_dilation(seed, height, width, n):
+    maps = np.random.default_rng(seed).random((n, height, width), np.float32)
+    side = 2 * losses.EDGE_BAND_PX + 1
+    found = losses._greatest_within(tf.constant(maps[..., None]), side).numpy()[..., 0]
+    expected = [cv2.dilate(single, np.ones((side, side), np.uint8)) for single in maps]
+    np.testing.assert_array_equal(found, expected)
 
 
 def test_boundary_halves_are_the_band_and_the_rest_however_small_the_band():
