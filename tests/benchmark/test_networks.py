@@ -231,7 +231,7 @@ def test_a_network_that_no_rate_trains_is_named(stages):
         compete("--models", "c d", "--images", "4", "--rates", "1e-3")
     # a fault that has nothing to do with the rate is not taken for a bad rate
     stages.codes["train compare-c-lr0.001"] = 2
-    with pytest.raises(CheckFailed, match="compare-c-lr0.001: training ended with exit code 2"):
+    with pytest.raises(CheckFailed, match=r"compare-c-lr0\.001: training ended with exit code 2"):
         compete("--models", "c", "--images", "4", "--rates", "1e-3")
 
 
