@@ -81,7 +81,7 @@ report: $(ENV) ## one HTML page of a benchmark, with photos, for yourself: RUN= 
 benchmark-compare: $(ENV) ## what changed since an earlier table; fails on a regression beyond noise: RUN= BASE=results.csv
 	@$(PY) -m benchmark compare --run "$(RUN)" --base "$(BASE)"
 
-benchmark-device: $(ENV) ## latency on a phone, by adb: RUN= BENCHMARK_MODEL= ADB= SERIAL= PEERS= REFERENCE= THREADS=
+benchmark-device: $(ENV) ## latency on a phone, by adb: RUN= BENCHMARK_MODEL=path|litert-cli ADB= SERIAL= PEERS= REFERENCE= THREADS=
 	@$(PY) -m benchmark device --run "$(RUN)" $(if $(ADB),--adb "$(ADB)") --benchmark-model "$(BENCHMARK_MODEL)" \
 	  $(if $(SERIAL),--serial "$(SERIAL)") $(if $(PEERS),--peers "$(PEERS)") $(if $(REFERENCE),--reference "$(REFERENCE)") \
 	  $(if $(THREADS),--threads "$(THREADS)")

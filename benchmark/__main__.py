@@ -320,9 +320,9 @@ def report(
 def device(
     run_name: Annotated[str, typer.Option("--run", help="Name of the run.")] = "default",
     adb: Annotated[Path, typer.Option(help="Android's adb: a path, or a name on PATH.")] = Path("adb"),
-    benchmark_model: Annotated[Path, typer.Option(help="TFLite's benchmark_model, built for the phone.")] = Path(
-        "benchmark_model"
-    ),
+    benchmark_model: Annotated[
+        Path, typer.Option(help="TFLite's benchmark_model for the phone, or litert-cli: what that tool has downloaded.")
+    ] = Path("benchmark_model"),
     serial: Annotated[str | None, typer.Option(help="Which phone, where there are several.")] = None,
     peers: Annotated[Path | None, typer.Option(help="Folder of .tflite files to measure beside ours.")] = None,
     reference: Annotated[Path | None, typer.Option(help="File whose latency is 1 in the ratio.")] = None,

@@ -20,6 +20,9 @@ from portraitseg.errors import InputError
 #: Every backend and file is measured so often, in a new order each time: a phone grows hot and slows down.
 PASSES = 3
 
+#: In place of a path: the benchmark_model that LiteRT's own command-line tool has downloaded.
+LITERT_CLI = Path("litert-cli")
+
 #: Runs of a pass that count, and those before them that do not.
 RUNS, WARMUP = 50, 5
 
@@ -133,7 +136,7 @@ class DeviceMeasurement:
         """Pushes everything, measures it and clears up; what was measured stays when the phone vanishes.
 
         Args:
-            benchmark_model: TFLite's, built for the phone.
+            benchmark_model: as in `find_benchmark_model`.
             passes: how often each file is measured on each backend.
             seed: of their order.
 
@@ -144,16 +147,13 @@ class DeviceMeasurement:
             InputError: no such program, one that does not run on the phone, or no room there.
             Vanished: the phone is gone.
         """
-        if not benchmark_model.is_file():
-            raise InputError(
-                f"--benchmark-model {benchmark_model}: no such file: download or build TFLite's for Android"
-            )
+        program_here = find_benchmark_model(benchmark_model, self.phone)
         folder = f"/data/local/tmp/portraitseg-{secrets.token_hex(4)}"
         self.machine = describe(self.phone)
         self._check(self.phone.shell(f"mkdir -p {folder}"), "no folder could be made on the phone")
         try:
             program = f"{folder}/benchmark_model"
-            self.phone.push(benchmark_model, program)
+            self.phone.push(program_here, program)
             self._check(self.phone.shell(f"chmod 755 {program}"), "benchmark_model could not be made runnable")
             # names of ours: whatever the user's files are called, a shell reads these
             paths = {target.name: f"{folder}/{index}.tflite" for index, target in enumerate(self.targets)}
@@ -245,6 +245,30 @@ class DeviceMeasurement:
         except InputError:
             # it is gone, and so is our way to its disk; /data/local/tmp is cleared by hand
             return
+
+
+def find_benchmark_model(given: Path, phone: Phone) -> Path:
+    """The program to push: the path itself, or for `litert-cli` what that tool has downloaded for this phone's ABI.
+
+    litert-cli (0.2.1) keeps it in ~/.cache/litert-cli/binaries/<abi>/; nothing is downloaded here.
+
+    Raises:
+        InputError: no such file.
+    """
+    if given != LITERT_CLI:
+        if not given.is_file():
+            raise InputError(
+                f"--benchmark-model {given}: no such file: download or build TFLite's for Android, or write litert-cli"
+            )
+        return given
+    abi = phone.property("ro.product.cpu.abi")
+    path = Path.home() / ".cache" / "litert-cli" / "binaries" / abi / "benchmark_model"
+    if not path.is_file():
+        raise InputError(
+            f"--benchmark-model litert-cli: no {path}: run `pip install litert-cli` in an environment of its own and "
+            "`litert benchmark <a .tflite> --android` once with this phone, which downloads it"
+        )
+    return path
 
 
 def describe(phone: Phone) -> str:

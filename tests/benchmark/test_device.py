@@ -186,6 +186,20 @@ def test_no_room_and_no_program(files, stand_in):
         command(stand_in())
 
 
+def test_benchmark_model_of_litert_cli(files, stand_in, monkeypatch):
+    program = stand_in()
+    home = Path("home").resolve()
+    monkeypatch.setenv("HOME", str(home))
+    with pytest.raises(InputError, match=r"litert-cli: no .*arm64-v8a/benchmark_model: run `pip install litert-cli`"):
+        command(program, "--benchmark-model", "litert-cli")
+    cached = home / ".cache/litert-cli/binaries/arm64-v8a/benchmark_model"
+    cached.parent.mkdir(parents=True)
+    cached.write_bytes(b"of litert-cli")
+    assert command(program, "--benchmark-model", "litert-cli").exit_code == 0
+    pushed = [line for line in (program.parent / "calls.log").read_text().splitlines() if "push" in line]
+    assert str(cached) in pushed[0] and rows()
+
+
 def test_list_of_devices():
     text = "* daemon not running; starting now at tcp:5037\n* daemon started successfully\nList of devices attached\n"
     assert parse_devices(text) == {} == parse_devices("error: something else")
