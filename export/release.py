@@ -35,6 +35,8 @@ def release(run: Run, targets: Sequence[str] = ("android", "ios")) -> list[Path]
         InputError: nothing exported, or files of other weights than the run's.
         CheckFailed: a file over 8 MB, or golden masks out of tolerance; nothing has changed then.
     """
+    # asked before the lock too, which would make the folder of a run that is a misspelling
+    verified_source(run)
     with run.locked():
         source = verified_source(run)
         kept = [_reduce(run, TARGETS[name], source.weights_sha256) for name in targets]

@@ -82,3 +82,10 @@ def test_what_was_not_exported_is_refused(run: Run) -> None:
     assert not TARGETS["ios"].folder(run).exists()
     with pytest.raises(InputError, match="nothing exported"):
         release.release(run, ["ios"])
+
+
+def test_a_misspelt_run_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match="runs/mispelt: no finished training"):
+        release.release(Run("mispelt"))
+    assert not Path("runs/mispelt").exists()
