@@ -4,9 +4,10 @@ import math
 from collections.abc import Iterator
 from typing import Literal
 
-from export.flatbuffer import Graph, OpView, TensorView, keras_layer, read_graph
+from export.flatbuffer import keras_layer
 from portraitseg import contract
 from portraitseg.errors import CheckFailed
+from portraitseg.tflite_graph import Graph, Op, Tensor, parse_graph
 
 #: Of activations; weights are int8 with either.
 IntegerType = Literal["INT8", "INT16"]
@@ -46,20 +47,23 @@ def check_int8(content: bytes, name: str, integer: IntegerType = "INT8") -> None
 
 def integer_faults(content: bytes, integer: IntegerType = "INT8") -> list[str]:
     """What is not integer, or has another input scale, in words, with the Keras layer that it comes from."""
-    graph = read_graph(content)
+    graph = parse_graph(content, "a file of ours")
     input_faults = _input_faults(graph) if integer == "INT8" else ()
     return [*input_faults, *_op_faults(graph, integer)]
 
 
 def input_quantization(content: bytes) -> tuple[float, int] | None:
     """Scale and zero point with which the input is computed; None where it stays float."""
-    inside = _first_inside(read_graph(content))
-    if inside is None or inside.scale is None or inside.zero_point is None:
-        return None
-    return inside.scale, inside.zero_point
+    inside = _first_inside(parse_graph(content, "a file of ours"))
+    return None if inside is None else _quantization(inside)
 
 
-def _first_inside(graph: Graph) -> TensorView | None:
+def _quantization(tensor: Tensor) -> tuple[float, int] | None:
+    """Scale and zero point, of the first channel where there is one per channel; None of a tensor without."""
+    return (tensor.scales[0], tensor.zero_points[0]) if tensor.scales else None
+
+
+def _first_inside(graph: Graph) -> Tensor | None:
     readers = [op for op in graph.ops if graph.inputs[0] in op.inputs]
     return readers[0].outputs[0] if len(readers) == 1 and readers[0].name == "QUANTIZE" else None
 
@@ -70,23 +74,28 @@ def _input_faults(graph: Graph) -> Iterator[str]:
         yield f"input '{graph.inputs[0].name}' is not read by one QUANTIZE"
         return
     outside = graph.inputs[0]
-    if outside.dtype == "UINT8" and (not _is_byte_scale(outside) or outside.zero_point != 0):
-        yield f"uint8 input has scale {outside.scale} and zero point {outside.zero_point}, not 1/255 and 0"
-    if not _is_byte_scale(inside) or inside.zero_point != INPUT_ZERO_POINT:
-        yield f"input has scale {inside.scale} and zero point {inside.zero_point}, not 1/255 and {INPUT_ZERO_POINT}"
+    if outside.dtype == "UINT8" and not _is_byte_scale(outside, 0):
+        yield f"uint8 input has {_described(outside)}, not 1/255 and 0"
+    if not _is_byte_scale(inside, INPUT_ZERO_POINT):
+        yield f"input has {_described(inside)}, not 1/255 and {INPUT_ZERO_POINT}"
 
 
-def _is_byte_scale(tensor: TensorView) -> bool:
+def _is_byte_scale(tensor: Tensor, zero_point: int) -> bool:
+    scale, point = _quantization(tensor) or (0.0, None)
     # float32 cannot hold 1/255 exactly; the faults that were seen (0.00313, 1/256) are far beyond this
-    return math.isclose(tensor.scale or 0, contract.INPUT_SCALE, rel_tol=1e-6)
+    return point == zero_point and math.isclose(scale, contract.INPUT_SCALE, rel_tol=1e-6)
+
+
+def _described(tensor: Tensor) -> str:
+    scale, point = _quantization(tensor) or (None, None)
+    return f"scale {scale} and zero point {point}"
 
 
 def _op_faults(graph: Graph, integer: IntegerType) -> Iterator[str]:
     for op in graph.ops:
         where = f"{op.name} {op.index} of layer '{keras_layer(op.outputs[0].name)}'"
         for position, tensor in enumerate(op.inputs):
-            allowed = _allowed_inputs(op, position, tensor, graph, integer)
-            if tensor.dtype not in allowed:
+            if tensor is not None and tensor.dtype not in _allowed_inputs(op, position, tensor, graph, integer):
                 yield f"{where} reads {tensor.dtype} '{tensor.name}'"
         for tensor in op.outputs:
             allowed = {str(integer)}
@@ -94,11 +103,11 @@ def _op_faults(graph: Graph, integer: IntegerType) -> Iterator[str]:
                 allowed = set(_OUTSIDE)
             if tensor.dtype not in allowed:
                 yield f"{where} writes {tensor.dtype} '{tensor.name}'"
-            elif tensor.dtype == integer and tensor.scale is None:
+            elif tensor.dtype == integer and not tensor.scales:
                 yield f"{where} writes '{tensor.name}' without a scale"
 
 
-def _allowed_inputs(op: OpView, position: int, tensor: TensorView, graph: Graph, integer: IntegerType) -> set[str]:
+def _allowed_inputs(op: Op, position: int, tensor: Tensor, graph: Graph, integer: IntegerType) -> set[str]:
     if tensor in graph.inputs:
         return set(_OUTSIDE) if op.name == "QUANTIZE" else set()
     if op.name in _WITH_BIAS and position == 2:

@@ -1,10 +1,7 @@
-"""Small readings and two small changes of .tflite flatbuffers."""
+"""Small changes of .tflite flatbuffers, and what is read where they are made."""
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
-
-import numpy as np
 
 #: Places in the vtable of a flatbuffer table: the first field has 4, each further one 2 more (schema.fbs: `Tensor` is
 #: shape, type, buffer, name, …; `TensorMap` is name, tensor_index).
@@ -21,58 +18,6 @@ _ALIGNMENT = 16
 
 #: Entries of a foreign file that are looked through; converters write three.
 _MAX_METADATA = 1_000
-
-
-@dataclass(frozen=True)
-class TensorView:
-    """A tensor of the main graph.
-
-    Attributes:
-        dtype: as schema.fbs writes it, such as `INT8`.
-        is_constant: its values are in the file.
-        scale, zero_point: of a quantized tensor; of the first channel where there is one per channel.
-    """
-
-    index: int
-    name: str
-    dtype: str
-    is_constant: bool
-    scale: float | None
-    zero_point: int | None
-
-
-@dataclass(frozen=True)
-class OpView:
-    """An operator of the main graph; absent optional inputs are left out."""
-
-    index: int
-    name: str
-    inputs: tuple[TensorView, ...]
-    outputs: tuple[TensorView, ...]
-
-
-@dataclass(frozen=True)
-class Graph:
-    """The main graph of a file, in the order of execution."""
-
-    inputs: tuple[TensorView, ...]
-    outputs: tuple[TensorView, ...]
-    ops: tuple[OpView, ...]
-
-
-def read_graph(content: bytes) -> Graph:
-    """Reads operators and tensors of a .tflite of one subgraph."""
-    from ai_edge_litert import schema_py_generated as schema
-
-    model = schema.Model.GetRootAs(content)
-    assert model.SubgraphsLength() == 1, f"{model.SubgraphsLength()} subgraphs: networks of ours have no control flow"
-    graph = model.Subgraphs(0)
-    tensors = [_view(schema, model, graph, index) for index in range(graph.TensorsLength())]
-    return Graph(
-        inputs=tuple(tensors[index] for index in graph.InputsAsNumpy()),
-        outputs=tuple(tensors[index] for index in graph.OutputsAsNumpy()),
-        ops=tuple(_ops(schema, model, graph, tensors)),
-    )
 
 
 def keras_layer(tensor_name: str) -> str:
@@ -209,35 +154,3 @@ def _overwrite(content: bytearray, table: Any, offset: int, name: str) -> None:
     assert len(new) <= old_length, f"no room for '{name}'"
     content[start : start + 4] = len(new).to_bytes(4, "little")
     content[start + 4 : start + 4 + old_length] = new.ljust(old_length, b"\0")
-
-
-def _view(schema: Any, model: Any, graph: Any, index: int) -> TensorView:
-    tensor = graph.Tensors(index)
-    quantization = tensor.Quantization()
-    is_quantized = quantization is not None and quantization.ScaleLength() > 0
-    return TensorView(
-        index=index,
-        name=tensor.Name().decode(),
-        dtype=_enum_name(schema.TensorType, tensor.Type()),
-        is_constant=model.Buffers(tensor.Buffer()).DataLength() > 0,
-        scale=float(np.float32(quantization.Scale(0))) if is_quantized else None,
-        zero_point=int(quantization.ZeroPoint(0)) if is_quantized else None,
-    )
-
-
-def _ops(schema: Any, model: Any, graph: Any, tensors: list[TensorView]) -> Iterator[OpView]:
-    for index in range(graph.OperatorsLength()):
-        op = graph.Operators(index)
-        code = model.OperatorCodes(op.OpcodeIndex())
-        # files older than 2020 have the operator in the deprecated byte; the larger one counts (schema.fbs)
-        number = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
-        yield OpView(
-            index=index,
-            name=_enum_name(schema.BuiltinOperator, number),
-            inputs=tuple(tensors[i] for i in op.InputsAsNumpy() if i >= 0),
-            outputs=tuple(tensors[i] for i in op.OutputsAsNumpy() if i >= 0),
-        )
-
-
-def _enum_name(enum: Any, value: int) -> str:
-    return next((name for name, number in vars(enum).items() if number == value), str(value))

@@ -10,6 +10,7 @@ import numpy as np
 
 from export import flatbuffer
 from portraitseg.errors import CheckFailed
+from portraitseg.tflite_graph import Tensor, parse_graph
 
 #: Operators between the input and the first convolution that keep the channels as they are.
 _PASSING = ("QUANTIZE", "PAD", "PADV2")
@@ -36,11 +37,11 @@ def rgba_twin(content: bytes) -> bytes:
     """
     from ai_edge_litert import schema_py_generated as schema
 
-    view = flatbuffer.read_graph(content)
+    view = parse_graph(content, "the RGB file")
     producers = {output.index: op for op in view.ops for output in op.outputs}
     tensor, widened = view.inputs[0], [view.inputs[0].index]
     while True:
-        readers = [op for op in view.ops if tensor.index in [given.index for given in op.inputs]]
+        readers = [op for op in view.ops if tensor.index in [given.index for given in op.runtime_inputs]]
         if len(readers) != 1 or readers[0].name not in (*_PASSING, "CONV_2D"):
             names = ", ".join(op.name for op in readers) or "nothing"
             raise CheckFailed(f"RGBA: the input is read by {names}, not by one convolution: begin with one")
@@ -49,10 +50,11 @@ def rgba_twin(content: bytes) -> bytes:
         tensor = readers[0].outputs[0]
         widened.append(tensor.index)
     kernel = readers[0].inputs[1]
-    if kernel.index in producers:
+    if kernel is not None and kernel.index in producers:
         # float16 weights: the operator that makes them float32
         widened.append(kernel.index)
         kernel = producers[kernel.index].inputs[0]
+    assert kernel is not None, "a convolution without a kernel"
     changed = bytearray(flatbuffer.add_buffer(content, _widened_kernel(content, kernel)))
     model = schema.Model.GetRootAs(changed)
     graph = model.Subgraphs(0)
@@ -63,7 +65,7 @@ def rgba_twin(content: bytes) -> bytes:
     return bytes(changed)
 
 
-def _widened_kernel(content: bytes, kernel: flatbuffer.TensorView) -> bytes:
+def _widened_kernel(content: bytes, kernel: Tensor) -> bytes:
     """Values (filters, h, w, 3) with a fourth channel of zeros; the zero point of weights is 0."""
     from ai_edge_litert import schema_py_generated as schema
 

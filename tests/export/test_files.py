@@ -10,12 +10,12 @@ import pytest
 
 from export import parity
 from export.check_int8 import INPUT_ZERO_POINT, check_int8, input_quantization
-from export.flatbuffer import read_graph
 from export.recipes import RECIPES
 from export.to_coreml import VARIANTS
 from export.to_onnx import ONNX_RECIPES
 from portraitseg.errors import CheckFailed
 from portraitseg.runners import open_runner
+from portraitseg.tflite_graph import parse_graph
 from tests.export.conftest import Exported
 
 TFLITE = list(RECIPES)
@@ -158,7 +158,7 @@ def _scramble_kernel(content: bytes) -> bytes:
     """Shuffles the values of the first convolution's kernel."""
     from ai_edge_litert import schema_py_generated as schema
 
-    graph = read_graph(content)
+    graph = parse_graph(content, "a file")
     convolution = next(op for op in graph.ops if op.name == "CONV_2D")
     kernel = convolution.inputs[1]
     if not kernel.is_constant:

@@ -8,7 +8,6 @@ import pytest
 
 from export import parity
 from export.check_int8 import check_int8, integer_faults
-from export.flatbuffer import read_graph
 from export.recipes import RECIPES
 from export.training import TfliteEvaluator
 from portraitseg import contract, metrics
@@ -16,6 +15,7 @@ from portraitseg.config import DataConfig
 from portraitseg.data import open_dataset
 from portraitseg.errors import CheckFailed, InputError
 from portraitseg.runners import open_runner
+from portraitseg.tflite_graph import parse_graph
 from tests.export.conftest import Exported
 
 BYTE_RECIPES = [name for name in RECIPES if name.endswith("_u8")]
@@ -118,7 +118,7 @@ def _damage(content: bytes, kind: str) -> bytes:
     changed = bytearray(content)
     model = schema.Model.GetRootAs(changed)
     graph = model.Subgraphs(0)
-    ops = read_graph(content).ops
+    ops = parse_graph(content, "a file").ops
     makers = {tensor.index: op for op in ops for tensor in op.outputs}
     inside, kernel, bias = next(op for op in ops if op.name == "CONV_2D").inputs
     if kind in _ANYWHERE:
