@@ -1,0 +1,119 @@
+"""Masks that a trained network draws: whose they are, what stays, and that a stopped call goes on."""
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from portraitseg import models
+from portraitseg.config import parse_config
+from portraitseg.data import open_dataset
+from portraitseg.errors import InputError
+from portraitseg.models import checkpoint
+from portraitseg.models.keras_route import keras
+from train.label import label, teach
+
+SPLITS = {"train": ["a/0", "a/1"], "val": ["a/2"], "again": ["a/1"], "loose": ["u/0", "u/1"], "blank": ["blank/0"]}
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of photos, and a teacher that has learnt nothing, t.h5."""
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    for key in {key for keys in SPLITS.values() for key in keys}:
+        name, stem = key.split("/")
+        for kind, suffix in (("images", "jpg"), ("masks", "png")):
+            folder = tmp_path / "photos" / name / kind
+            folder.mkdir(parents=True, exist_ok=True)
+            if kind == "images":
+                cv2.imwrite(str(folder / f"{stem}.{suffix}"), rng.integers(0, 256, (40, 50, 3)).astype(np.uint8))
+            elif name == "a":
+                mask = np.zeros((40, 50), np.uint8)
+                mask[:, 10:30] = 255
+                cv2.imwrite(str(folder / f"{stem}.{suffix}"), mask)
+    (tmp_path / "photos/splits.json").write_text(json.dumps({"splits": SPLITS}))
+    keras.utils.set_random_seed(1)
+    checkpoint.save(models.build("contour_small", (32, 32)), Path("t.h5"))
+    return tmp_path
+
+
+def config(**data):
+    given = {"format": "folder", "root": "photos", "unlabelled_sets": ["u"], **data}
+    return parse_config({"data": given, "model": {"name": "contour_small"}}, "test")
+
+
+def mask_of(key: str) -> np.ndarray:
+    name, stem = key.split("/")
+    return cv2.imread(f"out/{name}/masks/{stem}.png", cv2.IMREAD_GRAYSCALE)
+
+
+def test_masks_are_the_teachers_blended_and_the_others_stay(place):
+    label(config(), Path("t.h5"), Path("out"), 0.25)
+    made = open_dataset(config(root="out", unlabelled_sets=[], soft_masks=True).data, 7)
+    assert made.splits["train"] == ("a/0", "a/1", "u/0", "u/1") and "loose" not in made.splits
+    teacher, source = checkpoint.load(Path("t.h5")), open_dataset(config().data, 7)
+    for key in made.splits["train"]:
+        drawn, sample = 255 * teach(teacher, made.load(key).image), source.load(key)
+        expected = drawn if sample.mask is None else 0.25 * drawn + 0.75 * sample.mask
+        # half a step of rounding
+        np.testing.assert_allclose(mask_of(key), expected, atol=0.51)
+    # of a split that shares a photo with training, the blended mask is the one
+    np.testing.assert_array_equal(mask_of("a/2"), source.load("a/2").mask)
+    assert made.splits["again"] == ("a/1",) and made.load("blank/0").mask.max() == 0
+    # the photos themselves are the same bytes, and the originals untouched
+    assert Path("out/u/images/0.jpg").read_bytes() == Path("photos/u/images/0.jpg").read_bytes()
+    assert set(np.unique(source.load("a/0").mask)) == {0, 255}
+
+
+def test_the_teacher_sees_the_mirror_image_too(place):
+    image = open_dataset(config().data, 7).load("a/0").image
+    teacher = checkpoint.load(Path("t.h5"))
+    np.testing.assert_allclose(teach(teacher, image), teach(teacher, image[:, ::-1])[:, ::-1], atol=1e-6)
+
+
+def test_a_stopped_call_goes_on(place):
+    label(config(), Path("t.h5"), Path("out"), 0.5)
+    before = mask_of("u/0")
+    Path("out/u/masks/0.png").unlink()
+    Path("out/a/masks/0.png").write_bytes(b"whole, of the first call")
+    Path("out/splits.json").unlink()
+    label(config(), Path("t.h5"), Path("out"), 0.5)
+    np.testing.assert_array_equal(mask_of("u/0"), before)
+    assert Path("out/a/masks/0.png").read_bytes() == b"whole, of the first call" and Path("out/splits.json").exists()
+
+
+def test_without_doubt_nobody_is_not_read_as_somebody(place, monkeypatch):
+    # a mask of zeros and ones is taken for one of zeros and 255
+    monkeypatch.setattr("train.label.teach", lambda model, image: np.eye(*image.shape[:2]) / 255)
+    label(config(), Path("t.h5"), Path("out"), 1.0)
+    assert mask_of("u/0").max() == 0
+
+
+@pytest.mark.parametrize(
+    ("data", "out", "blend", "message"),
+    [
+        ({"format": "synthetic", "root": None}, "out", 0.5, "format folder"),
+        ({}, "photos", 0.5, "lies in the folder"),
+        ({}, "photos/new", 0.5, "lies in the folder"),
+        ({"unlabelled_sets": ["u", "v"]}, "out", 0.5, "no set 'v'"),
+        ({}, "begun", 0.5, "another call"),
+        ({}, "foreign", 0.5, "is not empty"),
+    ],
+)
+def test_bad_use(place, data, out, blend, message):
+    Path("begun").mkdir()
+    Path("begun/labels.json").write_text("{}")
+    Path("foreign").mkdir()
+    Path("foreign/a").write_text("")
+    with pytest.raises(InputError, match=message):
+        label(config(**data), Path("t.h5"), Path(out), blend)
+    assert Path("foreign/a").exists() and not Path("photos/labels.json").exists()
+
+
+def test_a_teacher_of_another_input_is_refused(place):
+    checkpoint.save(models.build("contour_small", (32, 32), 4), Path("four.h5"))
+    with pytest.raises(InputError, match="4 channels"):
+        label(config(), Path("four.h5"), Path("out"), 0.5)

@@ -1,0 +1,146 @@
+"""A copy of a folder of photos whose masks a trained network has drawn: self-training, and distillation into a file.
+
+Pseudo-labels of a teacher (Lee, 2013; Xie et al., 2020, arXiv:1911.04252), soft ones as in distillation (Hinton et al.,
+2015): photos without masks get the teacher's, photos of training a blend of theirs and the teacher's, which evens out
+what annotators cut off. The result is a folder like any other, so any network trains on it, and the teacher runs once.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from jaxtyping import Float, UInt8
+from rich.progress import track
+
+from portraitseg import contract, files
+from portraitseg.cli import console, say
+from portraitseg.config import Config
+from portraitseg.data.base import hash_keys
+from portraitseg.data.folder import SPLITS_NAME, FolderDataset, open_folder
+from portraitseg.errors import InputError
+from portraitseg.models import checkpoint
+
+#: What made the masks; a second call with the same goes on, one with other words is refused.
+ORIGIN_NAME = "labels.json"
+
+#: Masks of nothing but 0 and 1 are read as 0 and 255: what the teacher is that unsure of becomes 0.
+_LEAST = 2
+
+
+def label(config: Config, weights: Path, out: Path, blend: float) -> None:
+    """Writes the folder; what is there already of the same call is kept, so a stopped one goes on.
+
+    Photos are hard links where the disk allows it. Splits are as before, with all photos of `data.unlabelled_sets`
+    in the training split; validation, test and blank photos keep what masks they have.
+
+    Args:
+        config: with a folder of photos.
+        weights: h5 of the teacher, of RGB photos.
+        out: a new folder, or one that an earlier call has begun.
+        blend: share of the teacher in the masks of labelled training photos, in [0, 1].
+
+    Raises:
+        InputError: no folder of photos, `out` holds something else or is that folder, no such h5.
+    """
+    dataset = _open(config, out)
+    train = dataset.keys(config.data.train_split)
+    unlabelled = tuple(key for name in dataset.unlabelled_sets for key in _keys_of(dataset, name))
+    model = checkpoint.load(weights)
+    if model.input_shape[3] != 3:
+        raise InputError(f"{weights}: takes {model.input_shape[3]} channels: name a network of RGB photos")
+    origin = {
+        "weights_sha256": files.sha256(weights),
+        "blend": blend,
+        "photos": {key: hash_keys(keys) for key, keys in (("train", train), ("unlabelled", unlabelled))},
+    }
+    _begin(out, origin)
+    taught = dict.fromkeys((*train, *unlabelled))
+    # what was a split of photos without masks is part of the training split now
+    splits = {name: list(keys) for name, keys in dataset.splits.items() if not set(keys) <= set(unlabelled)}
+    splits[config.data.train_split] = list(taught)
+    for key in dict.fromkeys(key for keys in splits.values() for key in keys):
+        photo, mask = dataset.files(key)
+        _copy(photo, _place(out, key, "images", photo.suffix))
+        if mask is not None and key not in taught:
+            _copy(mask, _place(out, key, "masks", mask.suffix))
+    for key, drawn in _masks(dataset, taught, model, blend, out):
+        files.write_bytes(_place(out, key, "masks", ".png"), cv2.imencode(".png", drawn)[1].tobytes())
+    hashes = {name: hash_keys(keys) for name, keys in splits.items()}
+    files.write_json(out / SPLITS_NAME, {"splits": splits, "sha256_16": hashes})
+    say(
+        f"{out}: {len(train)} photos with blended masks, {len(unlabelled)} with the teacher's alone "
+        f"({config.data.train_split} {hashes[config.data.train_split]}); train on it with data.soft_masks=true"
+    )
+
+
+def teach(model: Any, image: UInt8[np.ndarray, "h w 3"]) -> Float[np.ndarray, "h w"]:
+    """The teacher's probability of person at the photo's size, the mean of the photo's and its mirror image's."""
+    size = model.input_shape[1:3]
+    pair = np.concatenate([contract.image_to_inputs(view, size, "rgb") for view in (image, image[:, ::-1])])
+    straight, mirrored = model.predict_on_batch(pair)[..., 0]
+    probability = (straight + mirrored[:, ::-1]) / 2
+    return np.asarray(cv2.resize(probability, image.shape[1::-1], interpolation=cv2.INTER_LINEAR))
+
+
+def _open(config: Config, out: Path) -> FolderDataset:
+    if config.data.format != "folder" or config.data.root is None:
+        raise InputError("label: copies a folder of photos with its masks: give it with --data, format folder")
+    if out.resolve() == config.data.root.resolve() or config.data.root.resolve() in out.resolve().parents:
+        raise InputError(f"--out {out}: lies in the folder that is copied: name another place")
+    return open_folder(config.data, config.seed)
+
+
+def _keys_of(dataset: FolderDataset, name: str) -> list[str]:
+    found = sorted(key for key in dataset.suffixes if key.rpartition("/")[0] == name)
+    if not found:
+        raise InputError(f"data.unlabelled_sets: no set '{name}' in {dataset.root}")
+    return found
+
+
+def _begin(out: Path, origin: object) -> None:
+    path = out / ORIGIN_NAME
+    if path.exists():
+        if json.loads(path.read_text()) != origin:
+            raise InputError(f"--out {out}: holds the masks of another call: name another folder, or delete it")
+        return
+    if out.exists() and any(out.iterdir()):
+        raise InputError(f"--out {out}: is not empty: name a new folder")
+    out.mkdir(parents=True, exist_ok=True)
+    files.write_json(path, origin)
+
+
+def _place(root: Path, key: str, kind: str, suffix: str) -> Path:
+    name, _, stem = key.rpartition("/")
+    path = root / name / kind / f"{stem}{suffix}"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def _copy(source: Path, target: Path) -> None:
+    if target.exists():
+        return
+    try:
+        os.link(source, target)
+    except OSError:
+        # another disk, or one without hard links
+        with files.replacing(target) as scratch:
+            shutil.copyfile(source, scratch)
+
+
+def _masks(
+    dataset: FolderDataset, keys: Iterable[str], model: Any, blend: float, out: Path
+) -> Iterator[tuple[str, UInt8[np.ndarray, "h w"]]]:
+    missing = [key for key in keys if not _place(out, key, "masks", ".png").exists()]
+    for key in track(missing, "drawing masks", console=console, transient=True, disable=not console.is_terminal):
+        sample = dataset.load(key)
+        mask = 255 * teach(model, sample.image)
+        if sample.mask is not None:
+            mask = blend * mask + (1 - blend) * sample.mask
+        drawn = np.rint(mask).astype(np.uint8)
+        drawn[drawn < _LEAST] = 0
+        yield key, drawn
