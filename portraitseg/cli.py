@@ -6,10 +6,12 @@ import sys
 from collections.abc import Callable
 from concurrent.futures import BrokenExecutor
 from pathlib import Path
+from typing import Any, NoReturn
 
 import typer
 from rich.console import Console
 from rich.text import Text
+from typer.core import TyperGroup
 
 from portraitseg.errors import CheckFailed, InputError
 from portraitseg.files import explain, find_refusal
@@ -68,7 +70,12 @@ def run(app: Callable[[], object]) -> None:
             2,
         )
     except KeyboardInterrupt as error:
-        _fail(f"interrupted: {error}; go on with: {command_again()}" if str(error) else "interrupted", 130)
+        _fail_interrupted(error)
+    except ImportError as error:
+        # the dynamic loader's words where a library no longer fits
+        if not any(told in str(error) for told in ("failed to map segment", "Cannot allocate memory")):
+            raise
+        _fail_for_memory(f"loading {error.name or 'a library'}")
     except Exception as error:
         # TensorFlow's own, by their module and name: commands that do without TensorFlow must not import it for this
         if not type(error).__module__.startswith("tensorflow."):
@@ -81,6 +88,16 @@ def run(app: Callable[[], object]) -> None:
         _fail_for_memory(told)
 
 
+class _Group(TyperGroup):
+    """Typer ends the process on a KeyboardInterrupt without a word; ours tells what it says."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as error:
+            _fail_interrupted(error)
+
+
 def command_again() -> str:
     """This command without `--overwrite`: what goes on where it was stopped."""
     script, *rest = sys.argv
@@ -91,17 +108,23 @@ def command_again() -> str:
     return shlex.join(words)
 
 
+def _fail_interrupted(error: KeyboardInterrupt) -> NoReturn:
+    _fail(f"interrupted: {error}; go on with: {command_again()}" if str(error) else "interrupted", 130)
+
+
 def _fail_for_memory(asked: str) -> None:
     # numpy says what it asked for, Python nothing
     told = f" ({asked})" if asked else ""
     _fail(f"out of memory{told}: close other programs, or take smaller photos or batches (train.batch_size)", 2)
 
 
-def _fail(message: str, code: int) -> None:
+def _fail(message: str, code: int) -> NoReturn:
     console.print(Text.assemble(("error:", "red"), " ", one_line(message)))
     sys.exit(code)
 
 
 def new_app(help_text: str) -> typer.Typer:
     """A Typer app with our conventions: no shell completion, plain tracebacks for our own bugs."""
-    return typer.Typer(help=help_text, add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
+    return typer.Typer(
+        cls=_Group, help=help_text, add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True
+    )

@@ -104,11 +104,16 @@ def test_a_huge_photo_is_refused_before_it_is_decoded(side: int, tmp_path: Path)
 
 
 def answer(error: BaseException, capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
+    """Of a command that raises the error: by way of Typer, which has its own mind about some of them."""
+    app = cli.new_app("test")
+    app.callback()(lambda: None)
+
+    @app.command()
     def fail() -> None:
         raise error
 
     with pytest.raises(SystemExit) as exit_:
-        cli.run(fail)
+        cli.run(lambda: app(["fail"]))
     return exit_.value.code, capsys.readouterr().err  # type: ignore[return-value]
 
 
@@ -116,6 +121,15 @@ def test_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
     assert answer(InputError("x: do y"), capsys) == (2, "error: x: do y\n")
     assert answer(CheckFailed("parity"), capsys) == (1, "error: parity\n")
     assert answer(KeyboardInterrupt(), capsys) == (130, "error: interrupted\n")
+
+
+def test_a_library_that_memory_has_no_room_for(capsys: pytest.CaptureFixture[str]) -> None:
+    told = ImportError("cv2.abi3.so: failed to map segment from shared object", name="cv2")
+    code, line = answer(told, capsys)
+    assert code == 2 and line.startswith("error: out of memory (loading cv2): close other programs")
+    # any other is a bug
+    with pytest.raises(ImportError):
+        cli.run(lambda: (_ for _ in ()).throw(ImportError("no module of that name")))
 
 
 def test_a_stopped_training_names_the_command_that_goes_on(
