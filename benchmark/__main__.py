@@ -249,19 +249,24 @@ def readme(
     results: Annotated[
         list[Path] | None, typer.Option(help="A committed table; default: all in benchmark/results.")
     ] = None,
-    document: Annotated[Path, typer.Option("--readme", help="The file with the markers.")] = Path("README.md"),
+    documents: Annotated[
+        list[Path] | None,
+        typer.Option("--readme", help="The files with the markers; default: README.md, docs/results.md."),
+    ] = None,
     check: Annotated[bool, typer.Option("--check", help="Change nothing; exit 1 where a table differs.")] = False,
 ) -> None:
-    """Puts the tables of committed results between their markers in README.md, or checks that they are there."""
+    """Puts the tables of committed results between their markers in the documents, or checks that they are there."""
     from benchmark import readme as tables
 
     # the scores by photo may be committed beside their table: they are no table
-    chosen = results or [path for path in sorted(tables.RESULTS.glob("*.csv")) if not path.stem.endswith("-photos")]
-    for name in tables.update(document, chosen, is_check=check):
-        if not check:
-            (path,) = (path for path in chosen if path.stem == name)
-            cli.warn(f"{document} has no place for {path}: put this where you want it")
-            typer.echo(f"<!-- results:begin {name} -->\n{tables.table_of(path)}<!-- results:end {name} -->")
+    chosen = results or [path for path in sorted(tables.RESULTS.glob("*.csv")) if tables.is_table(path)]
+    places = documents or [path for path in tables.DOCUMENTS if path.exists()] or [tables.DOCUMENTS[0]]
+    missing = [set(tables.update(document, chosen, is_check=check)) for document in places]
+    for path in chosen:
+        if not check and all(path.stem in names for names in missing):
+            cli.warn(f"{', '.join(map(str, places))}: no place for {path}: put this where you want it")
+            content = tables.tables_of(path)[path.stem]
+            typer.echo(f"<!-- results:begin {path.stem} -->\n{content}<!-- results:end {path.stem} -->")
 
 
 @app.command()

@@ -1,16 +1,26 @@
-"""The tables of README.md, made from committed results: what stands there is what was measured."""
+"""The tables of the documents, made from committed results: what stands there is what was measured."""
 
 import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from benchmark import networks
+from benchmark.networks import NetworkRow
 from benchmark.table import Row, read_csv
+from benchmark.targets import FOREIGN
 from portraitseg import files
 from portraitseg.errors import CheckFailed, InputError
 
-#: Where the results behind README's tables are committed.
+#: Where the results behind the documents' tables are committed.
 RESULTS = Path("benchmark/results")
+
+#: Documents with tables.
+DOCUMENTS = (Path("README.md"), Path("docs/results.md"))
+
+#: After a name: of the same results only the files that apps are told to take, and those of others.
+SHORT = ".short"
+
+_SHORT_RECIPES = ("fp16", "qat_wi8_ai8")
 
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 _BLOCK = re.compile(rf"<!-- results:begin ({_NAME}) -->\n(.*?)<!-- results:end \1 -->", re.DOTALL)
@@ -38,15 +48,35 @@ def table(rows: Sequence[Row]) -> str:
     return "\n".join([*lines, "", _conditions(rows, splits, timed)]) + "\n"
 
 
-def table_of(path: Path) -> str:
-    """The Markdown of a committed results file: a table of files, or one of networks.
+def is_table(path: Path) -> bool:
+    """False for what is committed beside a table: scores by photo, trials of learning rates."""
+    return not path.stem.endswith(("-photos", "-rates"))
+
+
+def tables_of(path: Path) -> dict[str, str]:
+    """The Markdown of a committed results file, a table of files or one of networks: whole, and short.
 
     Raises:
         InputError: neither.
     """
+    whole: str
     if path.exists() and networks.is_networks(path):
-        return networks.to_markdown(networks.read_csv(path))
-    return table(read_csv(path))
+        every = networks.read_csv(path)
+        whole, short = (networks.to_markdown(rows) for rows in (every, [row for row in every if _is_short(row)]))
+    else:
+        files_rows = read_csv(path)
+        whole, short = (table(rows) for rows in (files_rows, [row for row in files_rows if _is_short(row)]))
+    return {path.stem: whole, f"{path.stem}{SHORT}": short}
+
+
+def _is_short(row: Row | NetworkRow) -> bool:
+    if row.recipe == FOREIGN:
+        return True
+    if isinstance(row, NetworkRow):
+        return row.recipe == "qat_wi8_ai8"
+    # phones' GPU and CPU, and iOS
+    plain = row.channels == "rgb" and "multiarray" not in row.file and not row.file.endswith((".mlmodel", ".onnx"))
+    return plain and row.recipe in _SHORT_RECIPES
 
 
 def fill(text: str, tables: dict[str, str]) -> str:
@@ -89,7 +119,7 @@ def check_markers(text: str) -> None:
 
 
 def update(readme: Path, results: Sequence[Path], is_check: bool) -> list[str]:
-    """Writes the tables into README.md, or only compares them.
+    """Writes the tables into a document, or only compares them.
 
     Args:
         readme: the file with the markers.
@@ -97,7 +127,7 @@ def update(readme: Path, results: Sequence[Path], is_check: bool) -> list[str]:
         is_check: True compares and changes nothing.
 
     Returns:
-        The names of the tables for which README has no markers.
+        The names of the tables for which it has no markers.
 
     Raises:
         InputError: no such file, markers that do not pair, a results file that is none.
@@ -107,20 +137,21 @@ def update(readme: Path, results: Sequence[Path], is_check: bool) -> list[str]:
         text = readme.read_text(encoding="utf-8")
     except OSError as error:
         raise InputError(f"{readme}: {files.explain(error)}") from error
-    tables = {path.stem: table_of(path) for path in results}
+    tables = {name: content for path in results for name, content in tables_of(path).items()}
     filled = fill(text, tables)
     places = blocks(text)
     if is_check:
         orphans = [name for name in places if name not in tables]
         if orphans:
-            raise CheckFailed(f"{readme}: the table '{orphans[0]}' has no {RESULTS / orphans[0]}.csv")
+            missing = RESULTS / f"{orphans[0].removesuffix(SHORT)}.csv"
+            raise CheckFailed(f"{readme}: the table '{orphans[0]}' has no {missing}")
         differing = [name for name, content in blocks(filled).items() if content != places[name]]
         if differing:
             what = f"the table '{differing[0]}' is not what its results file gives"
             raise CheckFailed(f"{readme}: {what}: run `python -m benchmark readme`")
     elif filled != text:
         files.write_text(readme, filled)
-    return [name for name in tables if name not in places]
+    return [path.stem for path in results if not {path.stem, f"{path.stem}{SHORT}"} & set(places)]
 
 
 def _block(name: str, content: str) -> str:

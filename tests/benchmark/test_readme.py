@@ -40,15 +40,26 @@ def row(name: str = "net-24x30-rgb-fp32.tflite", split: str | None = "test_a", t
     return Row(file=f"somewhere/{name}", **(given | values))
 
 
-def test_tables_of_this_readme_are_those_of_the_committed_results():
-    document = ROOT / "README.md"
-    places = readme.blocks(document.read_text()) if document.exists() else {}
-    if not places:
-        warnings.warn("README.md has no results:begin marker: nothing was compared", stacklevel=1)
-    for name, content in places.items():
-        results = ROOT / readme.RESULTS / f"{name}.csv"
-        assert results.exists(), f"README shows {name}, of which no results are committed"
-        assert content == readme.table_of(results), "run `python -m benchmark readme`"
+def test_tables_of_the_documents_are_those_of_the_committed_results():
+    tables: dict[str, str] = {}
+    for path in (ROOT / readme.RESULTS).glob("*.csv"):
+        tables |= readme.tables_of(path) if readme.is_table(path) else {}
+    shown = {}
+    for document in readme.DOCUMENTS:
+        shown |= readme.blocks((ROOT / document).read_text()) if (ROOT / document).exists() else {}
+    if not shown:
+        warnings.warn("no document has a results:begin marker: nothing was compared", stacklevel=1)
+    for name, content in shown.items():
+        assert name in tables, f"{name} is shown, of which no results are committed"
+        assert content == tables[name], "run `python -m benchmark readme`"
+
+
+def test_the_short_table_has_what_apps_take():
+    names = ["a-24x30-rgb-qat_wi8_ai8.tflite", "a-24x30-fp16-multiarray.mlpackage", "a-24x30-fp16.mlpackage"]
+    rows = [row(names[0], recipe="qat_wi8_ai8"), row(names[1], recipe="fp16"), row(names[2], recipe="fp16")]
+    rows += [row(), row("a-24x30-rgba-fp16.tflite", recipe="fp16", channels="rgba"), row("b.tflite", recipe="foreign")]
+    kept = [each for each in rows if readme._is_short(each)]
+    assert [Path(each.file).name for each in kept] == [names[0], names[2], "b.tflite"]
 
 
 def test_one_row_a_file_with_the_splits_side_by_side():
