@@ -4,7 +4,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from export import golden
+from export import golden, handout
 from export.stage import RECOMMENDED_NAME, recommend, verified_source
 from export.targets import TARGETS, Target
 from portraitseg import files, manifest
@@ -64,6 +64,7 @@ def _reduce(run: Run, target: Target, weights_sha256: str) -> Path:
         if not golden.write(revised, result):
             raise CheckFailed(f"{folder}: no golden vectors: this network tells right pixels from wrong ones nowhere")
         golden.check(revised)
+        handout.write(revised, result, recommend(result, target))
     return folder
 
 

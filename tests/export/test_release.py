@@ -51,7 +51,13 @@ def run(contents: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_what_is_kept(run: Run) -> None:
     assert release.release(run, ["android"]) == [run.android, Path("weights/fast_scnn-256x256.h5")]
     kept = f"{STEM}-fp16.tflite"
-    assert {path.name for path in run.android.iterdir()} == {kept, "manifest.json", "recommended.json", "golden"}
+    assert {path.name for path in run.android.iterdir()} == {
+        kept,
+        "manifest.json",
+        "recommended.json",
+        "README.md",
+        "golden",
+    }
     assert json.loads((run.android / "recommended.json").read_text()) == {"gpu": kept, "old": kept}
     assert golden.check(run.android) == 1
     assert files.sha256(Path("weights/fast_scnn-256x256.h5")) == files.sha256(run.best)

@@ -1,0 +1,160 @@
+"""README.md of a released folder: which file an app takes, and the lines that run it.
+
+Everything that differs from run to run (names, sizes, scales, scores, licences) comes from the manifest. The lines of
+Kotlin and Swift follow the public documentation of LiteRT and Vision; nothing here can compile them.
+"""
+
+from pathlib import Path
+
+from export.golden import FLIPPED_SHARE, FOLDER, INDEX, MEAN_STEPS
+from portraitseg import files
+from portraitseg.manifest import FileEntry, Manifest
+
+NAME = "README.md"
+
+_KINDS = {"gpu": "GPU", "cpu": "CPU", "old": "old phones"}
+
+
+def write(folder: Path, listed: Manifest, recommended: dict[str, str]) -> None:
+    """Writes `folder`/README.md.
+
+    Args:
+        folder: of the assets.
+        listed: its manifest.
+        recommended: device class → path of the file to take.
+    """
+    by_path = {entry.path: entry for entry in listed.files}
+    is_android = any(path.endswith(".tflite") for path in by_path)
+    sections = [
+        f"# {listed.source.model}\n\nA mask of the person in a photo. `manifest.json` has every figure and hash.",
+        _table(listed, recommended),
+        *(_android(by_path, recommended) if is_android else _ios(by_path, recommended)),
+        _pixels(listed.files[0]),
+        _golden(),
+        _licences(listed),
+    ]
+    files.write_text(folder / NAME, "\n\n".join(sections) + "\n")
+
+
+def _table(listed: Manifest, recommended: dict[str, str]) -> str:
+    splits = list(dict.fromkeys(score.split for entry in listed.files for score in entry.quality))
+    lines = ["| File | Take it for | MB | Input | Output |" + "".join(f" IoU / boundary {split} |" for split in splits)]
+    lines.append("|---|---|--:|---|---|" + "--:|" * len(splits))
+    for entry in listed.files:
+        uses = ", ".join(_KINDS.get(kind, kind) for kind, path in recommended.items() if path == entry.path)
+        scores = {score.split: f" {100 * score.iou:.2f} / {100 * score.boundary_iou:.2f} |" for score in entry.quality}
+        lines.append(
+            f"| `{entry.path}` | {uses} | {entry.bytes / 1e6:.2f} | {_tensor(entry, is_input=True)} |"
+            f" {_tensor(entry, is_input=False)} |" + "".join(scores.get(split, " |") for split in splits)
+        )
+    return "\n".join(lines)
+
+
+def _tensor(entry: FileEntry, is_input: bool) -> str:
+    tensor = entry.input if is_input else entry.output
+    shape = "×".join(map(str, tensor.shape))
+    return f"{shape} {tensor.dtype}" + (f" {tensor.color}" if is_input and tensor.color else "")
+
+
+def _android(by_path: dict[str, FileEntry], recommended: dict[str, str]) -> list[str]:
+    sections = []
+    if (path := recommended.get("gpu")) in by_path and by_path[path].input.dtype == "float32":
+        height, width = by_path[path].input.shape[1:3]
+        sections.append(f"""\
+## On the GPU
+
+Copy `{path}` to `app/src/main/assets/`, add `com.google.ai.edge.litert:litert`, and:
+
+```kotlin
+val model = CompiledModel.create(context.assets, "{path}", CompiledModel.Options(Accelerator.GPU), null)
+val inputs = model.createInputBuffers()
+val outputs = model.createOutputBuffers()
+
+/** Probability of person, {height} rows of {width}. */
+fun mask(photo: Bitmap): FloatArray {{
+    val small = Bitmap.createScaledBitmap(photo, {width}, {height}, true)  // stretched, not cropped
+    val pixels = IntArray({width} * {height})
+    small.getPixels(pixels, 0, {width}, 0, 0, {width}, {height})
+    val rgb = FloatArray(3 * pixels.size)
+    for (i in pixels.indices) {{
+        rgb[3 * i] = (pixels[i] shr 16 and 255) / 255f
+        rgb[3 * i + 1] = (pixels[i] shr 8 and 255) / 255f
+        rgb[3 * i + 2] = (pixels[i] and 255) / 255f
+    }}
+    inputs[0].writeFloat(rgb)
+    model.run(inputs, outputs)
+    return outputs[0].readFloat()
+}}
+```""")
+    bitmap = next(
+        (p for p, entry in by_path.items() if entry.channels == "rgba" and entry.input.dtype == "uint8"), None
+    )
+    if bitmap is not None:
+        height, width = by_path[bitmap].input.shape[1:3]
+        scale = by_path[bitmap].output.scale or 1 / 256
+        sections.append(f"""\
+## On the CPU, a bitmap's bytes as they are
+
+An `ARGB_8888` bitmap is RGBA in memory; the fourth channel of `{bitmap}` changes nothing.
+
+```kotlin
+val interpreter = Interpreter(file, Interpreter.Options().setNumThreads(2))
+val input = ByteBuffer.allocateDirect(4 * {width} * {height})
+val output = ByteBuffer.allocateDirect({width} * {height})
+
+fun mask(photo: Bitmap): ByteBuffer {{
+    input.rewind()
+    output.rewind()
+    Bitmap.createScaledBitmap(photo, {width}, {height}, true).copyPixelsToBuffer(input)
+    interpreter.run(input, output)
+    return output  // probability of person = (byte and 255) * {scale:g}
+}}
+```""")
+    return sections
+
+
+def _ios(by_path: dict[str, FileEntry], recommended: dict[str, str]) -> list[str]:
+    path = recommended.get("gpu")
+    if path not in by_path:
+        return []
+    return [
+        f"""\
+## With Vision
+
+Drag `{path}` into the Xcode project (iOS 15; `{recommended.get("old", path)}` for iOS 13), and:
+
+```swift
+let url = Bundle.main.url(forResource: "{Path(path).stem}", withExtension: "mlmodelc")!
+let model = try VNCoreMLModel(for: MLModel(contentsOf: url))
+let request = VNCoreMLRequest(model: model)
+request.imageCropAndScaleOption = .scaleFill  // stretched, not cropped: as in training
+try VNImageRequestHandler(cgImage: photo, orientation: orientation).perform([request])
+let mask = (request.results?.first as? VNPixelBufferObservation)?.pixelBuffer  // a byte a pixel, 255 = person
+```"""
+    ]
+
+
+def _pixels(entry: FileEntry) -> str:
+    height, width = entry.input.shape[1:3] if entry.input.layout == "NHWC" else entry.input.shape[-2:]
+    return f"""\
+## Pixels
+
+Turn the photo upright, stretch it to {width}×{height}, RGB, byte / 255: no mean, no standard deviation, no BGR.
+Where a photo is more than twice as large, halve it first, or let the scaler average: bilinear sampling alone skips
+pixels. Stretch the mask back to the photo (bilinear); person is where it is above one half."""
+
+
+def _golden() -> str:
+    return f"""\
+## Is my app right?
+
+Feed `{FOLDER}/portrait.png` (drawn, nobody's photo) and compare with `{FOLDER}/<file>.png`: the mean difference is at
+most {MEAN_STEPS:g} of 255, and at most {FLIPPED_SHARE:.0%} of the pixels lie on the other side of one half
+(`{FOLDER}/{INDEX}`). Swapped channels, a forgotten scale and another normalisation are all beyond that.
+`python -m export check-assets .` does so on a computer."""
+
+
+def _licences(listed: Manifest) -> str:
+    terms = list(dict.fromkeys(data.licence for data in listed.source.data))
+    named = "; ".join(terms) or "not stated"
+    return f"## Licence\n\nThe photos that the weights learnt from bind the use of these files: {named}."

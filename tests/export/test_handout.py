@@ -1,0 +1,52 @@
+"""README.md of a folder of assets: true to its manifest, for what is released and for other shapes of it."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from export import handout
+from portraitseg import manifest
+from portraitseg.manifest import Manifest
+
+ROOT = Path(__file__).parents[2]
+
+RELEASED = sorted([*ROOT.glob("android_assets/*/README.md"), *ROOT.glob("ios_assets/*/README.md")])
+
+
+def _made(folder: Path, tmp_path: Path, listed: Manifest | None = None) -> str:
+    listed = listed or manifest.read(Manifest, folder / manifest.MANIFEST_NAME)
+    handout.write(tmp_path, listed, json.loads((folder / "recommended.json").read_text()))
+    return (tmp_path / handout.NAME).read_text()
+
+
+@pytest.mark.parametrize("path", RELEASED, ids=lambda path: "/".join(path.parts[-3:-1]))
+def test_of_a_released_folder(path: Path, tmp_path: Path) -> None:
+    text = path.read_text()
+    assert text == _made(path.parent, tmp_path), "make release RUN=… writes it anew"
+    # whatever looks like one of its files is there
+    for name in re.findall(r"`([\w.-]+\.(?:tflite|mlpackage|mlmodel))`", text):
+        assert (path.parent / name).exists(), name
+    assert text.count("```") % 2 == 0
+
+
+def test_there_is_one_to_look_at() -> None:
+    assert RELEASED
+
+
+def test_names_sizes_and_terms_are_the_manifests(tmp_path: Path) -> None:
+    folder = ROOT / "android_assets/contour_medium"
+    listed = manifest.read(Manifest, folder / manifest.MANIFEST_NAME)
+    content = json.loads(listed.model_dump_json())
+    for entry in content["files"]:
+        entry["input"]["shape"][1:3] = [96, 64]
+    content["source"]["data"] = [{"set": "s", "split": "train", "sha256_16": "0" * 16, "licence": "only on Sundays"}]
+    text = _made(folder, tmp_path, Manifest.model_validate_json(json.dumps(content)))
+    assert (
+        "createScaledBitmap(photo, 64, 96, true)" in text and "stretch it to 64×96" in text and "256, 256" not in text
+    )
+    assert "only on Sundays" in text
+    # no file with a bitmap's bytes as its input: no such section
+    content["files"] = [entry for entry in content["files"] if entry["channels"] == "rgb"]
+    assert "copyPixelsToBuffer" not in _made(folder, tmp_path, Manifest.model_validate_json(json.dumps(content)))
