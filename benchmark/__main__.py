@@ -193,7 +193,13 @@ def quantization(
 
 @app.command()
 def contest(
-    models: Annotated[str, typer.Option("--models", help="Configurations of train/configs, with spaces or commas.")],
+    models: Annotated[
+        str,
+        typer.Option(
+            "--models",
+            help="Configurations of train/configs or widths of them (fast_scnn_w050), with spaces or commas.",
+        ),
+    ],
     images: Annotated[int, typer.Option(min=1, help="Photos that float training of each sees.")] = 30_000,
     rates: Annotated[
         str | None, typer.Option(help="Learning rates to try first; default: the configuration's.")

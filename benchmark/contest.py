@@ -212,4 +212,4 @@ def _stage(arguments: Sequence[str]) -> int:
     except KeyboardInterrupt:
         # the terminal has told the stage too
         process.wait()
-        raise
+        raise KeyboardInterrupt("what is trained and exported is kept") from None

@@ -178,12 +178,17 @@ def read_csv(path: Path) -> list[NetworkRow]:
     for number, line in enumerate(read_lines(path), 2):
         try:
             values: dict[str, Any] = {
-                name: None if line[name] == "" else parse_cell(kind, line[name]) for name, kind in kinds.items()
+                name: None if _text(line, name) == "" else parse_cell(kind, line[name]) for name, kind in kinds.items()
             }
         except (KeyError, ValueError) as error:
             raise InputError(f"{path}: line {number}: not a row of the table of networks: {error}") from error
         rows.append(NetworkRow(**{**values, "reason": values["reason"] or ""}))
     return rows
+
+
+def _text(line: Mapping[str, str], name: str) -> str:
+    # the column came after the first tables
+    return line.get(name, "") if name == "learning_rate" else line[name]
 
 
 def to_markdown(rows: Sequence[NetworkRow]) -> str:

@@ -111,11 +111,11 @@ def check_markers(text: str) -> None:
     names = [block[1] for block in _BLOCK.finditer(text)]
     if len(_MARKER.findall(text)) != 2 * len(names):
         raise InputError(
-            "README: a marker has no other half: write <!-- results:begin NAME --> and <!-- results:end NAME --> on"
+            "a marker has no other half: write <!-- results:begin NAME --> and <!-- results:end NAME --> on"
             " lines of their own, NAME being that of a file in benchmark/results without .csv"
         )
     if len(set(names)) != len(names):
-        raise InputError("README: a table is there twice: give each results:begin another name")
+        raise InputError("a table is there twice: give each results:begin another name")
 
 
 def update(readme: Path, results: Sequence[Path], is_check: bool) -> list[str]:
@@ -138,8 +138,10 @@ def update(readme: Path, results: Sequence[Path], is_check: bool) -> list[str]:
     except OSError as error:
         raise InputError(f"{readme}: {files.explain(error)}") from error
     tables = {name: content for path in results for name, content in tables_of(path).items()}
-    filled = fill(text, tables)
-    places = blocks(text)
+    try:
+        filled, places = fill(text, tables), blocks(text)
+    except InputError as error:
+        raise InputError(f"{readme}: {error}") from error
     if is_check:
         orphans = [name for name in places if name not in tables]
         if orphans:

@@ -187,5 +187,8 @@ def cell(name: str, value: object) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, float):
+        # 1.25e-4 and 1.3e-4 are two rates
+        if name == "learning_rate":
+            return repr(value)
         return f"{value:.3f}" if name.endswith("_ms") else f"{value:.5f}"
     return str(value)

@@ -10,19 +10,16 @@ from benchmark.networks import photos_per_epoch
 from benchmark.table import lines_to_csv
 from portraitseg import cli, files, manifest
 from portraitseg.data import open_dataset
-from portraitseg.errors import CheckFailed, InputError
+from portraitseg.errors import InputError
 from portraitseg.runs import Run
 
 #: Height and width of every network are multiples of it, or of less.
 _STRIDE = 32
 
-#: `python -m train` ends so when a loss is not finite; other failures have other causes.
-_DIVERGED = 1
-
 
 @dataclass(frozen=True)
 class Trial:
-    """One short training; `val_iou` is a fraction, None where the loss was no number.
+    """One short training; `val_iou` is a fraction, None where it came to no end.
 
     Attributes:
         images_seen: photos, repetitions counted.
@@ -57,7 +54,8 @@ def tune(
     """Trains each network briefly with each rate, and gives each the one with the best IoU on `val`.
 
     Half the height and width: a quarter of the time, and the order of the rates is what is asked for, not the scores.
-    Trials are runs (`<run>-lr<rate>`), so a second call repeats none.
+    Trials are runs (`<run>-lr<rate>`), so a second call repeats none that came to its end. A trial that fails does not
+    stop the others; neither does a network of which all fail.
 
     Args:
         entries: of `contest.plan`.
@@ -78,12 +76,12 @@ def tune(
         )
         scored = [(trial.val_iou, trial.learning_rate) for trial in own if trial.val_iou is not None]
         if not scored:
-            failures[entry.run.name] = "no learning rate of --rates gave a finite loss"
+            failures[entry.run.name] = "no trial of --rates came to its end"
             continue
         best = max(scored)[1]
         cli.say(f"{entry.run.name}: learning rate {best:g} ({_listed(own)})")
         if len(rates) > 2 and best in (min(rates), max(rates)):
-            cli.warn(f"{entry.run.name}: {best:g} is at the end of --rates: one beyond may be better")
+            cli.warn(f"{entry.run.name}: {best:g} is at the end of --rates: give them again, and one beyond")
         tuned.append(entry.with_overrides(f"train.learning_rate={best!r}"))
     return tuned, failures
 
@@ -98,10 +96,9 @@ def _trial(entry: Entry, rate: float, images: int, location: Sequence[str], over
     if not is_trained(short):
         cli.say(f"{name}: trying the learning rate {rate:g}")
         code = train(short, location, overwrite)
-        if code == _DIVERGED:
-            return Trial(name, rate, epochs * photos, _size(size), None)
         if code:
-            raise CheckFailed(f"{short.run.name}: training ended with exit code {code}")
+            cli.warn(f"{short.run.name}: training ended with exit code {code}: this rate is left out")
+            return Trial(name, rate, epochs * photos, _size(size), None)
     stage = manifest.read(manifest.Artifact, short.run.artifact).stages["train"]
     return Trial(name, rate, epochs * photos, _size(size), float(stage["best_val_iou"]))
 
@@ -112,6 +109,6 @@ def _size(size: Sequence[int]) -> str:
 
 def _listed(trials: Sequence[Trial]) -> str:
     return ", ".join(
-        f"{trial.learning_rate:g}: {'diverged' if trial.val_iou is None else f'{100 * trial.val_iou:.2f}'}"
+        f"{trial.learning_rate:g}: {'failed' if trial.val_iou is None else f'{100 * trial.val_iou:.2f}'}"
         for trial in trials
     )

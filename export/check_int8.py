@@ -48,6 +48,8 @@ def check_int8(content: bytes, name: str, integer: IntegerType = "INT8") -> None
 def integer_faults(content: bytes, integer: IntegerType = "INT8") -> list[str]:
     """What is not integer, or has another input scale, in words, with the Keras layer that it comes from."""
     graph = parse_graph(content, "a file of ours")
+    if graph.subgraphs > 1:
+        return [f"{graph.subgraphs} subgraphs: networks of ours have no control flow"]
     input_faults = _input_faults(graph) if integer == "INT8" else ()
     return [*input_faults, *_op_faults(graph, integer)]
 

@@ -85,7 +85,7 @@ fun mask(photo: Bitmap): FloatArray {{
     model.run(inputs, outputs)
     return outputs[0].readFloat()
 }}
-```""")
+```{_on_cpu(path, recommended.get("cpu"))}""")
     bitmap = next(
         (p for p, entry in by_path.items() if entry.channels == "rgba" and entry.input.dtype == "uint8"), None
     )
@@ -98,30 +98,42 @@ fun mask(photo: Bitmap): FloatArray {{
 An `ARGB_8888` bitmap is RGBA in memory; the fourth channel of `{bitmap}` changes nothing.
 
 ```kotlin
+// file: this one, as a File or a MappedByteBuffer
 val interpreter = Interpreter(file, Interpreter.Options().setNumThreads(2))
-val input = ByteBuffer.allocateDirect(4 * {width} * {height})
-val output = ByteBuffer.allocateDirect({width} * {height})
+val input = ByteBuffer.allocateDirect(4 * {width} * {height}).order(ByteOrder.nativeOrder())
+val output = ByteBuffer.allocateDirect({width} * {height}).order(ByteOrder.nativeOrder())
 
 fun mask(photo: Bitmap): ByteBuffer {{
     input.rewind()
-    output.rewind()
     Bitmap.createScaledBitmap(photo, {width}, {height}, true).copyPixelsToBuffer(input)
+    // both stand at their end now or after the run: without these nothing is read
+    input.rewind()
+    output.rewind()
     interpreter.run(input, output)
-    return output  // probability of person = (byte and 255) * {scale:g}
+    output.rewind()
+    return output  // probability of person = (byte.toInt() and 255) * {scale:g}f
 }}
 ```""")
     return sections
+
+
+def _on_cpu(gpu: str, cpu: str | None) -> str:
+    if cpu is None or cpu == gpu:
+        return ""
+    return f"\n\nOn the CPU the same lines, with `{cpu}` and `Accelerator.CPU`."
 
 
 def _ios(by_path: dict[str, FileEntry], recommended: dict[str, str]) -> list[str]:
     path = recommended.get("gpu")
     if path not in by_path:
         return []
+    old = recommended.get("old", path)
+    for_old = f"; `{old}` for iOS 13" if old != path else ""
     return [
         f"""\
 ## With Vision
 
-Drag `{path}` into the Xcode project (iOS 15; `{recommended.get("old", path)}` for iOS 13), and:
+Drag `{path}` into the Xcode project (iOS 15{for_old}), and:
 
 ```swift
 let url = Bundle.main.url(forResource: "{Path(path).stem}", withExtension: "mlmodelc")!

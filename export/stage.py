@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float32
 from rich.table import Column, Table
 
-from export import golden, parity
+from export import golden, handout, parity
 from export.gpu.report import check_gpu
 from export.parity import Reference, network_channels
 from export.product import PARITY_REFERENCE, Networks, Product
@@ -227,6 +227,8 @@ def publish(made: list[Made], source: Source, folder: Path, scratch: Path, targe
             if item.path not in failed:
                 shutil.move(scratch / item.path, revised / item.path)
         manifest.write(revised / manifest.MANIFEST_NAME, result)
+        # it tells of the files that were released before
+        files.remove(revised / handout.NAME)
         if target.recommended:
             files.write_json(revised / RECOMMENDED_NAME, recommend(result, target))
             if not golden.write(revised, result):

@@ -123,12 +123,17 @@ class Op:
 
 @dataclass(frozen=True)
 class Graph:
-    """The main graph of a file, operators in the order of execution."""
+    """The main graph of a file, operators in the order of execution.
+
+    Attributes:
+        subgraphs: in the file, this one included; more than one where there is control flow.
+    """
 
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
     ops: tuple[Op, ...]
     tensors: tuple[Tensor, ...]
+    subgraphs: int = 1
 
 
 def layer_of(tensor_name: str) -> str:
@@ -224,6 +229,7 @@ def _parse(content: bytes) -> Graph:
         outputs=_pick(tensors, graph.OutputsAsNumpy()),
         ops=tuple(_ops(model, graph, tensors)),
         tensors=tuple(tensors),
+        subgraphs=model.SubgraphsLength(),
     )
 
 

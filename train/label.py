@@ -21,7 +21,7 @@ from portraitseg import contract, files
 from portraitseg.cli import console, say
 from portraitseg.config import Config
 from portraitseg.data.base import hash_keys
-from portraitseg.data.folder import SPLITS_NAME, FolderDataset, open_folder
+from portraitseg.data.folder import SPLITS_NAME, FolderDataset, open_folder, set_of
 from portraitseg.errors import InputError
 from portraitseg.models import checkpoint
 
@@ -45,11 +45,13 @@ def label(config: Config, weights: Path, out: Path, blend: float) -> None:
         blend: share of the teacher in the masks of labelled training photos, in [0, 1].
 
     Raises:
-        InputError: no folder of photos, `out` holds something else or is that folder, no such h5.
+        KeyboardInterrupt: Ctrl-C, saying what is kept.
+        InputError: no folder of photos, a split to measure on with photos of unlabelled sets, `out` holds something
+            else or is that folder, no such h5.
     """
     dataset = _open(config, out)
     train = dataset.keys(config.data.train_split)
-    unlabelled = tuple(key for name in dataset.unlabelled_sets for key in _keys_of(dataset, name))
+    unlabelled = _unlabelled(dataset, config)
     model = checkpoint.load(weights)
     if model.input_shape[3] != 3:
         raise InputError(f"{weights}: takes {model.input_shape[3]} channels: name a network of RGB photos")
@@ -59,22 +61,27 @@ def label(config: Config, weights: Path, out: Path, blend: float) -> None:
         "photos": {key: hash_keys(keys) for key, keys in (("train", train), ("unlabelled", unlabelled))},
     }
     _begin(out, origin)
-    taught = dict.fromkeys((*train, *unlabelled))
     # what was a split of photos without masks is part of the training split now
     splits = {name: list(keys) for name, keys in dataset.splits.items() if not set(keys) <= set(unlabelled)}
-    splits[config.data.train_split] = list(taught)
+    splits[config.data.train_split] = list(dict.fromkeys((*train, *unlabelled)))
+    # of blank sets it is known that they show nobody
+    taught = {key for key in splits[config.data.train_split] if set_of(key) not in dataset.blank_sets}
     for key in dict.fromkeys(key for keys in splits.values() for key in keys):
         photo, mask = dataset.files(key)
         _copy(photo, _place(out, key, "images", photo.suffix))
         if mask is not None and key not in taught:
             _copy(mask, _place(out, key, "masks", mask.suffix))
-    for key, drawn in _masks(dataset, taught, model, blend, out):
-        files.write_bytes(_place(out, key, "masks", ".png"), cv2.imencode(".png", drawn)[1].tobytes())
+    try:
+        for key, drawn in _masks(dataset, sorted(taught), model, blend, out):
+            files.write_bytes(_place(out, key, "masks", ".png"), cv2.imencode(".png", drawn)[1].tobytes())
+    except KeyboardInterrupt as error:
+        raise KeyboardInterrupt(f"the masks drawn so far are kept in {out}") from error
     hashes = {name: hash_keys(keys) for name, keys in splits.items()}
     files.write_json(out / SPLITS_NAME, {"splits": splits, "sha256_16": hashes})
     say(
         f"{out}: {len(train)} photos with blended masks, {len(unlabelled)} with the teacher's alone "
-        f"({config.data.train_split} {hashes[config.data.train_split]}); train on it with data.soft_masks=true"
+        f"({config.data.train_split} {hashes[config.data.train_split]}); train on it with data.soft_masks=true and "
+        "without data.unlabelled_sets"
     )
 
 
@@ -95,11 +102,20 @@ def _open(config: Config, out: Path) -> FolderDataset:
     return open_folder(config.data, config.seed)
 
 
-def _keys_of(dataset: FolderDataset, name: str) -> list[str]:
-    found = sorted(key for key in dataset.suffixes if key.rpartition("/")[0] == name)
-    if not found:
-        raise InputError(f"data.unlabelled_sets: no set '{name}' in {dataset.root}")
-    return found
+def _unlabelled(dataset: FolderDataset, config: Config) -> tuple[str, ...]:
+    found: list[str] = []
+    for name in dataset.unlabelled_sets:
+        keys = sorted(key for key in dataset.suffixes if set_of(key) == name)
+        if not keys:
+            raise InputError(f"data.unlabelled_sets: no set '{name}' in {dataset.root}")
+        found += keys
+    for split, keys_of_split in dataset.splits.items():
+        is_measured = split == config.data.val_split or split.startswith("test")
+        if is_measured and (shared := set(found) & set(keys_of_split)):
+            raise InputError(
+                f"{dataset.root}: '{min(shared)}' of split '{split}' has no mask: nothing is measured on it"
+            )
+    return tuple(found)
 
 
 def _begin(out: Path, origin: object) -> None:
@@ -125,7 +141,8 @@ def _copy(source: Path, target: Path) -> None:
     if target.exists():
         return
     try:
-        os.link(source, target)
+        # the file itself: a link to a symbolic one would lead nowhere from there
+        os.link(source.resolve(), target)
     except OSError:
         # another disk, or one without hard links
         with files.replacing(target) as scratch:

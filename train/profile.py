@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from portraitseg.errors import CheckFailed
 from portraitseg.models.keras_route import tf
 
 
@@ -26,8 +27,8 @@ class OperatorTime:
     count: int
 
 
-#: oneDNN's kernels are rewritten operators.
-_PREFIXES = ("_MklNative", "_Mkl", "_Fused")
+#: oneDNN's kernels are rewritten operators; the longer name first.
+_PREFIXES = ("_MklNative", "_Mkl")
 
 #: Lines of the trace on which operators are executed.
 _EXECUTOR = "tf_Compute"
@@ -42,6 +43,9 @@ def profile(step: Callable[[], object], steps: int) -> list[OperatorTime]:
 
     Returns:
         The longest kind first.
+
+    Raises:
+        CheckFailed: the profiler saw no operator.
     """
     # XLA's own description of the file; TensorFlow brings it along
     from tensorflow.tsl.profiler.protobuf import xplane_pb2
@@ -67,7 +71,9 @@ def profile(step: Callable[[], object], steps: int) -> list[OperatorTime]:
                     if name and not name.endswith(":"):
                         picoseconds[_plain(kind)] += event.duration_ps
                         counts[_plain(kind)] += 1
-    total = sum(picoseconds.values()) or 1
+    total = sum(picoseconds.values())
+    if not total:
+        raise CheckFailed("TensorFlow's profiler recorded no operator: this version names its lines otherwise")
     return [
         OperatorTime(kind, duration / 1e9 / steps, duration / total, round(counts[kind] / steps))
         for kind, duration in picoseconds.most_common()
@@ -77,4 +83,4 @@ def profile(step: Callable[[], object], steps: int) -> list[OperatorTime]:
 def _plain(kind: str) -> str:
     for prefix in _PREFIXES:
         kind = kind.removeprefix(prefix)
-    return kind
+    return kind.lstrip("_")

@@ -45,7 +45,7 @@ class FolderDataset(Dataset):
         photo, mask_path = self.files(key)
         image, notes = reading.read_image(photo)
         if mask_path is None:
-            is_blank = _set_of(key) in self.blank_sets
+            is_blank = set_of(key) in self.blank_sets
             return Sample(key, image, np.zeros(image.shape[:2], np.uint8) if is_blank else None, notes)
         mask, mask_notes = reading.read_mask(mask_path)
         reading.check_same_size(image, mask, mask_path)
@@ -89,10 +89,10 @@ def open_folder(config: DataConfig, seed: int) -> FolderDataset:
         texts = {key: key for key in suffixes}
         splits = {name: tuple(texts[key] for key in keys) for name, keys in splits.items()}
     else:
-        drawn = draw_val((key for key in suffixes if _set_of(key) not in mask_free), config.val_ratio, seed)
+        drawn = draw_val((key for key in suffixes if set_of(key) not in mask_free), config.val_ratio, seed)
         splits = {
             **drawn,
-            **{name: tuple(sorted(k for k in suffixes if _set_of(k) == name)) for name in sorted(mask_free)},
+            **{name: tuple(sorted(k for k in suffixes if set_of(k) == name)) for name in sorted(mask_free)},
         }
         splits = {name: keys for name, keys in splits.items() if keys or name in drawn}
     _check_unmasked(splits, suffixes, config, root)
@@ -198,7 +198,8 @@ def _has_control(name: str) -> bool:
     return any(ord(character) < 32 or ord(character) == 127 for character in name)
 
 
-def _set_of(key: str) -> str:
+def set_of(key: str) -> str:
+    """The set of `<set>/<stem>`; empty for a folder that is one set."""
     return key.rpartition("/")[0]
 
 
@@ -273,7 +274,7 @@ def _check_unmasked(
     for name, keys in splits.items():
         for key in keys:
             # a split of nothing but unmasked photos is for distillation and looking; it is refused where it is used
-            if suffixes[key][1] is None and _set_of(key) not in mask_free and name != "unlabelled":
+            if suffixes[key][1] is None and set_of(key) not in mask_free and name != "unlabelled":
                 photo = _place(root, key, "images", suffixes[key][0])
                 raise InputError(
                     f"photo {photo} (split '{name}') has no mask: add masks/{photo.stem}.png, "

@@ -35,6 +35,18 @@ def test_there_is_one_to_look_at() -> None:
     assert RELEASED
 
 
+def test_buffers_are_rewound_before_they_are_read(tmp_path: Path) -> None:
+    """A buffer that was filled stands at its end: the interpreter would read nothing, and say nothing."""
+    text = _made(ROOT / "android_assets/contour_medium", tmp_path)
+    lines = [line.strip() for line in text.splitlines()]
+    filled, ran = (
+        next(i for i, line in enumerate(lines) if call in line) for call in ("copyPixels", "interpreter.run")
+    )
+    assert {"input.rewind()", "output.rewind()"} <= set(lines[filled + 1 : ran]) and lines[ran + 1] == "output.rewind()"
+    # the accelerated path of TFLite takes buffers of the machine's own byte order
+    assert text.count("allocateDirect(") == text.count(".order(ByteOrder.nativeOrder())") == 2
+
+
 def test_names_sizes_and_terms_are_the_manifests(tmp_path: Path) -> None:
     folder = ROOT / "android_assets/contour_medium"
     listed = manifest.read(Manifest, folder / manifest.MANIFEST_NAME)

@@ -68,6 +68,19 @@ def test_masks_are_the_teachers_blended_and_the_others_stay(place):
     assert set(np.unique(source.load("a/0").mask)) == {0, 255}
 
 
+def test_links_and_blank_photos_among_those_of_training(place):
+    splits = {**SPLITS, "train": [*SPLITS["train"], "blank/0"]}
+    Path("photos/splits.json").write_text(json.dumps({"splits": splits}))
+    photo = Path("photos/a/images/0.jpg")
+    photo.rename("0.jpg")
+    photo.symlink_to("../../../0.jpg")
+    label(config(), Path("t.h5"), Path("out"), 0.5)
+    made = open_dataset(config(root="out", unlabelled_sets=[], soft_masks=True).data, 7)
+    assert made.load("a/0").image.shape == (40, 50, 3)
+    # it is known that they show nobody
+    assert "blank/0" in made.splits["train"] and not Path("out/blank/masks").exists()
+
+
 def test_the_teacher_sees_the_mirror_image_too(place):
     image = open_dataset(config().data, 7).load("a/0").image
     teacher = checkpoint.load(Path("t.h5"))
@@ -99,6 +112,7 @@ def test_without_doubt_nobody_is_not_read_as_somebody(place, monkeypatch):
         ({}, "photos", 0.5, "lies in the folder"),
         ({}, "photos/new", 0.5, "lies in the folder"),
         ({"unlabelled_sets": ["u", "v"]}, "out", 0.5, "no set 'v'"),
+        ({"val_split": "loose"}, "out", 0.5, "'u/0' of split 'loose' has no mask"),
         ({}, "begun", 0.5, "another call"),
         ({}, "foreign", 0.5, "is not empty"),
     ],

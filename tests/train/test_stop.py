@@ -32,7 +32,7 @@ def _workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def _start(run: str, **options) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "train", "fit", "--run", run, *SMALL]
-    # a shell that starts a job in the background has it ignore Ctrl-C, and children inherit that
+    # a group of its own, so that Ctrl-C for it is none for pytest
     return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True, **options)
 
 
