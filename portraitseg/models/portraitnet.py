@@ -2,6 +2,9 @@
 
 MobileNetV2 and a decoder of D-blocks with skip additions; a boundary head in training only. The consistency constraint
 is the loss `consistency`.
+
+Bilinear upsampling stands for the authors' transposed convolutions: 81.5 against 80.8 % IoU on `val` at width 0.5 after
+3,523 photos at 128x128, means of two seeds that lie up to 2 points apart: no cost that shows (docs/training.md).
 """
 
 from collections.abc import Callable, Mapping

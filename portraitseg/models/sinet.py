@@ -3,6 +3,9 @@
 "Extreme Lightweight Portrait Segmentation Networks with Spatial Squeeze Modules and Information Blocking Decoder". Two
 ideas: half of a module's channels are computed on a pooled map, and the decoder lets fine features through only where
 the coarse mask is in doubt.
+
+ReLU6 stands for the paper's PReLU, which QAT refuses: 83.1 against 84.2 % IoU on `val` after 3,523 photos at 128x128,
+means of three seeds each (docs/training.md).
 """
 
 from collections.abc import Mapping
