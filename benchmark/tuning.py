@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from benchmark.contest import Entry, is_trained, train
-from benchmark.networks import photos_per_epoch
+from benchmark.networks import RUN_PREFIX, photos_per_epoch
 from benchmark.table import lines_to_csv
 from portraitseg import cli, files, manifest
 from portraitseg.data import open_dataset
@@ -92,7 +92,7 @@ def _trial(entry: Entry, rate: float, images: int, location: Sequence[str], over
     epochs = math.ceil(images / photos)
     short = entry.with_overrides(f"model.size={size}", f"train.epochs={epochs}", f"train.learning_rate={rate!r}")
     short = short.as_run(Run(f"{entry.run.name}-lr{rate:g}"))
-    name = entry.run.name
+    name = entry.run.name.removeprefix(RUN_PREFIX)
     if not is_trained(short):
         cli.say(f"{name}: trying the learning rate {rate:g}")
         code = train(short, location, overwrite)

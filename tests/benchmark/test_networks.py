@@ -219,7 +219,7 @@ def test_each_network_gets_the_rate_that_is_best_on_val(stages):
     assert rates == {"c": 0.002, "d": 0.001}
     lines = Path("out/n-rates.csv").read_text().splitlines()
     assert lines[0].startswith("network,learning_rate,images_seen") and len(lines) == 7
-    assert lines[6] == "compare-d,0.004,4,128×128,"
+    assert lines[6] == "d,0.004,4,128×128,"
     stages.calls.clear()
     assert compete(*arguments).exit_code == 0
     assert [call[3] for call in stages.calls] == ["compare-d-lr0.004"]
