@@ -103,8 +103,9 @@ def collect_networks(runs: Sequence[Run], dataset: Dataset) -> list[Network]:
             remedy = f"run `make export-android RUN={run.name}`"
             raise InputError(f"run '{run.name}': no rgb {missing[0]} .tflite in {run.android}: {remedy}")
         targets = {recipe: found[recipe] for recipe in RECIPES}
-        rate = load_config(run.config).train.learning_rate if run.config.exists() else None
-        networks.append(Network(run.name.removeprefix(RUN_PREFIX), targets, _images_seen(run, dataset), rate))
+        config = load_config(run.config) if run.config.exists() else None
+        seen, rate = (_images_seen(config, dataset), config.train.learning_rate) if config else (None, None)
+        networks.append(Network(run.name.removeprefix(RUN_PREFIX), targets, seen, rate))
     return networks
 
 
@@ -211,11 +212,8 @@ def _is_compared(target: Target) -> bool:
     return target.path.suffix == ".tflite" and target.channels == "rgb" and target.recipe in RECIPES
 
 
-def _images_seen(run: Run, dataset: Dataset) -> int | None:
-    """From the saved configuration; None where there is none, or where these are not its photos."""
-    if not run.config.exists():
-        return None
-    config = load_config(run.config)
+def _images_seen(config: Config, dataset: Dataset) -> int | None:
+    """None where these are not the photos of the configuration."""
     if config.data.train_split not in dataset.splits:
         return None
     return config.train.epochs * photos_per_epoch(config, dataset)

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from benchmark.contest import Entry, is_trained, train
@@ -69,7 +69,9 @@ def tune(
     """
     tuned, failures, trials = [], {}, []
     for entry in entries:
-        own = [_trial(entry, rate, images, location, overwrite) for rate in rates]
+        photos = photos_per_epoch(entry.config, open_dataset(entry.config.data, entry.config.seed))
+        epochs = math.ceil(images / photos)
+        own = [_trial(entry, rate, epochs, epochs * photos, location, overwrite) for rate in rates]
         trials += own
         files.write_text(
             out, lines_to_csv([column.name for column in fields(Trial)], [vars(trial) for trial in trials])
@@ -86,25 +88,19 @@ def tune(
     return tuned, failures
 
 
-def _trial(entry: Entry, rate: float, images: int, location: Sequence[str], overwrite: bool) -> Trial:
+def _trial(entry: Entry, rate: float, epochs: int, images_seen: int, location: Sequence[str], overwrite: bool) -> Trial:
     size = [max(_STRIDE, side // 2 // _STRIDE * _STRIDE) for side in entry.config.model.size]
-    photos = photos_per_epoch(entry.config, open_dataset(entry.config.data, entry.config.seed))
-    epochs = math.ceil(images / photos)
     short = entry.with_overrides(f"model.size={size}", f"train.epochs={epochs}", f"train.learning_rate={rate!r}")
     short = short.as_run(Run(f"{entry.run.name}-lr{rate:g}"))
     name = entry.run.name.removeprefix(RUN_PREFIX)
+    trial = Trial(name, rate, images_seen, "×".join(map(str, size)), None)
     if not is_trained(short):
         cli.say(f"{name}: trying the learning rate {rate:g}")
-        code = train(short, location, overwrite)
-        if code:
+        if code := train(short, location, overwrite):
             cli.warn(f"{short.run.name}: training ended with exit code {code}: this rate is left out")
-            return Trial(name, rate, epochs * photos, _size(size), None)
+            return trial
     stage = manifest.read(manifest.Artifact, short.run.artifact).stages["train"]
-    return Trial(name, rate, epochs * photos, _size(size), float(stage["best_val_iou"]))
-
-
-def _size(size: Sequence[int]) -> str:
-    return "×".join(str(side) for side in size)
+    return replace(trial, val_iou=float(stage["best_val_iou"]))
 
 
 def _listed(trials: Sequence[Trial]) -> str:

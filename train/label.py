@@ -21,7 +21,7 @@ from portraitseg import contract, files
 from portraitseg.cli import console, say
 from portraitseg.config import Config
 from portraitseg.data.base import hash_keys
-from portraitseg.data.folder import SPLITS_NAME, FolderDataset, open_folder, set_of
+from portraitseg.data.folder import SPLITS_NAME, FolderDataset, open_folder, place, set_of
 from portraitseg.errors import InputError
 from portraitseg.models import checkpoint
 
@@ -68,12 +68,12 @@ def label(config: Config, weights: Path, out: Path, blend: float) -> None:
     taught = {key for key in splits[config.data.train_split] if set_of(key) not in dataset.blank_sets}
     for key in dict.fromkeys(key for keys in splits.values() for key in keys):
         photo, mask = dataset.files(key)
-        _copy(photo, _place(out, key, "images", photo.suffix))
+        _copy(photo, place(out, key, "images", photo.suffix))
         if mask is not None and key not in taught:
-            _copy(mask, _place(out, key, "masks", mask.suffix))
+            _copy(mask, place(out, key, "masks", mask.suffix))
     try:
         for key, drawn in _masks(dataset, sorted(taught), model, blend, out):
-            files.write_bytes(_place(out, key, "masks", ".png"), cv2.imencode(".png", drawn)[1].tobytes())
+            files.write_bytes(place(out, key, "masks", ".png"), cv2.imencode(".png", drawn)[1].tobytes())
     except KeyboardInterrupt as error:
         raise KeyboardInterrupt(f"the masks drawn so far are kept in {out}") from error
     hashes = {name: hash_keys(keys) for name, keys in splits.items()}
@@ -90,8 +90,7 @@ def teach(model: Any, image: UInt8[np.ndarray, "h w 3"]) -> Float[np.ndarray, "h
     size = model.input_shape[1:3]
     pair = np.concatenate([contract.image_to_inputs(view, size, "rgb") for view in (image, image[:, ::-1])])
     straight, mirrored = model.predict_on_batch(pair)[..., 0]
-    probability = (straight + mirrored[:, ::-1]) / 2
-    return np.asarray(cv2.resize(probability, image.shape[1::-1], interpolation=cv2.INTER_LINEAR))
+    return contract.probability_to_alpha((straight + mirrored[:, ::-1]) / 2, image.shape[:2])
 
 
 def _open(config: Config, out: Path) -> FolderDataset:
@@ -130,16 +129,10 @@ def _begin(out: Path, origin: object) -> None:
     files.write_json(path, origin)
 
 
-def _place(root: Path, key: str, kind: str, suffix: str) -> Path:
-    name, _, stem = key.rpartition("/")
-    path = root / name / kind / f"{stem}{suffix}"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return path
-
-
 def _copy(source: Path, target: Path) -> None:
     if target.exists():
         return
+    target.parent.mkdir(parents=True, exist_ok=True)
     try:
         # the file itself: a link to a symbolic one would lead nowhere from there
         os.link(source.resolve(), target)
@@ -152,7 +145,7 @@ def _copy(source: Path, target: Path) -> None:
 def _masks(
     dataset: FolderDataset, keys: Iterable[str], model: Any, blend: float, out: Path
 ) -> Iterator[tuple[str, UInt8[np.ndarray, "h w"]]]:
-    missing = [key for key in keys if not _place(out, key, "masks", ".png").exists()]
+    missing = [key for key in keys if not place(out, key, "masks", ".png").exists()]
     for key in track(missing, "drawing masks", console=console, transient=True, disable=not console.is_terminal):
         sample = dataset.load(key)
         mask = 255 * teach(model, sample.image)

@@ -54,8 +54,8 @@ class FolderDataset(Dataset):
     def files(self, key: str) -> tuple[Path, Path | None]:
         """A photo and its mask; None where its set has no masks."""
         suffix, mask_suffix = self.suffixes[key]
-        mask = None if mask_suffix is None else _place(self.root, key, "masks", mask_suffix)
-        return _place(self.root, key, "images", suffix), mask
+        mask = None if mask_suffix is None else place(self.root, key, "masks", mask_suffix)
+        return place(self.root, key, "images", suffix), mask
 
     def excerpt(self, keys: Sequence[str]) -> "FolderDataset":
         """See `Dataset.excerpt`."""
@@ -210,7 +210,8 @@ def _set_names(root: Path) -> list[str]:
     return sorted(child.name for child in root.iterdir() if (child / "images").is_dir() and child.name[0] != ".")
 
 
-def _place(root: Path, key: str, folder: str, suffix: str) -> Path:
+def place(root: Path, key: str, folder: str, suffix: str) -> Path:
+    """Where a photo (`folder` is images) or a mask (masks) of a key lies under the root."""
     name, _, stem = key.rpartition("/")
     return root / name / folder / f"{stem}{suffix}"
 
@@ -275,7 +276,7 @@ def _check_unmasked(
         for key in keys:
             # a split of nothing but unmasked photos is for distillation and looking; it is refused where it is used
             if suffixes[key][1] is None and set_of(key) not in mask_free and name != "unlabelled":
-                photo = _place(root, key, "images", suffixes[key][0])
+                photo = place(root, key, "images", suffixes[key][0])
                 raise InputError(
                     f"photo {photo} (split '{name}') has no mask: add masks/{photo.stem}.png, "
                     "or declare its set in data.blank_sets or data.unlabelled_sets"
