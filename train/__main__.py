@@ -82,15 +82,17 @@ def show_data(
 
 @app.command()
 def label(
-    weights: Annotated[Path, typer.Option(help="h5 of the network that draws the masks.")],
+    weights: Annotated[
+        list[Path], typer.Option(help="h5, .tflite or .onnx that draws the masks; repeated: the mean of several.")
+    ],
     out: Annotated[Path, typer.Option(help="New folder for photos and masks.")],
-    blend: Annotated[float, typer.Option(min=0, max=1, help="Its share in masks that are there already.")] = 0.5,
+    blend: Annotated[float, typer.Option(min=0, max=1, help="Their share in masks that are there already.")] = 0.5,
     config: ConfigOption = None,
     data: DataOption = None,
     format: FormatOption = None,
     set: SetOption = None,
 ) -> None:
-    """Copy photos with soft masks of a trained network: alone where there were none, else blended into those."""
+    """Copy photos with soft masks of trained networks: alone where there were none, else blended into those."""
     resolved = resolve_config(config, data, format, set)
     from train.label import label as write_labels
 

@@ -1,16 +1,16 @@
-"""A copy of a folder of photos whose masks a trained network has drawn: self-training, and distillation into a file.
+"""A copy of a folder of photos whose masks trained networks have drawn: self-training, and distillation into a file.
 
 Pseudo-labels of a teacher (Lee, 2013; Xie et al., 2020, arXiv:1911.04252), soft ones as in distillation (Hinton et al.,
 2015): photos without masks get the teacher's, photos of training a blend of theirs and the teacher's, which evens out
-what annotators cut off. The result is a folder like any other, so any network trains on it, and the teacher runs once.
+what annotators cut off. Of several teachers the mean is taken: where they err differently, it errs less than each. The
+result is a folder like any other, so any network trains on it, and the teachers run once.
 """
 
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -24,6 +24,11 @@ from portraitseg.data.base import hash_keys
 from portraitseg.data.folder import SPLITS_NAME, FolderDataset, open_folder, place, set_of
 from portraitseg.errors import InputError
 from portraitseg.models import checkpoint
+from portraitseg.runners import open_runner
+from portraitseg.runners.tflite import probe
+
+#: RGB photo of any size, uint8 → probability of person at the network's own size.
+Teacher = Callable[[UInt8[np.ndarray, "h w 3"]], Float[np.ndarray, "h2 w2"]]
 
 #: What made the masks; a second call with the same goes on, one with other words is refused.
 ORIGIN_NAME = "labels.json"
@@ -32,7 +37,7 @@ ORIGIN_NAME = "labels.json"
 _LEAST = 2
 
 
-def label(config: Config, weights: Path, out: Path, blend: float) -> None:
+def label(config: Config, weights: Sequence[Path], out: Path, blend: float) -> None:
     """Writes the folder; what is there already of the same call is kept, so a stopped one goes on.
 
     Photos are hard links where the disk allows it. Splits are as before, with all photos of `data.unlabelled_sets`
@@ -40,23 +45,21 @@ def label(config: Config, weights: Path, out: Path, blend: float) -> None:
 
     Args:
         config: with a folder of photos.
-        weights: h5 of the teacher, of RGB photos.
+        weights: files of the teachers, of RGB photos: h5 of ours, or any .tflite or .onnx that the benchmark takes.
         out: a new folder, or one that an earlier call has begun.
-        blend: share of the teacher in the masks of labelled training photos, in [0, 1].
+        blend: share of the teachers in the masks of labelled training photos, in [0, 1].
 
     Raises:
         KeyboardInterrupt: Ctrl-C, saying what is kept.
         InputError: no folder of photos, a split to measure on with photos of unlabelled sets, `out` holds something
-            else or is that folder, no such h5.
+            else or is that folder, no such file.
     """
     dataset = _open(config, out)
     train = dataset.keys(config.data.train_split)
     unlabelled = _unlabelled(dataset, config)
-    model = checkpoint.load(weights)
-    if model.input_shape[3] != 3:
-        raise InputError(f"{weights}: takes {model.input_shape[3]} channels: name a network of RGB photos")
+    teachers = [open_teacher(path) for path in weights]
     origin = {
-        "weights_sha256": files.sha256(weights),
+        "weights_sha256": [files.sha256(path) for path in weights],
         "blend": blend,
         "photos": {key: hash_keys(keys) for key, keys in (("train", train), ("unlabelled", unlabelled))},
     }
@@ -72,25 +75,56 @@ def label(config: Config, weights: Path, out: Path, blend: float) -> None:
         if mask is not None and key not in taught:
             _copy(mask, place(out, key, "masks", mask.suffix))
     try:
-        for key, drawn in _masks(dataset, sorted(taught), model, blend, out):
+        for key, drawn in _masks(dataset, sorted(taught), teachers, blend, out):
             files.write_bytes(place(out, key, "masks", ".png"), cv2.imencode(".png", drawn)[1].tobytes())
     except KeyboardInterrupt as error:
         raise KeyboardInterrupt(f"the masks drawn so far are kept in {out}") from error
     hashes = {name: hash_keys(keys) for name, keys in splits.items()}
     files.write_json(out / SPLITS_NAME, {"splits": splits, "sha256_16": hashes})
     say(
-        f"{out}: {len(train)} photos with blended masks, {len(unlabelled)} with the teacher's alone "
+        f"{out}: {len(train)} photos with blended masks, {len(unlabelled)} with the teachers' alone "
         f"({config.data.train_split} {hashes[config.data.train_split]}); train on it with data.soft_masks=true and "
         "without data.unlabelled_sets"
     )
 
 
-def teach(model: Any, image: UInt8[np.ndarray, "h w 3"]) -> Float[np.ndarray, "h w"]:
-    """The teacher's probability of person at the photo's size, the mean of the photo's and its mirror image's."""
+def open_teacher(path: Path) -> Teacher:
+    """Opens an h5 of ours, or an exported or a stranger's file, whose first run is in a process of its own.
+
+    Raises:
+        InputError: no such file, or not of RGB photos.
+    """
+    if path.suffix in (".tflite", ".onnx"):
+        # that there is no such file, open_runner says
+        if path.suffix == ".tflite" and path.exists():
+            probe(path)
+        runner = open_runner(path)
+        _require_rgb(path, runner.input.shape)
+        return runner.predict
+    model = checkpoint.load(path)
+    _require_rgb(path, model.input_shape)
     size = model.input_shape[1:3]
-    pair = np.concatenate([contract.image_to_inputs(view, size, "rgb") for view in (image, image[:, ::-1])])
-    straight, mirrored = model.predict_on_batch(pair)[..., 0]
-    return contract.probability_to_alpha((straight + mirrored[:, ::-1]) / 2, image.shape[:2])
+
+    def predict(image: UInt8[np.ndarray, "h w 3"]) -> Float[np.ndarray, "h2 w2"]:
+        return model.predict_on_batch(contract.image_to_inputs(image, size, "rgb"))[0, ..., 0]
+
+    return predict
+
+
+def teach(teachers: Sequence[Teacher], image: UInt8[np.ndarray, "h w 3"]) -> Float[np.ndarray, "h w"]:
+    """The teachers' mean probability of person at the photo's size, of the photo and of its mirror image."""
+    mirrored = np.ascontiguousarray(image[:, ::-1])
+    drawn = [
+        contract.probability_to_alpha((teacher(image) + teacher(mirrored)[:, ::-1]) / 2, image.shape[:2])
+        for teacher in teachers
+    ]
+    return np.asarray(np.mean(drawn, axis=0))
+
+
+def _require_rgb(path: Path, shape: tuple[int | None, ...]) -> None:
+    # of an .onnx the channels may come second
+    if 3 not in (shape[1], shape[3]):
+        raise InputError(f"{path}: takes {shape[3]} channels: name a network of RGB photos")
 
 
 def _open(config: Config, out: Path) -> FolderDataset:
@@ -143,12 +177,12 @@ def _copy(source: Path, target: Path) -> None:
 
 
 def _masks(
-    dataset: FolderDataset, keys: Iterable[str], model: Any, blend: float, out: Path
+    dataset: FolderDataset, keys: Iterable[str], teachers: Sequence[Teacher], blend: float, out: Path
 ) -> Iterator[tuple[str, UInt8[np.ndarray, "h w"]]]:
     missing = [key for key in keys if not place(out, key, "masks", ".png").exists()]
     for key in track(missing, "drawing masks", console=console, transient=True, disable=not console.is_terminal):
         sample = dataset.load(key)
-        mask = 255 * teach(model, sample.image)
+        mask = 255 * teach(teachers, sample.image)
         if sample.mask is not None:
             mask = blend * mask + (1 - blend) * sample.mask
         drawn = np.rint(mask).astype(np.uint8)

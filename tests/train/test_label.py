@@ -12,8 +12,8 @@ from portraitseg.config import parse_config
 from portraitseg.data import open_dataset
 from portraitseg.errors import InputError
 from portraitseg.models import checkpoint
-from portraitseg.models.keras_route import keras
-from train.label import label, teach
+from portraitseg.models.keras_route import keras, tf
+from train.label import label, open_teacher, teach
 
 SPLITS = {"train": ["a/0", "a/1"], "val": ["a/2"], "again": ["a/1"], "loose": ["u/0", "u/1"], "blank": ["blank/0"]}
 
@@ -51,12 +51,12 @@ def mask_of(key: str) -> np.ndarray:
 
 
 def test_masks_are_the_teachers_blended_and_the_others_stay(place):
-    label(config(), Path("t.h5"), Path("out"), 0.25)
+    label(config(), [Path("t.h5")], Path("out"), 0.25)
     made = open_dataset(config(root="out", unlabelled_sets=[], soft_masks=True).data, 7)
     assert made.splits["train"] == ("a/0", "a/1", "u/0", "u/1") and "loose" not in made.splits
-    teacher, source = checkpoint.load(Path("t.h5")), open_dataset(config().data, 7)
+    teacher, source = open_teacher(Path("t.h5")), open_dataset(config().data, 7)
     for key in made.splits["train"]:
-        drawn, sample = 255 * teach(teacher, made.load(key).image), source.load(key)
+        drawn, sample = 255 * teach([teacher], made.load(key).image), source.load(key)
         expected = drawn if sample.mask is None else 0.25 * drawn + 0.75 * sample.mask
         # half a step of rounding
         np.testing.assert_allclose(mask_of(key), expected, atol=0.51)
@@ -74,7 +74,7 @@ def test_links_and_blank_photos_among_those_of_training(place):
     photo = Path("photos/a/images/0.jpg")
     photo.rename("0.jpg")
     photo.symlink_to("../../../0.jpg")
-    label(config(), Path("t.h5"), Path("out"), 0.5)
+    label(config(), [Path("t.h5")], Path("out"), 0.5)
     made = open_dataset(config(root="out", unlabelled_sets=[], soft_masks=True).data, 7)
     assert made.load("a/0").image.shape == (40, 50, 3)
     # it is known that they show nobody
@@ -83,25 +83,42 @@ def test_links_and_blank_photos_among_those_of_training(place):
 
 def test_the_teacher_sees_the_mirror_image_too(place):
     image = open_dataset(config().data, 7).load("a/0").image
-    teacher = checkpoint.load(Path("t.h5"))
-    np.testing.assert_allclose(teach(teacher, image), teach(teacher, image[:, ::-1])[:, ::-1], atol=1e-6)
+    teacher = open_teacher(Path("t.h5"))
+    np.testing.assert_allclose(teach([teacher], image), teach([teacher], image[:, ::-1])[:, ::-1], atol=1e-6)
+
+
+def test_several_teachers_are_one_of_their_mean(place):
+    keras.utils.set_random_seed(2)
+    network = models.build("contour_small", (32, 32))
+    checkpoint.save(network, Path("other.h5"))
+    one_photo = tf.function(network).get_concrete_function(tf.TensorSpec((1, 32, 32, 3)))
+    Path("other.tflite").write_bytes(tf.lite.TFLiteConverter.from_concrete_functions([one_photo], network).convert())
+    image = open_dataset(config().data, 7).load("a/0").image
+    one, other, exported = (open_teacher(Path(name)) for name in ("t.h5", "other.h5", "other.tflite"))
+    mean = (teach([one], image) + teach([other], image)) / 2
+    assert np.abs(teach([one], image) - mean).max() > 1e-3
+    # of two runtimes
+    np.testing.assert_allclose(teach([one, exported], image), mean, atol=1e-4)
+    label(config(), [Path("t.h5"), Path("other.tflite")], Path("out"), 1.0)
+    np.testing.assert_allclose(mask_of("a/0"), 255 * mean, atol=0.6)
+    assert len(json.loads(Path("out/labels.json").read_text())["weights_sha256"]) == 2
 
 
 def test_a_stopped_call_goes_on(place):
-    label(config(), Path("t.h5"), Path("out"), 0.5)
+    label(config(), [Path("t.h5")], Path("out"), 0.5)
     before = mask_of("u/0")
     Path("out/u/masks/0.png").unlink()
     Path("out/a/masks/0.png").write_bytes(b"whole, of the first call")
     Path("out/splits.json").unlink()
-    label(config(), Path("t.h5"), Path("out"), 0.5)
+    label(config(), [Path("t.h5")], Path("out"), 0.5)
     np.testing.assert_array_equal(mask_of("u/0"), before)
     assert Path("out/a/masks/0.png").read_bytes() == b"whole, of the first call" and Path("out/splits.json").exists()
 
 
 def test_without_doubt_nobody_is_not_read_as_somebody(place, monkeypatch):
     # a mask of zeros and ones is taken for one of zeros and 255
-    monkeypatch.setattr("train.label.teach", lambda model, image: np.eye(*image.shape[:2]) / 255)
-    label(config(), Path("t.h5"), Path("out"), 1.0)
+    monkeypatch.setattr("train.label.teach", lambda teachers, image: np.eye(*image.shape[:2]) / 255)
+    label(config(), [Path("t.h5")], Path("out"), 1.0)
     assert mask_of("u/0").max() == 0
 
 
@@ -123,11 +140,18 @@ def test_bad_use(place, data, out, blend, message):
     Path("foreign").mkdir()
     Path("foreign/a").write_text("")
     with pytest.raises(InputError, match=message):
-        label(config(**data), Path("t.h5"), Path(out), blend)
+        label(config(**data), [Path("t.h5")], Path(out), blend)
     assert Path("foreign/a").exists() and not Path("photos/labels.json").exists()
 
 
 def test_a_teacher_of_another_input_is_refused(place):
     checkpoint.save(models.build("contour_small", (32, 32), 4), Path("four.h5"))
-    with pytest.raises(InputError, match="4 channels"):
-        label(config(), Path("four.h5"), Path("out"), 0.5)
+    Path("broken.tflite").write_bytes(b"no flatbuffer")
+    for name, message in (
+        ("four.h5", "4 channels"),
+        ("broken.tflite", "not a TFLite file"),
+        ("no.tflite", "no such file"),
+    ):
+        with pytest.raises(InputError, match=message):
+            label(config(), [Path(name)], Path("out"), 0.5)
+        assert not Path("out").exists()
