@@ -125,17 +125,21 @@ def speed(
 
 @app.command("import-origin")
 def import_origin(
-    source: Annotated[Path, typer.Option("--from", help="A Keras h5, such as one of the original repository.")],
+    source: Annotated[
+        Path, typer.Option("--from", help="A Keras h5: of the original repository, of another size of ours, …")
+    ],
     model: Annotated[str, typer.Option(help="Our network, such as mattingnet_big.")],
     out: Annotated[Path, typer.Option(help="The h5 to write, for INIT= or --init.")],
+    imagenet: Annotated[bool, typer.Option("--imagenet", help="Begin with ImageNet weights (contour_* only).")] = False,
 ) -> None:
     """Take from a foreign h5 the weights of the layers that correspond; nothing in it is executed."""
     from rich.table import Table
     from rich.text import Text
 
     from portraitseg.models import origin
+    from train.pretrained import load_imagenet
 
-    report = origin.import_h5(source, model, out)
+    report = origin.import_h5(source, model, out, load_imagenet if imagenet else None)
     table = Table("layer", "of the file", "why not")
     rows = [*((ours, theirs, "") for ours, theirs in report.loaded), *((ours, "", why) for ours, why in report.missing)]
     for row in [*rows, *(("", theirs, why) for theirs, why in report.unused)]:

@@ -64,6 +64,20 @@ def upsample(x: Any, factor: int | tuple[int, int], name: str = "") -> Any:
     return layers.UpSampling2D(factor, interpolation="bilinear", name=f"{name}_up")(x)
 
 
+def subpixel(x: Any, factor: int, name: str = "") -> Any:
+    """Sub-pixel convolution to one channel (Shi et al., CVPR 2016). (n, h, w, c) → (n, factor·h, factor·w, 1).
+
+    A 1x1 convolution for each row of the fine pixels within a coarse one; side by side their outputs lie in memory as
+    the fine image does, so that the shuffle is a concatenation and a reshape: layers that QAT and every converter know,
+    where DEPTH_TO_SPACE would need one of our own. Bilinear upsampling of a single channel is slow in XNNPACK, a fourth
+    of `contour_small`'s time (docs/decisions/0006-contour.md).
+    """
+    height, width = x.shape[1:3]
+    rows = [layers.Conv2D(factor, 1, name=f"{name}_row{row}")(x) for row in range(factor)]
+    x = layers.Concatenate(axis=2, name=f"{name}_rows")(rows)
+    return layers.Reshape((factor * height, factor * width, 1), name=name)(x)
+
+
 def pad_to_multiple(x: Any, multiple: int, name: str = "") -> Any:
     """Zeros below and to the right up to the next multiple; nothing where both sides are one already.
 

@@ -48,8 +48,8 @@ class Variant:
 
 VARIANTS: Mapping[str, Variant] = {
     "contour_large": Variant(24, 6, (1, 2, 2, 3, 3), (96, 64, 40, 24)),
-    "contour_medium": Variant(8, 4, (1, 2, 2, 2, 2), (48, 32, 16, 8)),
-    "contour_small": Variant(0, 2, (1, 1, 2, 2, 1), (32, 24, 8)),
+    "contour_medium": Variant(0, 6, (1, 2, 2, 3, 3), (64, 40, 24)),
+    "contour_small": Variant(0, 3, (1, 1, 2, 2, 1), (48, 24, 16)),
 }
 
 
@@ -72,8 +72,7 @@ def build(size: tuple[int, int], channels: int = 3, variant: str = "contour_medi
     image = keras.Input((*size, channels), name="image")
     skips = encode(image, numbers)
     x = decode(skips, numbers.decoder)
-    x = layers.Conv2D(1, 1, name="logits")(x)
-    x = blocks.upsample(x, 2 if numbers.detail else 4, name="logits")
+    x = blocks.subpixel(x, 2 if numbers.detail else 4, name="logits")
     return keras.Model(image, blocks.mask_head(x), name=variant)
 
 

@@ -7,7 +7,7 @@ file and of our network correspond where kind and shape of the kernel are equal 
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -100,13 +100,14 @@ class Report:
     weights: int
 
 
-def import_h5(path: Path, name: str, out: Path) -> Report:
+def import_h5(path: Path, name: str, out: Path, prepare: Callable[[Any], None] | None = None) -> Report:
     """Builds a network of ours with what an h5 has of it, and saves it as an h5 from which training goes on.
 
     Args:
-        path: a Keras 2 h5 of anyone.
+        path: a Keras 2 h5 of anyone; one of ours, such as a larger size of a family, too.
         name: of our network.
         out: the h5 to write.
+        prepare: fills the new network first, with what stays where the h5 has nothing.
 
     Raises:
         InputError: no such network, an h5 that cannot be read or of which nothing corresponds, or `out` is there.
@@ -115,6 +116,8 @@ def import_h5(path: Path, name: str, out: Path) -> Report:
         raise InputError(f"{out}: is there already: name another --out, or remove it")
     keras.utils.set_random_seed(SEED)
     model = models.build(name, SIZE)
+    if prepare is not None:
+        prepare(model)
     report = load(model, path)
     checkpoint.save(model, out)
     return report

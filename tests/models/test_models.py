@@ -5,7 +5,8 @@ import pytest
 
 from portraitseg import models
 from portraitseg.errors import InputError
-from portraitseg.models import checkpoint
+from portraitseg.models import blocks, checkpoint
+from portraitseg.models.keras_route import keras, tf
 
 SIZE = (64, 96)  # not square: swapped sides would show
 
@@ -93,3 +94,16 @@ def test_an_unknown_name_lists_the_known_ones():
 def test_fast_scnn_has_the_papers_size():
     # Poudel et al., 2019, Table 5: 1.11 M parameters; ours differs by pooling and one class instead of 19
     assert models.build("fast_scnn", (256, 256)).count_params() == pytest.approx(1.11e6, rel=0.05)
+
+
+def test_fine_pixels_lie_where_depth_to_space_puts_them():
+    # not square, and more columns than a row of the shuffle has: swapped rows and columns would show
+    factor, (height, width) = 3, (4, 6)
+    image = keras.Input((height, width, 5))
+    network = keras.Model(image, blocks.subpixel(image, factor, "fine"))
+    _randomise(network)
+    inputs = np.random.default_rng(1).random((2, height, width, 5), np.float32)
+    rows = [network.get_layer(f"fine_row{row}").get_weights() for row in range(factor)]
+    kernel, bias = (np.concatenate(parts, axis=-1) for parts in zip(*rows, strict=True))
+    expected = tf.nn.depth_to_space(inputs @ kernel[0, 0] + bias, factor)
+    np.testing.assert_allclose(network.predict_on_batch(inputs), expected, atol=1e-6)

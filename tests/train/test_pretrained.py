@@ -4,13 +4,15 @@ import pickle
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from portraitseg import models
 from portraitseg.data.synthetic import render
 from portraitseg.errors import InputError
-from portraitseg.models import contour
+from portraitseg.models import checkpoint, contour
 from portraitseg.models.keras_route import keras
 from train import pretrained
+from train.__main__ import app
 
 SIZE = (256, 256)
 
@@ -65,6 +67,19 @@ def test_every_size_takes_them(name):
 def test_the_stem_of_four_keeps_the_response_to_a_plain_colour():
     kernel = np.random.default_rng(0).normal(size=(3, 3, 3, 8)).astype(np.float32)
     np.testing.assert_allclose(pretrained._in_four(kernel).sum((0, 1)), kernel.sum((0, 1)), rtol=1e-5, atol=1e-6)
+
+
+def test_a_smaller_size_begins_with_what_a_larger_one_learnt_and_imagenet_elsewhere(tmp_path):
+    keras.utils.set_random_seed(1)
+    large = models.build("contour_large", (64, 64))
+    checkpoint.save(large, tmp_path / "large.h5")
+    arguments = ["import-origin", "--from", str(tmp_path / "large.h5"), "--model", "contour_medium", "--imagenet"]
+    result = CliRunner().invoke(app, [*arguments, "--out", str(tmp_path / "medium.h5")])
+    assert result.exit_code == 0, result.output
+    medium, imagenet = checkpoint.load(tmp_path / "medium.h5"), models.build("contour_medium", (64, 64))
+    pretrained.load_imagenet(imagenet)
+    for name, source in (("stage4_2_expand_conv", large), ("stem_conv", imagenet)):
+        np.testing.assert_array_equal(medium.get_layer(name).get_weights()[0], source.get_layer(name).get_weights()[0])
 
 
 def test_another_network_is_refused():
