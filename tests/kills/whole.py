@@ -8,6 +8,7 @@ import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from portraitseg import files, manifest
@@ -92,6 +93,12 @@ def _check_csv(path: Path) -> None:
         raise ValueError("cut short")
 
 
+def _check_picture(path: Path) -> None:
+    # its last chunk too: a decoder may be content with less
+    if cv2.imread(str(path), cv2.IMREAD_UNCHANGED) is None or b"IEND" not in path.read_bytes()[-12:]:
+        raise ValueError("cut short")
+
+
 def _check_text(path: Path) -> None:
     if not path.read_text(encoding="utf-8").endswith("\n"):
         raise ValueError("cut short")
@@ -118,6 +125,7 @@ _CHECKS: dict[str, Callable[[Path], object]] = {
     ".npz": _check_npz,
     ".json": lambda path: json.loads(path.read_bytes()),
     ".csv": _check_csv,
+    ".png": _check_picture,
     ".md": _check_text,
     ".html": _check_text,
     ".tflite": read_graph,
