@@ -8,9 +8,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
+from benchmark.journal import Journal
 from tests.kills import campaign, document, faults, whole
 from tests.kills.campaign import STAGES, STANDIN, Result
 
@@ -82,6 +84,28 @@ def test_a_half_file_is_seen(tmp_path: Path, name: str) -> None:
     path = tmp_path / "runs/a" / name
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     assert len(whole.faults(tmp_path)) >= 1
+
+
+def test_a_half_picture_is_seen(tmp_path: Path) -> None:
+    """As the golden masks of an export; one without its last chunk can still be decoded."""
+    path = tmp_path / "android_assets/a/golden/portrait.png"
+    path.parent.mkdir(parents=True)
+    content = cv2.imencode(".png", np.arange(4096, dtype=np.uint8).reshape(64, 64))[1].tobytes()
+    for kept, count in ((len(content), 0), (len(content) // 2, 1), (len(content) - 12, 1)):
+        path.write_bytes(content[:kept])
+        assert len(whole.faults(tmp_path)) == count
+
+
+def test_a_damaged_record_of_a_journal_is_seen_and_a_cut_one_is_not(tmp_path: Path) -> None:
+    path = tmp_path / "runs/a/benchmark/journal/b.scores"
+    journal = Journal(path, {}, ["iou", "sad"], 3)
+    journal.append(np.arange(3), np.ones((3, 2)))
+    content = path.read_bytes()
+    for kept in (content, content[:-5], content[:10]):
+        path.write_bytes(kept)
+        assert whole.faults(tmp_path) == []
+    path.write_bytes(content[:-30] + b"!" + content[-29:])
+    assert len(whole.faults(tmp_path)) == 1
 
 
 def test_an_export_that_its_manifest_does_not_describe_is_seen(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import json
 import os
 import runpy
 import struct
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -110,6 +111,19 @@ def _check_lines(path: Path) -> None:
         json.loads(line)
 
 
+def _check_scores(path: Path) -> None:
+    """As benchmark/journal.py says: a line, then records; whichever is last may be cut."""
+    header, newline, body = path.read_bytes().partition(b"\n")
+    if not newline:
+        return
+    columns = json.loads(header)["columns"]
+    record = struct.Struct(f"<II{len(columns)}d")
+    for place in range(0, len(body) - record.size + 1, record.size):
+        (checksum,) = struct.unpack_from("<I", body, place)
+        if checksum != zlib.crc32(body[place + 4 : place + record.size]):
+            raise ValueError(f"a damaged record at {place}")
+
+
 def _check_events(path: Path) -> None:
     """Records of (length, checksum, bytes, checksum), the last of which may be cut."""
     content, place = path.read_bytes(), 0
@@ -125,6 +139,7 @@ _CHECKS: dict[str, Callable[[Path], object]] = {
     ".npz": _check_npz,
     ".json": lambda path: json.loads(path.read_bytes()),
     ".csv": _check_csv,
+    ".scores": _check_scores,
     ".png": _check_picture,
     ".md": _check_text,
     ".html": _check_text,
