@@ -2,6 +2,7 @@
 
 import os
 import shlex
+import shutil
 import sys
 from collections.abc import Callable
 from concurrent.futures import BrokenExecutor
@@ -58,9 +59,12 @@ def run(app: Callable[[], object]) -> None:
         _fail(str(error), 1)
     except OSError as error:
         # a full disk or a read-only folder is the user's to mend; anything without a number is our own fault
-        if error.errno is None:
+        if error.errno is not None:
+            _fail(f"{error.filename or 'system'}: {explain(error)}", 2)
+        # copytree, with which coremltools puts a package in place, gathers refusals as (source, target, text)
+        if not isinstance(error, shutil.Error) or (refusal := find_refusal(str(error))) is None:
             raise
-        _fail(f"{error.filename or 'system'}: {explain(error)}", 2)
+        _fail(f"{error.args[0][0][1]}: {refusal}", 2)
     except MemoryError as error:
         _fail_for_memory(str(error))
     except BrokenExecutor:

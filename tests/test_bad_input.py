@@ -1,8 +1,10 @@
 """Every bad input gets exit code 2 and one line, or is used with one counted warning; see docs/bad-input.md."""
 
+import errno
 import functools
 import multiprocessing
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -171,6 +173,23 @@ def test_tensorflow_out_of_memory(capsys: pytest.CaptureFixture[str]) -> None:
         tf.zeros([2**25, 2**23])
     code, line = answer(error.value, capsys)
     assert code == 2 and line.startswith("error: out of memory (") and line.count("\n") == 1
+
+
+def test_a_full_disk_under_copytree(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As coremltools puts a package in place: the refusals are gathered as texts, in an error without a number."""
+
+    def refuse(source: str, target: str) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), source)
+
+    (tmp_path / "made").mkdir()
+    (tmp_path / "made/weight.bin").write_bytes(b"1")
+    with pytest.raises(shutil.Error) as error:
+        shutil.copytree(tmp_path / "made", tmp_path / "a.mlpackage", copy_function=refuse)
+    code, line = answer(error.value, capsys)
+    assert code == 2 and "a.mlpackage/weight.bin: the disk is full: make room" in line
+    # what is no refusal of the system stays a fault of ours
+    with pytest.raises(shutil.Error):
+        cli.run(lambda: _raise(shutil.Error([("a", "b", "no reason known")])))
 
 
 def test_tensorflow_on_a_disk_that_refuses(capsys: pytest.CaptureFixture[str]) -> None:
