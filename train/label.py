@@ -45,7 +45,8 @@ def label(config: Config, weights: Sequence[Path], out: Path, blend: float) -> N
 
     Args:
         config: with a folder of photos.
-        weights: files of the teachers, of RGB photos: h5 of ours, or any .tflite or .onnx that the benchmark takes.
+        weights: files of the teachers, of RGB photos: h5 of ours, or any .tflite or .onnx that takes value / 255 (what
+            a description beside a peer says is not read).
         out: a new folder, or one that an earlier call has begun.
         blend: share of the teachers in the masks of labelled training photos, in [0, 1].
 
@@ -99,10 +100,10 @@ def open_teacher(path: Path) -> Teacher:
         if path.suffix == ".tflite" and path.exists():
             probe(path)
         runner = open_runner(path)
-        _require_rgb(path, runner.input.shape)
+        _require_rgb(path, contract.CHANNEL_COUNT[runner.channels])
         return runner.predict
     model = checkpoint.load(path)
-    _require_rgb(path, model.input_shape)
+    _require_rgb(path, model.input_shape[3])
     size = model.input_shape[1:3]
 
     def predict(image: UInt8[np.ndarray, "h w 3"]) -> Float[np.ndarray, "h2 w2"]:
@@ -121,10 +122,9 @@ def teach(teachers: Sequence[Teacher], image: UInt8[np.ndarray, "h w 3"]) -> Flo
     return np.asarray(np.mean(drawn, axis=0))
 
 
-def _require_rgb(path: Path, shape: tuple[int | None, ...]) -> None:
-    # of an .onnx the channels may come second
-    if 3 not in (shape[1], shape[3]):
-        raise InputError(f"{path}: takes {shape[3]} channels: name a network of RGB photos")
+def _require_rgb(path: Path, channels: int) -> None:
+    if channels != contract.CHANNEL_COUNT["rgb"]:
+        raise InputError(f"{path}: takes {channels} channels: name a network of RGB photos")
 
 
 def _open(config: Config, out: Path) -> FolderDataset:
