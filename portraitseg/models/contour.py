@@ -4,7 +4,8 @@ The encoder is EfficientNet-Lite0 (Tan & Le, 2019, Table 1; the Lite form has Re
 channels, as it would see the photo at half its side: the stem's stride is 4, not 2, since at half size a feature map
 costs four times as much and an int8 network spends most of its time there. Its expansions and repeats may be fewer, so
 that `train.pretrained` can fill what is left with the most used channels of the ImageNet weights. The decoder is a top-
-down pathway (Lin et al., 2017, FPN): 1x1 convolutions before the upsampling, Add, one separable convolution a step.
+down pathway (Lin et al., 2017, FPN): 1x1 convolutions before the upsampling, Add, one separable convolution a step; its
+head predicts the fine pixels of a coarse one at once (`blocks.subpixel`).
 
 What each operator costs as int8 on one thread decided the rest (docs/decisions/0006-contour.md).
 """
