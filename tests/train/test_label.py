@@ -90,13 +90,15 @@ def test_the_teacher_sees_the_mirror_image_too(place):
 def test_several_teachers_are_one_of_their_mean(place):
     keras.utils.set_random_seed(2)
     network = models.build("contour_small", (32, 32))
+    # two that have learnt nothing may agree to a thousandth: this one has an opinion
+    network.trainable_variables[-1].assign_add([1.0] * network.trainable_variables[-1].shape[0])
     checkpoint.save(network, Path("other.h5"))
     one_photo = tf.function(network).get_concrete_function(tf.TensorSpec((1, 32, 32, 3)))
     Path("other.tflite").write_bytes(tf.lite.TFLiteConverter.from_concrete_functions([one_photo], network).convert())
     image = open_dataset(config().data, 7).load("a/0").image
     one, other, exported = (open_teacher(Path(name)) for name in ("t.h5", "other.h5", "other.tflite"))
     mean = (teach([one], image) + teach([other], image)) / 2
-    assert np.abs(teach([one], image) - mean).max() > 1e-3
+    assert np.abs(teach([one], image) - mean).max() > 0.05
     # of two runtimes
     np.testing.assert_allclose(teach([one, exported], image), mean, atol=1e-4)
     label(config(), [Path("t.h5"), Path("other.tflite")], Path("out"), 1.0)
