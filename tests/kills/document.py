@@ -80,9 +80,13 @@ def fuzz_table(targets: Mapping[str, Any]) -> str:
 
 
 def faults_table(rows: Mapping[str, Any]) -> str:
-    """One row a fault and line."""
-    lines = ["| what strikes | command | exit | line |", "|---|---|---|---|"]
-    lines += [f"| {row['what']} | {row['command']} | {row['code']} | `` {row['line']} `` |" for row in rows.values()]
+    """One row a stage and fault."""
+    lines = ["| command | what strikes | times | exit code: times | broken | first line |", "|---|---|---|---|---|---|"]
+    for row in rows.values():
+        codes = ", ".join(f"{code}: {count}" for code, count in row["codes"].items())
+        lines.append(
+            f"| {row['command']} | {row['what']} | {row['count']} | {codes} | {len(row['broken'])} | `` {row['line']} `` |"
+        )
     return _table(lines)
 
 

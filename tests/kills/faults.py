@@ -64,7 +64,7 @@ def full_disk(name: str, start: Path, folder: Path, spare_bytes: int) -> Outcome
         found = os.statvfs(folder)
         used = (found.f_blocks - found.f_bfree) * found.f_frsize
         subprocess.run(["mount", "-o", f"remount,size={used + spare_bytes}", folder], check=True)
-        return _watch("disk full", name, folder)
+        return _watch("a mounted disk with too little room", name, folder)
 
 
 def read_only(name: str, start: Path, folder: Path) -> Outcome:
@@ -72,7 +72,7 @@ def read_only(name: str, start: Path, folder: Path) -> Outcome:
     with _disk(folder):
         subprocess.run(["cp", "-a", f"{start}/.", folder], check=True)
         subprocess.run(["mount", "-o", "remount,ro", folder], check=True)
-        return _watch("disk read-only", name, folder)
+        return _watch("a disk mounted read-only", name, folder)
 
 
 def can_mount(folder: Path) -> bool:
@@ -165,13 +165,21 @@ def show(name: str, outcomes: list[Outcome]) -> int:
 
 
 def rows(outcomes: list[Outcome]) -> dict[str, dict[str, object]]:
-    """For the document: the first line of every kind of fault."""
-    found: dict[str, dict[str, object]] = {}
+    """For the document: every kind of fault of a stage, how often it struck, how that ended, and its first line."""
+    kinds: dict[str, list[Outcome]] = {}
     for outcome in outcomes:
-        if outcome.code:
-            row = {"what": outcome.fault, "command": outcome.stage, "code": outcome.code, "line": outcome.line}
-            found.setdefault(f"{outcome.stage} {outcome.fault}", row)
-    return found
+        kinds.setdefault(f"{outcome.stage} {outcome.fault}", []).append(outcome)
+    return {
+        kind: {
+            "what": alike[0].fault,
+            "command": alike[0].stage,
+            "count": len(alike),
+            "codes": {str(code): count for code, count in sorted(Counter(one.code for one in alike).items())},
+            "broken": [broken for one in alike for broken in one.broken],
+            "line": next((one.line for one in alike if one.line), ""),
+        }
+        for kind, alike in kinds.items()
+    }
 
 
 if __name__ == "__main__":
