@@ -19,7 +19,7 @@ WITH_SET = $(foreach pair,$(SET),--set "$(pair)")
 .PHONY: demo train export-android export-ios export-onnx check-gpu check-gpu-classic check-gpu-web gpu-driver check-mediapipe check-assets release check-qat sensitivity mixed matrix benchmark report benchmark-compare benchmark-device compare benchmark-networks benchmark-quantization benchmark-operators benchmark-speed test test-full lint format lock golden clean help
 
 demo: ## train, export and benchmark on the embedded synthetic portraits, as run `demo`
-	@$(MAKE) --no-print-directory train RUN=demo CONFIG=train/configs/demo.toml
+	@$(MAKE) --no-print-directory train RUN=demo CONFIG=train/configs/demo.toml INIT=weights/contour_small-256x256.h5
 	@$(MAKE) --no-print-directory export-android RUN=demo
 	@$(MAKE) --no-print-directory export-ios RUN=demo
 	@$(MAKE) --no-print-directory benchmark RUN=demo

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from benchmark import networks
 from benchmark.networks import NetworkRow
-from benchmark.table import Row, read_csv
+from benchmark.table import Row, markdown_line, read_csv
 from benchmark.targets import FOREIGN
 from portraitseg import files
 from portraitseg.errors import CheckFailed, InputError
@@ -161,7 +161,7 @@ def _block(name: str, content: str) -> str:
 
 
 def _line(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(_plain(cell).replace("|", r"\|") for cell in cells) + " |"
+    return markdown_line([_plain(cell) for cell in cells])
 
 
 def _plain(text: str) -> str:

@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmark.journal import Journal
-from benchmark.peers import open_target, spec_path
+from benchmark.peers import open_target
 from benchmark.quality import FileScores, columns, score_image, truth_of
 from benchmark.robustness import ALL_CONDITIONS
 from benchmark.targets import Target
@@ -30,6 +30,7 @@ from portraitseg.data.base import Dataset
 from portraitseg.data.folder import FolderDataset
 from portraitseg.errors import InputError
 from portraitseg.runners import Runner
+from portraitseg.runners.peer import spec_path
 
 #: Runs of a file after which a process hands over what it has: a kill costs no more than so many, times the processes.
 CHUNK = 32

@@ -25,6 +25,7 @@ from portraitseg.data.folder import SPLITS_NAME, FolderDataset, open_folder, pla
 from portraitseg.errors import InputError
 from portraitseg.models import checkpoint
 from portraitseg.runners import open_runner
+from portraitseg.runners.peer import PeerRunner, read_spec, spec_path
 from portraitseg.runners.tflite import probe
 
 #: RGB photo of any size, uint8 → probability of person at the network's own size.
@@ -45,8 +46,8 @@ def label(config: Config, weights: Sequence[Path], out: Path, blend: float) -> N
 
     Args:
         config: with a folder of photos.
-        weights: files of the teachers, of RGB photos: h5 of ours, or any .tflite or .onnx that takes value / 255 (what
-            a description beside a peer says is not read).
+        weights: files of the teachers, of RGB photos: h5 of ours, a .tflite (a TOML beside it says how it wants its
+            pixels and where its mask is, see `runners.peer.PeerSpec`), or an .onnx that takes value / 255.
         out: a new folder, or one that an earlier call has begun.
         blend: share of the teachers in the masks of labelled training photos, in [0, 1].
 
@@ -93,13 +94,17 @@ def open_teacher(path: Path) -> Teacher:
     """Opens an h5 of ours, or an exported or a stranger's file, whose first run is in a process of its own.
 
     Raises:
-        InputError: no such file, or not of RGB photos.
+        InputError: no such file, not of RGB photos, or a description that does not fit.
     """
     if path.suffix in (".tflite", ".onnx"):
         # that there is no such file, open_runner says
-        if path.suffix == ".tflite" and path.exists():
+        is_tflite = path.suffix == ".tflite" and path.exists()
+        if is_tflite:
             probe(path)
-        runner = open_runner(path)
+        description = spec_path(path)
+        runner = (
+            PeerRunner(path, read_spec(description), 1) if is_tflite and description.exists() else open_runner(path)
+        )
         _require_rgb(path, contract.CHANNEL_COUNT[runner.channels])
         return runner.predict
     model = checkpoint.load(path)

@@ -71,7 +71,7 @@ def train_run(run: Run, config: Config, init: Path | None = None, overwrite: boo
             label=f"train {run.name}",
             on_start=lambda: files.write_text(run.config, config.model_dump_json(indent=2) + "\n"),
         )
-        record(run, config, dataset, result, commit)
+        record(run, config, dataset, result, commit, init)
     console.print(f"best validation IoU {100 * result.best_iou:.2f} % in epoch {result.best_epoch}: {run.best}")
     return result
 
@@ -111,7 +111,9 @@ def clear(run: Run) -> None:
             shutil.rmtree(run.folder / name)
 
 
-def record(run: Run, config: Config, dataset: Dataset, result: FitResult, commit: str) -> None:
+def record(
+    run: Run, config: Config, dataset: Dataset, result: FitResult, commit: str, init: Path | None = None
+) -> None:
     """Writes artifact.json: where the weights come from (`commit`: of the code that trained), and how it went."""
     split = config.data.train_split
     weights = files.sha256(run.best)
@@ -138,6 +140,9 @@ def record(run: Run, config: Config, dataset: Dataset, result: FitResult, commit
         "epochs": result.epochs,
         "val_sha256_16": dataset.split_hash(config.data.val_split),
     }
+    if init is not None:
+        # what these weights learnt from, they are bound by as well
+        facts["init"] = {"file": init.name, "sha256": files.sha256(init)}
     for name, keys in mask_free_photos(dataset, config).items():
         sets = sorted({key.rpartition("/")[0] for key in keys})
         facts[f"{name}_photos"] = {"sets": sets, "photos": len(keys), "sha256_16": hash_keys(keys)}

@@ -4,9 +4,11 @@ import cv2
 import numpy as np
 import pytest
 
+from portraitseg.config import DataConfig
 from portraitseg.data import synthetic
 from portraitseg.data._synthetic_paint import fill, limb, oval, paint, stroke
 from portraitseg.data.synthetic import render
+from portraitseg.data.synthetic_dataset import open_synthetic
 
 SMALL = (64, 64)
 
@@ -122,3 +124,8 @@ def test_colour_alone_does_not_find_the_person(portraits):
 def test_bad_arguments_are_refused(index: int, size: tuple[int, int], seed: int):
     with pytest.raises(ValueError, match="need index"):
         render(index, size, seed)
+
+
+def test_weights_that_a_training_began_with_may_bind_it():
+    assert open_synthetic(DataConfig(format="synthetic"), 7).licence.startswith("Apache-2.0")
+    assert open_synthetic(DataConfig(format="synthetic", licence="non-commercial"), 7).licence == "non-commercial"

@@ -15,13 +15,12 @@ from typing import Any
 
 import numpy as np
 
-from benchmark import peers
 from export import info
 from export.gpu import rules
 from portraitseg import config, manifest, tflite_graph
 from portraitseg.data import eg1800, folder, reading
 from portraitseg.errors import InputError
-from portraitseg.runners import tensors, tflite
+from portraitseg.runners import peer, tensors, tflite
 from train import state
 
 #: In memory where there is a place for it: the readers that take a path are called millions of times.
@@ -109,9 +108,9 @@ def read_tflite(data: bytes) -> None:
     with contextlib.suppress(InputError):
         tensors.choose_output(path, [tflite._tensor_info(path, one) for one in outputs])
     with contextlib.suppress(InputError):
-        peers._info(peers._only_photo(path, inputs))
+        peer._info(peer._only_photo(path, inputs))
     with contextlib.suppress(InputError):
-        peers._info(peers._choose_output(path, peers.PeerSpec(), outputs))
+        peer._info(peer._choose_output(path, peer.PeerSpec(), outputs))
 
 
 def _details(tensor: tflite_graph.Tensor) -> dict[str, Any]:
@@ -131,7 +130,7 @@ def _details(tensor: tflite_graph.Tensor) -> dict[str, Any]:
 
 def read_peer(data: bytes) -> None:
     with contextlib.suppress(InputError):
-        peers.read_spec(_file("x.toml", data))
+        peer.read_spec(_file("x.toml", data))
 
 
 def read_state(data: bytes) -> None:

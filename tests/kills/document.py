@@ -84,9 +84,8 @@ def faults_table(rows: Mapping[str, Any]) -> str:
     lines = ["| command | what strikes | times | exit code: times | broken | first line |", "|---|---|---|---|---|---|"]
     for row in rows.values():
         codes = ", ".join(f"{code}: {count}" for code, count in row["codes"].items())
-        lines.append(
-            f"| {row['command']} | {row['what']} | {row['count']} | {codes} | {len(row['broken'])} | `` {row['line']} `` |"
-        )
+        counts = f"{row['count']} | {codes} | {len(row['broken'])}"
+        lines.append(f"| {row['command']} | {row['what']} | {counts} | `` {row['line']} `` |")
     return _table(lines)
 
 

@@ -170,6 +170,11 @@ def test_the_stage_writes_an_artifact_that_holds(tmp_path, monkeypatch):
     assert set(artifact.stages) == {"train"}
     # fine-tuning from it begins where it ended
     train_run(Run("b"), config, init=run.best)
+    begun = manifest.read(manifest.Artifact, Run("b").artifact).stages["train"]["init"]
+    assert (
+        begun == {"file": "best.h5", "sha256": artifact.source.weights_sha256}
+        and "init" not in artifact.stages["train"]
+    )
     other = _config(epochs=1).model_copy(update={"model": config.model.model_copy(update={"name": "fast_scnn"})})
     with pytest.raises(InputError, match="same network"):
         train_run(Run("c"), other, init=run.best)

@@ -106,6 +106,19 @@ def test_several_teachers_are_one_of_their_mean(place):
     assert len(json.loads(Path("out/labels.json").read_text())["weights_sha256"]) == 2
 
 
+def test_a_description_beside_a_stranger_is_followed(place):
+    network = checkpoint.load(Path("t.h5"))
+    taken = keras.Input((32, 32, 3), batch_size=1)
+    # takes blue, green, red in (-1, 1) and says background
+    stranger = keras.Model(taken, 1 - network((taken[..., ::-1] + 1) / 2))
+    Path("s.tflite").write_bytes(tf.lite.TFLiteConverter.from_keras_model(stranger).convert())
+    image = open_dataset(config().data, 7).load("a/0").image
+    own = teach([open_teacher(Path("t.h5"))], image)
+    assert np.abs(teach([open_teacher(Path("s.tflite"))], image) - own).max() > 1e-3
+    Path("s.toml").write_text('scale = 0.00784313725\noffset = -1.0\nchannel_order = "BGR"\ninvert = true\n')
+    np.testing.assert_allclose(teach([open_teacher(Path("s.tflite"))], image), own, atol=1e-4)
+
+
 def test_a_stopped_call_goes_on(place):
     label(config(), [Path("t.h5")], Path("out"), 0.5)
     before = mask_of("u/0")
