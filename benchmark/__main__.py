@@ -282,10 +282,15 @@ def compare(
 ) -> None:
     """Prints what changed since an earlier table; exit 1 where something got worse beyond noise."""
     from benchmark import compare as comparison
-    from portraitseg.errors import CheckFailed
+    from portraitseg.errors import CheckFailed, InputError
     from portraitseg.runs import Run
 
-    changes = comparison.compare(Run(run_name).benchmark / "results.csv", base)
+    results = Run(run_name).benchmark / "results.csv"
+    if not results.is_file():
+        raise InputError(f"{results}: run '{run_name}' has not been measured: make benchmark RUN={run_name}")
+    if not base.is_file():
+        raise InputError(f"--base {base}: no such file: name the earlier results.csv (make: BASE=…)")
+    changes = comparison.compare(results, base)
     comparison.print_changes(changes)
     if worse := [change for change in changes if change.is_regression]:
         listed = "; ".join(f"{change.file} {change.what}: {change.change}" for change in worse)
@@ -357,15 +362,19 @@ def device(
         raise InputError(f"run '{run_name}': no .tflite file: export it first (make export-android)")
     phone = connect(adb, serial)
     measured = phone_benchmark.DeviceMeasurement(phone, targets, reference_target, phone_benchmark.backends(counts))
-    try:
-        for step in measured.run(benchmark_model, passes):
-            cli.say(step)
-    finally:
-        # a phone that vanished, or Ctrl-C: what was measured until then is kept
-        if rows := measured.rows():
-            path = phone_benchmark.write(chosen.benchmark, to_csv(rows))
-            history.append(chosen.benchmark, rows, kind="device", phone=measured.machine, profile=f"{passes} passes")
-            report.print_rows(rows, [f"phone: {measured.machine}", f"{path}"])
+    # as in `run`: an export would replace the files that are being measured
+    with chosen.locked():
+        try:
+            for step in measured.run(benchmark_model, passes):
+                cli.say(step)
+        finally:
+            # a phone that vanished, or Ctrl-C: what was measured until then is kept
+            if rows := measured.rows():
+                path = phone_benchmark.write(chosen.benchmark, to_csv(rows))
+                history.append(
+                    chosen.benchmark, rows, kind="device", phone=measured.machine, profile=f"{passes} passes"
+                )
+                report.print_rows(rows, [f"phone: {measured.machine}", f"{path}"])
 
 
 def _parse_threads(text: str, option: str = "--threads") -> tuple[int, ...]:

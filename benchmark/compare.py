@@ -9,6 +9,7 @@ from rich.table import Table
 
 from benchmark.intervals import Difference, describe_difference, paired_difference
 from benchmark.table import Row, read_csv, read_lines
+from benchmark.targets import FOREIGN
 from portraitseg.cli import table_console
 from portraitseg.errors import InputError
 
@@ -116,8 +117,13 @@ def _compare_split(
 ) -> list[Change]:
     before = next((row for row in theirs if row.split == split and row.quality_valid), None)
     after = next((row for row in mine if row.split == split), None)
-    if before is None or after is None:
+    if before is None:
         return []
+    if after is None:
+        # a file that does not run any more has one row, of no split, with the reason
+        refusal = next((row for row in mine if row.split is None and not row.valid), None)
+        text = refusal.reason if refusal else "the split is not in the new table"
+        return [Change(before.name, split, "good scores", "none", text, is_regression=refusal is not None)]
     name = after.name
     if not after.quality_valid:
         return [Change(name, split, "good scores", "none", after.reason or "invalid", is_regression=True)]
@@ -150,7 +156,8 @@ def is_regression(difference: Difference) -> bool:
 def _compare_intervals(before: Row, after: Row, score: str) -> tuple[str, bool]:
     text = f"{100 * (getattr(after, score) - getattr(before, score)):+.2f}, no photos to pair"
     if score != "iou" or before.iou_low is None or after.iou_high is None:
-        return text, False
+        # a table has no interval of boundary IoU
+        return f"{text}: not judged", False
     # two separate intervals overlap long after a paired test would have told them apart: this finds the gross ones
     is_worse = after.iou_high < before.iou_low
     return f"{text}, intervals {'apart' if is_worse else 'overlap'}", is_worse
@@ -159,9 +166,12 @@ def _compare_intervals(before: Row, after: Row, score: str) -> tuple[str, bool]:
 def _compare_latency(mine: Sequence[Row], theirs: Sequence[Row], threads: int) -> list[Change]:
     before = next((row for row in theirs if row.threads == threads and row.latency_valid), None)
     after = next((row for row in mine if row.threads == threads and row.latency_valid), None)
-    if before is None or after is None or before.ratio_to_reference is None or after.ratio_to_reference is None:
+    if before is None or before.ratio_to_reference is None:
         return []
     what = f"latency ratio, {threads} thread{'s' * (threads != 1)}"
+    if after is None or after.ratio_to_reference is None:
+        why = next((row.reason for row in mine if row.threads == threads and row.reason), "") or "not measured"
+        return [Change(before.name, what, f"{before.ratio_to_reference:.3f}", "none", f"not judged: {why}")]
     shown = (f"{before.ratio_to_reference:.3f}", f"{after.ratio_to_reference:.3f}")
     if before.reference != after.reference:
         return [Change(after.name, what, *shown, f"other reference: {before.reference} → {after.reference}")]
@@ -175,5 +185,7 @@ def _compare_latency(mine: Sequence[Row], theirs: Sequence[Row], threads: int) -
 
 def _only_in_one(new_rows: Sequence[Row], base_rows: Sequence[Row]) -> list[Change]:
     new, base = {row.name for row in new_rows}, {row.name for row in base_rows}
-    gone = [Change(name, "file", "there", "not measured", "") for name in sorted(base - new)]
+    # other people's files come and go with PEERS; a file of ours that had good scores is missed
+    ours = {row.name for row in base_rows if row.recipe != FOREIGN and row.quality_valid}
+    gone = [Change(name, "file", "there", "not measured", "", name in ours) for name in sorted(base - new)]
     return gone + [Change(name, "file", "not measured", "there", "") for name in sorted(new - base)]

@@ -39,13 +39,23 @@ def make_rows(measurement: Measurement) -> list[Row]:
     return [row for row in rows if row.quality_valid] if measurement.is_interrupted else rows
 
 
+_CPU_NUMBERS = ("cpu family", "model", "stepping")
+
+
 def machine() -> str:
-    """The processor and its core count, for the reader of a latency."""
+    """The processor and its core count, for the reader of a latency.
+
+    Clouds call every processor of a maker by one name, hence the numbers of family, model and stepping.
+    """
     model = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.exists():
-        lines = [line for line in info.read_text(errors="replace").splitlines() if line.startswith("model name")]
-        model = lines[0].partition(":")[2].strip() if lines else model
+        pairs = (line.partition(":") for line in info.read_text(errors="replace").splitlines())
+        # the first of each name: of the first core
+        found = {name.strip(): value.strip() for name, _, value in reversed(list(pairs))}
+        model = found.get("model name", model)
+        if numbers := [f"{name.split()[-1]} {found[name]}" for name in _CPU_NUMBERS if name in found]:
+            model += f" ({', '.join(numbers)})"
     return f"{model}, {os.cpu_count()} cores, {platform.system()}"
 
 

@@ -16,6 +16,7 @@ from portraitseg import contract, metrics
 from portraitseg.child import Ended, exit_words, run_limited
 from portraitseg.data import synthetic
 from portraitseg.runners import Runner, open_runner
+from portraitseg.runners.tflite import probe
 from portraitseg.tflite_graph import read_graph
 
 FOLDER = environment.CACHE / "mediapipe"
@@ -109,8 +110,10 @@ def examine(path: Path) -> Result:
     """Opens a file with both; needs `install`.
 
     Raises:
-        InputError: no .tflite with a photo and a mask.
+        InputError: no .tflite with a photo and a mask, or one that crashes the interpreter or never ends.
     """
+    # it may be anybody's: MediaPipe has a process of its own anyway, the interpreter is in ours
+    probe(path)
     return Result(path.name, segment(path, open_runner(path)), run_benchmark(path))
 
 

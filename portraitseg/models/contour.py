@@ -89,6 +89,7 @@ def encode(image: Any, numbers: Variant) -> list[Any]:
     for stage, ((kernel, stride, filters), repeats) in enumerate(zip(STAGES, numbers.repeats, strict=True)):
         if stride == 2:
             skips.append(x)
+            x = blocks.pad_to_multiple(x, 2, name=f"stage{stage}")
         for repeat in range(repeats):
             x = inverted_residual(
                 x,
@@ -115,11 +116,7 @@ def decode(skips: list[Any], filters: tuple[int, ...]) -> Any:
     x = skips[-1]
     for step, (skip, count) in enumerate(zip(reversed(skips[:-1]), filters, strict=True)):
         top = blocks.conv_bn(x, count, relu=False, name=f"up{step}_top")
-        top = blocks.upsample(top, 2, name=f"up{step}")
-        excess = tuple(int(have - want) for have, want in zip(top.shape[1:3], skip.shape[1:3], strict=True))
-        if any(excess):
-            # a side of 9 was halved to 5
-            top = layers.Cropping2D(((0, excess[0]), (0, excess[1])), name=f"up{step}_crop")(top)
+        top = blocks.crop_to(blocks.upsample(top, 2, name=f"up{step}"), skip, name=f"up{step}")
         side = blocks.conv_bn(skip, count, relu=False, name=f"up{step}_side")
         x = layers.Add(name=f"up{step}_add")([top, side])
         x = blocks.separable(x, count, name=f"up{step}")

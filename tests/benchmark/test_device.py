@@ -15,6 +15,7 @@ from benchmark.adb import Phone, Vanished, connect, parse_devices
 from benchmark.device import Backend, DeviceMeasurement, Timing, backends, parse
 from benchmark.targets import Target
 from portraitseg.errors import InputError
+from portraitseg.runs import Run
 from tests.runners.tiny import write_tflite
 
 HERE = Path(__file__).parent
@@ -145,6 +146,11 @@ def test_one_of_several_phones(stand_in):
         connect(program, "PHONE1")
     with pytest.raises(InputError, match=r"no such phone \(there are: PHONE1, PHONE2\)"):
         connect(program, "PHONE3")
+
+
+def test_a_run_that_is_being_written_is_not_measured(files, stand_in):
+    with Run("tiny").locked(), pytest.raises(InputError, match="another process"):
+        command(stand_in())
 
 
 def test_no_adb(tmp_path):

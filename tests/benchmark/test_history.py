@@ -117,13 +117,26 @@ def test_latency_ratios(tmp_path, values, is_worse, text):
     assert change.is_regression == is_worse and text in change.change
 
 
-def test_noisy_latencies_other_photos_and_missing_files_are_not_judged(tmp_path):
-    base = tables(tmp_path / "base", [row(), row("gone.tflite")])
+def test_noisy_latencies_other_photos_and_missing_peers_are_not_judged(tmp_path):
+    base = tables(tmp_path / "base", [row(), row("gone.tflite", recipe="foreign")])
     new = [row(latency_valid=False, ratio_to_reference=9.0, split_sha256_16="cd" * 8, iou=0.1, bytes=3_000_000)]
     changes = compare(tables(tmp_path / "new", new), base)
     assert not any(change.is_regression for change in changes)
     assert of(changes, "test_a").change == "other photos" and of(changes, "size").change == "+100.0 %"
     assert of(changes, "file").file == "gone.tflite"
+    assert of(changes, "latency").after == "none" and "not judged" in of(changes, "latency").change
+
+
+def test_a_file_that_ran_and_does_not_any_more_is_a_regression(tmp_path):
+    base = tables(tmp_path / "base", [row(), row("gone.tflite")])
+    refused = Row(row().file, "net", recipe="fp32", valid=False, reason="not_run: broken")
+    changes = compare(tables(tmp_path / "new", [refused]), base)
+    assert {change.file for change in changes if change.is_regression} == {Path(row().file).name, "gone.tflite"}
+    assert "not_run: broken" in of(changes, "test_a").change
+    # another choice of splits is none
+    other = compare(tables(tmp_path / "other", [row(split="test_b"), row("gone.tflite")]), base)
+    other = [change for change in other if change.file != "gone.tflite"]
+    assert not any(change.is_regression for change in other) and "not in the new table" in of(other, "test_a").change
 
 
 def test_command_fails_on_a_regression_only(tmp_path, monkeypatch):
@@ -139,5 +152,8 @@ def test_command_fails_on_a_regression_only(tmp_path, monkeypatch):
     assert done.exit_code == 0 and "the same on every photo" in done.stdout
     with pytest.raises(InputError, match="no file name in common"):
         compare(tables(tmp_path / "other", [replace(row(), file="x.tflite")]), base)
-    with pytest.raises(InputError, match=r"missing\.csv"):
-        command("compare", "--run", "mine", "--base", "missing.csv")
+    for name in ("missing.csv", "."):
+        with pytest.raises(InputError, match=r"name the earlier results\.csv"):
+            command("compare", "--run", "mine", "--base", name)
+    with pytest.raises(InputError, match="make benchmark RUN=new"):
+        command("compare", "--run", "new", "--base", str(base))

@@ -20,6 +20,7 @@ from portraitseg.errors import CheckFailed, InputError
 from portraitseg.runners import open_runner
 from portraitseg.runs import Run
 from tests.export.conftest import Exported
+from tests.runners.hostile import write_crashing
 from tests.runners.tiny import write_tflite
 
 CARD = Card("fast_scnn_w050", "0", "Apache-2.0", "x", "rgb")
@@ -42,6 +43,11 @@ def test_what_the_segmenter_cannot_be_given(channels: str, dtype: str, reason: s
     path = write_tflite(tmp_path / f"m-8x10-{channels}-x.tflite", shape=shape, dtype=dtype, **quantized)
     found = check.why_not(open_runner(path))
     assert found is None if reason is None else reason in str(found)
+
+
+def test_a_file_that_takes_the_interpreter_down_does_not_take_the_check_down(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="in a process of its own ended in a"):
+        check.examine(write_crashing(tmp_path / "a.tflite"))
 
 
 def test_litert_benchmark_runs_and_refuses(exported: Exported, tmp_path: Path) -> None:

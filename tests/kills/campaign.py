@@ -260,8 +260,8 @@ def check(result: Result, folder: Path, before: dict[str, str]) -> None:
     now = whole.snapshot(folder)
     result.files_checked += len(now)
     result.half_written += [f"kill {result.kills}: {fault}" for fault in whole.faults(folder)]
-    # the benchmark takes its journals away once its results stand: their scores are in those
-    is_done = any(name.endswith("benchmark/results.csv") for name in now)
+    # the benchmark takes its journals away once its new results stand: their scores are in those
+    is_done = any(name.endswith("benchmark/results.csv") and now[name] != before.get(name) for name in now)
     gone = [name for name in sorted(before.keys() - now.keys()) if not (is_done and name.endswith(".scores"))]
     result.lost += [f"kill {result.kills}: {name}" for name in gone]
 

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -41,20 +41,25 @@ class Outcome:
     broken: list[str] = field(default_factory=list)
 
 
-def refused(name: str, fault: str, at: int, start: Path, folder: Path) -> Outcome:
-    """Runs a stage on a copy of `start` whose changes of files fail from number `at` on."""
+def refused(name: str, fault: str, at: int, start: Path, folder: Path, results: Set[str] = frozenset()) -> Outcome:
+    """Runs a stage on a copy of `start` whose changes of files fail from number `at` on.
+
+    Args:
+        results: names of files that must be there if it says that it is done.
+    """
     copy(start, folder)
-    return _watch(fault, name, folder, stage.Fault(at, FAULTS[fault]))
+    return _watch(fault, name, folder, stage.Fault(at, FAULTS[fault]), results)
 
 
 def run_refused(name: str, count: int, work: Path, seed: int = 0) -> Iterator[Outcome]:
     """`count` faults of every kind in turn, each at a random change."""
     start = start_of(name, work)
     pace = finish(name, copy(start, work / f"{name}-refused"))
+    results = _results(work / f"{name}-refused")
     generator = random.Random(f"{name} {seed}")
     for number in range(count):
         fault = list(FAULTS)[number % len(FAULTS)]
-        yield refused(name, fault, generator.randint(1, pace.operations), start, work / f"{name}-refused")
+        yield refused(name, fault, generator.randint(1, pace.operations), start, work / f"{name}-refused", results)
 
 
 def full_disk(name: str, start: Path, folder: Path, spare_bytes: int) -> Outcome:
@@ -95,7 +100,14 @@ def _disk(folder: Path) -> Iterator[None]:
         subprocess.run(["umount", "-l", folder], check=True)
 
 
-def _watch(fault: str, name: str, folder: Path, act: stage.Fault | None = None) -> Outcome:
+def _results(folder: Path) -> Set[str]:
+    """What a stage that is done has left under final names; TensorBoard puts the time into its own."""
+    return {name for name in whole.snapshot(folder) if "tensorboard" not in name}
+
+
+def _watch(
+    fault: str, name: str, folder: Path, act: stage.Fault | None = None, results: Set[str] = frozenset()
+) -> Outcome:
     """Runs a stage to its end, and looks at what it said and left."""
     before = whole.snapshot(folder)
     # not in `folder`, which is full
@@ -112,7 +124,10 @@ def _watch(fault: str, name: str, folder: Path, act: stage.Fault | None = None) 
     if code and len(errors) != 1:
         outcome.broken.append(f"{len(errors)} error lines: {errors}")
     outcome.broken += whole.faults(folder)
-    outcome.broken += [f"{path} is lost" for path in before.keys() - whole.snapshot(folder).keys()]
+    now = whole.snapshot(folder)
+    outcome.broken += [f"{path} is lost" for path in before.keys() - now.keys()]
+    if code == 0:
+        outcome.broken += [f"done, but without {path}" for path in sorted(results - now.keys())]
     return outcome
 
 

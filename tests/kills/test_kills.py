@@ -124,6 +124,28 @@ def test_a_lost_file_is_seen(tmp_path: Path) -> None:
     assert [line.split(": ")[1] for line in result.lost] == ["runs/a/best.h5"]
 
 
+def test_a_lost_journal_is_seen_unless_new_results_stand(tmp_path: Path) -> None:
+    folder = tmp_path / "runs/a/benchmark"
+    journal = Journal(folder / "journal/b.scores", {}, ["iou"], 2)
+    journal.append(np.arange(2), np.ones((2, 1)))
+    (folder / "results.csv").write_text("of an earlier run")
+    before = whole.snapshot(tmp_path)
+    (folder / "journal/b.scores").unlink()
+    for text, lost in (("of an earlier run", 1), ("new", 0)):
+        (folder / "results.csv").write_text(text)
+        result = Result("benchmark")
+        campaign.check(result, tmp_path, before)
+        assert len(result.lost) == lost
+
+
+def test_a_stage_that_says_done_and_left_a_file_out_is_seen(tmp_path: Path) -> None:
+    start = campaign.start_of(STANDIN, tmp_path)
+    outcome = faults.refused(STANDIN, "disk full", 10**6, start, tmp_path / "x")
+    assert outcome.code == 0 and outcome.broken == []
+    outcome = faults.refused(STANDIN, "disk full", 10**6, start, tmp_path / "x", {"runs/a/never.h5"})
+    assert outcome.broken == ["done, but without runs/a/never.h5"]
+
+
 @pytest.mark.parametrize("value", [1.5, float("nan")])
 def test_a_difference_is_seen(value: float) -> None:
     ours, theirs = {"w": np.zeros(3)}, {"w": np.array([0.0, value, 0.0])}

@@ -62,17 +62,27 @@ def _layers(config: dict) -> list[tuple[str, str, str]]:
     return [(layer["class_name"], layer["config"]["name"], str(layer["inbound_nodes"])) for layer in config["layers"]]
 
 
-def test_fast_scnn_at_multiples_of_32_is_the_network_of_its_weights() -> None:
-    with h5py.File(ROOT / "weights" / "fast_scnn-256x256.h5") as file:
+@pytest.mark.parametrize("name", ["contour_large", "contour_medium", "contour_small", "fast_scnn"])
+def test_at_multiples_of_32_it_is_the_network_of_its_weights(name: str) -> None:
+    with h5py.File(ROOT / "weights" / f"{name}-256x256.h5") as file:
         stored = json.loads(file.attrs["model_config"])["config"]
-    mine = json.loads(models.build("fast_scnn", (256, 256)).to_json())["config"]
+    mine = json.loads(models.build(name, (256, 256)).to_json())["config"]
     assert _layers(mine) == _layers(stored)
     assert not {kind for kind, *_ in _layers(mine)} & PADS
-    landscape = json.loads(models.build("fast_scnn", (144, 256)).to_json())["config"]
+    landscape = json.loads(models.build(name, (144, 256)).to_json())["config"]
     assert {kind for kind, *_ in _layers(landscape)} >= PADS
 
 
-@pytest.mark.parametrize("name", ["fast_scnn", "portraitnet_w050", "sinet_w050"])
+@pytest.mark.parametrize("name", ["contour_small", "fast_scnn", "portraitnet", "sinet_w050"])
+def test_what_strides_pads_first(name: str) -> None:
+    network = models.build(name, (144, 256))
+    for layer in network.layers:
+        if isinstance(layer, keras.layers.Conv2D | keras.layers.DepthwiseConv2D):
+            sides = layer.input_shape[1:3]
+            assert all(side % stride == 0 for side, stride in zip(sides, layer.strides, strict=True)), layer.name
+
+
+@pytest.mark.parametrize("name", ["contour_large", "contour_small", "fast_scnn", "portraitnet_w050", "sinet_w050"])
 @pytest.mark.parametrize("size", [(144, 256), (256, 192), (48, 80)])
 def test_sizes_of_phones(name: str, size: tuple[int, int]) -> None:
     assert models.build(name, size).output_shape == (None, *size, 1)
