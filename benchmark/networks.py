@@ -149,8 +149,8 @@ def make_network_rows(networks: Sequence[Network], base: str, measurement: Measu
             "learning_rate": network.learning_rate,
         }
         for recipe, target in network.targets.items():
-            # a peer is compared with the base's float file
-            other = base_network.targets.get(recipe) or next(iter(base_network.targets.values()))
+            # a peer is compared with what apps take of the base: its int8 file
+            other = base_network.targets.get(recipe) or list(base_network.targets.values())[-1]
             for row in (row for row in measured if row.file == target.name):
                 found = {} if network is base_network else changes(measurement, target, other, row.split)
                 rows.append(_row(row, base if found else None, facts | found))
@@ -261,7 +261,9 @@ def _conditions(rows: Sequence[NetworkRow], splits: Sequence[str]) -> str:
         row = next(row for row in rows if row.split == split)
         parts.append(f"{split}: {row.photos} photos, list {row.split_sha256_16}")
     if bases := sorted({row.base for row in rows if row.base}):
-        parts.append(f"IoU − base: points against the same recipe of {bases[0]}, paired by photo, 95 % interval")
+        parts.append(
+            f"IoU − base: points against the same recipe of {bases[0]} (peers: its int8 file), paired by photo, 95 % interval"
+        )
     seen = sorted({row.images_seen for row in rows if row.images_seen})
     if seen:
         parts.append(

@@ -2,6 +2,7 @@
 
 Changed for phones: the pyramid pooling is static, with bins that divide the feature map (the paper's 1, 2, 3 and 6 are
 adaptive, which no exporter keeps); ReLU6 for ReLU; no dropout; logits at 1/8, upsampled before the sigmoid.
+What these change was not measured: the paper's pooling cannot be exported to compare.
 """
 
 from collections.abc import Mapping

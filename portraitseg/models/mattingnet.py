@@ -3,7 +3,8 @@
 After BANet (Chen et al., 2019, "Boundary-Aware Network for Fast and High-Accuracy Portrait Segmentation",
 arXiv:1901.03814): a map of the outline, learnt from the mask's edge, is concatenated to the features, so that a small
 refinement spends itself on the outline. In place of BANet's semantic branch stands a plain encoder-decoder of residual
-separable blocks with skip additions; the fusion by channel attention (Multiply) is left out.
+separable blocks with skip additions; the fusion by channel attention (Multiply) is left out; what that costs was
+not measured.
 """
 
 from collections.abc import Mapping

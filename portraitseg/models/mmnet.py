@@ -2,7 +2,8 @@
 
 "Towards Real-Time Automatic Portrait Matting on Mobile Devices". Changed for phones: the last 1x1 convolution comes
 before the upsampling, not behind it, which is the same function with a sixteenth of the pixels; one sigmoid for two
-classes under a softmax; neither dropout nor the auxiliary output of the paper's distillation.
+classes under a softmax; neither dropout nor the auxiliary output of the paper's distillation. The dilated depthwise
+convolutions are the paper's: quantization and the GPU take them, the batch being fixed to 1.
 """
 
 from collections.abc import Mapping
