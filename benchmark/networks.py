@@ -261,9 +261,8 @@ def _conditions(rows: Sequence[NetworkRow], splits: Sequence[str]) -> str:
         row = next(row for row in rows if row.split == split)
         parts.append(f"{split}: {row.photos} photos, list {row.split_sha256_16}")
     if bases := sorted({row.base for row in rows if row.base}):
-        parts.append(
-            f"IoU − base: points against the same recipe of {bases[0]} (peers: its int8 file), paired by photo, 95 % interval"
-        )
+        against = f"the same recipe of {bases[0]} (peers: its int8 file)"
+        parts.append(f"IoU − base: points against {against}, paired by photo, 95 % interval")
     seen = sorted({row.images_seen for row in rows if row.images_seen})
     if seen:
         parts.append(

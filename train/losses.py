@@ -57,8 +57,8 @@ _SLOPE = ((-1 / 8, 0.0, 1 / 8), (-2 / 8, 0.0, 2 / 8), (-1 / 8, 0.0, 1 / 8))
 def bce(logits: Maps, target: Maps) -> Scalar:
     """Binary cross-entropy (Bishop 2006, PRML, eq. 4.90), mean over pixels: -t·log p - (1 - t)·log(1 - p).
 
-    p = sigmoid(x). Computed as max(x, 0) - x·t + log(1 + exp(-|x|)), which never overflows. Least at p = t, where it is the entropy of
-    t: 0 for a hard target, above 0 for a soft one.
+    p = sigmoid(x). Computed as max(x, 0) - x·t + log(1 + exp(-|x|)), which never overflows. Least at p = t, where it is
+    the entropy of t: 0 for a hard target, above 0 for a soft one.
     """
     return tf.reduce_mean(_cross_entropy(logits, target))
 

@@ -5,9 +5,9 @@ ideas: half of a module's channels are computed on a pooled map, and the decoder
 the coarse mask is in doubt.
 
 ReLU6 stands for the paper's PReLU, which QAT refuses: 83.1 against 84.2 % IoU on `val` after 3,523 photos at 128x128,
-means of three seeds each (docs/training.md). The 1x1 convolution that halves a module's channels is a full one where the
-paper's has two groups and a shuffle, which neither QAT nor the GPU's rules take; it has twice those weights. What that
-changes was not measured.
+means of three seeds each (docs/training.md). The 1x1 convolution that halves a module's channels is a full one where
+the paper's has two groups: twice those weights, and no shuffle of channels, which would be a transposition in TFLite.
+What that changes was not measured.
 """
 
 from collections.abc import Mapping
