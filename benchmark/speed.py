@@ -29,7 +29,7 @@ from portraitseg.runs import Run
 #: Seconds between two looks at the memory of a process and its children.
 _LOOK_S = 0.1
 
-_RATE = re.compile(r"^(step|pipeline|both)\s+(\d+) images/s$", re.MULTILINE)
+_RATE = re.compile(r"^(step|pipeline|both)\s+(\d+(?:\.\d)?) images/s$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def training_rates(arguments: Sequence[str], counts: Sequence[int], steps: int) 
     """
     for count in counts:
         command = ["train", "speed", *arguments, "--steps", str(steps), "--set", f"train.workers={count}"]
-        yield count, {name: int(rate) for name, rate in _RATE.findall(run_stage(command, count).text)}
+        yield count, {name: round(float(rate)) for name, rate in _RATE.findall(run_stage(command, count).text)}
 
 
 def export_seconds(run: Run, targets: Sequence[str]) -> Iterator[tuple[str, int, float]]:

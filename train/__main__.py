@@ -110,7 +110,7 @@ def speed(
         bool, typer.Option("--profile", help="Where the step's time goes, by kind of operator.")
     ] = False,
 ) -> None:
-    """Measure images per second: the step alone, the input pipeline alone, both."""
+    """Measure images per second: the step alone, the input pipeline alone, both, both with checkpoints."""
     resolved = resolve_config(config, data, format, set)
     from train.speed import measure_speed, profile_step
 
@@ -120,7 +120,7 @@ def speed(
                 print(f"{item.kind:32} {item.milliseconds:8.1f} ms {item.share:6.1%} {item.count:6} in a step")
         return
     for name, rate in measure_speed(resolved, steps).items():
-        print(f"{name:9} {rate:6.0f} images/s")
+        print(f"{name:9} {rate:8.1f} images/s")
 
 
 @app.command("import-origin")

@@ -55,7 +55,8 @@ def test_tables(workspace, monkeypatch):
 
     def stage(arguments, cores=None):
         calls.append((list(arguments), cores))
-        return Measured("step          66 images/s\npipeline     523 images/s\nboth          53 images/s\n", 8.0, 512.0)
+        rates = {"step": 66.2, "pipeline": 522.9, "both": 53.0, "saving": 52.9}
+        return Measured("".join(f"{name:9} {rate:8.1f} images/s\n" for name, rate in rates.items()), 8.0, 512.0)
 
     monkeypatch.setattr(speed, "run_stage", stage)
     monkeypatch.setattr(speed, "_watch", lambda command: Measured("0.97\n", 3.0, 140.0))

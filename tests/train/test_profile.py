@@ -1,8 +1,12 @@
-"""The profile of a step: kinds of operators, how often, and shares that make a whole."""
+"""The profile of a step: kinds of operators, how often, and shares that make a whole; the cost of checkpoints."""
 
 import pytest
 
-from portraitseg.models.keras_route import tf
+from portraitseg import models
+from portraitseg.config import parse_config
+from portraitseg.models.keras_route import keras, tf
+from train import speed
+from train.optimize import Optimization
 from train.profile import profile
 
 
@@ -23,3 +27,21 @@ def test_operators_of_a_step_by_kind():
     assert sum(item.share for item in found.values()) == pytest.approx(1)
     milliseconds = [item.milliseconds for item in found.values()]
     assert milliseconds == sorted(milliseconds, reverse=True)
+
+
+def test_checkpoints_cost_what_they_take(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    given = {"data": {"synthetic_photos": 8}, "model": {"name": "contour_small", "size": [32, 32]}}
+    config = parse_config({**given, "train": {"batch_size": 4, "workers": 1, "blank_share": 0}}, "test")
+    monkeypatch.setattr(speed, "_saving_seconds", lambda optimization: 8.0)
+    found = speed.measure_speed(config, 1)
+    # an epoch of 8 photos that takes 8 seconds longer
+    assert found["saving"] == pytest.approx(8 / (8 / found["both"] + 8)) and found["saving"] < 1
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path)
+    written = []
+    monkeypatch.setattr(speed.checkpoint, "save", lambda model, path: written.append(path.name))
+    monkeypatch.setattr(speed.state, "save", lambda folder, progress, arrays: written.append(sorted(arrays)))
+    keras.utils.set_random_seed(0)
+    assert speed._saving_seconds(Optimization(models.build("contour_small", (32, 32)), config), 1) >= 0
+    assert written == ["best.h5", "last.h5", ["average", "optimizer", "weights"]] and not list(tmp_path.iterdir())
