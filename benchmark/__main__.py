@@ -29,7 +29,7 @@ def run(
         typer.Option(help="Thread counts, with commas, or `all` up to the cores; default: quick 1, full all."),
     ] = None,
     profile: Annotated[
-        str, typer.Option(help="Of the latency: quick, about a minute; full, for published figures.")
+        str, typer.Option(help="Of the latency: quick, about a minute; full, ten times the rounds.")
     ] = "quick",
     reference: Annotated[Path | None, typer.Option(help="File whose latency is 1 in the ratio.")] = None,
     with_robustness: Annotated[

@@ -39,7 +39,8 @@ class Profile:
     starts: int = 0
 
 
-#: quick: one thread, about a minute for a usual run; full: every thread count of the machine, for published figures.
+#: quick: one thread, about a minute for a usual run; full: every thread count of the machine, ten times the rounds.
+#: A published table names its profile.
 PROFILES = {
     "quick": Profile(warmup=5, rounds=100, budget_s=20.0, starts=1),
     "full": Profile(warmup=20, rounds=1000, budget_s=300.0, starts=5),

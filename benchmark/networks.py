@@ -71,6 +71,7 @@ class NetworkRow:
     reason: str
     runtime: str | None
     machine: str | None
+    profile: str | None
 
 
 @dataclass(frozen=True)
@@ -179,7 +180,8 @@ def read_csv(path: Path) -> list[NetworkRow]:
     for number, line in enumerate(read_lines(path), 2):
         try:
             values: dict[str, Any] = {
-                name: None if _text(line, name) == "" else parse_cell(kind, line[name]) for name, kind in kinds.items()
+                name: None if _text(line, name) == "" else parse_cell(kind, _text(line, name))
+                for name, kind in kinds.items()
             }
         except (KeyError, ValueError) as error:
             raise InputError(f"{path}: line {number}: not a row of the table of networks: {error}") from error
@@ -188,8 +190,8 @@ def read_csv(path: Path) -> list[NetworkRow]:
 
 
 def _text(line: Mapping[str, str], name: str) -> str:
-    # the column came after the first tables
-    return line.get(name, "") if name == "learning_rate" else line[name]
+    # these columns came after the first tables
+    return line.get(name, "") if name in ("learning_rate", "profile") else line[name]
 
 
 def to_markdown(rows: Sequence[NetworkRow]) -> str:
@@ -269,9 +271,13 @@ def _conditions(rows: Sequence[NetworkRow], splits: Sequence[str]) -> str:
             f"float training saw {' to '.join(f'{count:,}' for count in dict.fromkeys((seen[0], seen[-1])))} photos"
         )
     references = sorted({row.reference for row in rows if row.reference and row.latency_valid})
+    profiles = sorted({row.profile for row in rows if row.profile and row.latency_valid})
     machines = sorted({row.machine for row in rows if row.machine})
     if references:
-        parts.append(f"latency as a ratio to {references[0]}, interleaved in one process, on {'; '.join(machines)}")
+        profile = f" (profile {', '.join(profiles)})" if profiles else ""
+        parts.append(
+            f"latency as a ratio to {references[0]}, interleaved in one process, on {'; '.join(machines)}{profile}"
+        )
     runtimes = sorted({row.runtime for row in rows if row.runtime})
     parts.append(", ".join(runtimes))
     if any(row.iou is None or (row.threads is not None and not row.latency_valid) for row in rows):

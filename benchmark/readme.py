@@ -209,9 +209,9 @@ def _conditions(rows: Sequence[Row], splits: Sequence[str], timed: Sequence[int]
         parts.append(f"{split}: {row.photos} photos, list {row.split_sha256_16}")
     for threads in timed:
         row = next(row for row in rows if row.latency_valid and row.threads == threads)
-        absolute = _reference_ms(rows, threads)
+        absolute, profile = _reference_ms(rows, threads), f" (profile {row.profile})" if row.profile else ""
         parts.append(
-            f"latency as a ratio to {row.reference}{absolute}, {_threads(threads)}, on {row.machine}"
+            f"latency as a ratio to {row.reference}{absolute}, {_threads(threads)}, on {row.machine}{profile}"
             if row.reference
             else f"no reference was measured on {_threads(threads)}"
         )
