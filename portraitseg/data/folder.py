@@ -18,6 +18,10 @@ from portraitseg.errors import InputError
 
 SPLITS_NAME = "splits.json"
 
+#: The split that may list sets without any mask which no setting declares, so that somebody else's list works as it is.
+#: Nothing is trained or measured on them: that takes `data.unlabelled_sets`.
+UNLABELLED_SPLIT = "unlabelled"
+
 _SPLITS_FORM = 'write {"splits": {"<name>": ["<set>/<stem>", …]}, "sha256_16": {…}}'
 
 #: A million keys of fifty characters; more is not a list of photos.
@@ -66,8 +70,8 @@ def open_folder(config: DataConfig, seed: int) -> FolderDataset:
     """Lists a folder; reads no photo.
 
     Raises:
-        InputError: no such folder, no photos, a photo without a mask (in a set that is neither blank nor unlabelled),
-            a mask without a photo, two photos of one stem, a malformed splits.json.
+        InputError: no such folder, no photos, a photo without a mask (in a set that is neither blank nor unlabelled nor
+            listed in `UNLABELLED_SPLIT`), a mask without a photo, two photos of one stem, a malformed splits.json.
     """
     assert config.root is not None
     root = config.root
@@ -95,11 +99,12 @@ def open_folder(config: DataConfig, seed: int) -> FolderDataset:
             **{name: tuple(sorted(k for k in suffixes if set_of(k) == name)) for name in sorted(mask_free)},
         }
         splits = {name: keys for name, keys in splits.items() if keys or name in drawn}
-    _check_unmasked(splits, suffixes, config, root)
+    warnings = _check_unmasked(splits, suffixes, config, root)
     return FolderDataset(
         name=str(root),
         splits=splits,
         licence=config.licence,
+        warnings=warnings,
         root=root,
         suffixes=suffixes,
         blank_sets=config.blank_sets,
@@ -119,7 +124,7 @@ def read_splits(path: Path) -> dict[str, tuple[str, ...]]:
         with path.open("rb") as file:
             content = file.read(MAX_SPLITS_BYTES + 1)
     except OSError as error:
-        raise InputError(f"{path}: {files.explain(error)}") from error
+        raise InputError(f"{path}: {reading.explain(error)}") from error
     if len(content) > MAX_SPLITS_BYTES:
         raise InputError(f"{path}: over {MAX_SPLITS_BYTES // 10**6} MB, more than a list of photos can have")
     return parse_splits(parse_splits_text(content, str(path)), str(path))
@@ -269,15 +274,30 @@ def _check_known(splits: Mapping[str, tuple[str, ...]], suffixes: Mapping[str, A
 
 
 def _check_unmasked(
-    splits: Mapping[str, tuple[str, ...]], suffixes: Mapping[str, Any], config: DataConfig, root: Path
-) -> None:
+    splits: Mapping[str, tuple[str, ...]],
+    suffixes: Mapping[str, tuple[str, str | None]],
+    config: DataConfig,
+    root: Path,
+) -> tuple[str, ...]:
+    """Refuses photos without masks; returns a warning of those that only the name of their split declares."""
     mask_free = {*config.blank_sets, *config.unlabelled_sets}
+    # a set that has masks is a labelled one, and a mask that is missing there is missed
+    labelled = {set_of(key) for key, (_, mask) in suffixes.items() if mask is not None}
+    by_name: list[str] = []
     for name, keys in splits.items():
         for key in keys:
-            # a split of nothing but unmasked photos is for distillation and looking; it is refused where it is used
-            if suffixes[key][1] is None and set_of(key) not in mask_free and name != "unlabelled":
+            if suffixes[key][1] is not None or set_of(key) in mask_free:
+                continue
+            if name != UNLABELLED_SPLIT or set_of(key) in labelled:
                 photo = place(root, key, "images", suffixes[key][0])
                 raise InputError(
                     f"photo {photo} (split '{name}') has no mask: add masks/{photo.stem}.png, "
                     "or declare its set in data.blank_sets or data.unlabelled_sets"
                 )
+            by_name.append(key)
+    if not by_name:
+        return ()
+    return (
+        f"split '{UNLABELLED_SPLIT}': no mask, in sets that data.unlabelled_sets does not name; nothing is trained or "
+        f"measured on them: {len(by_name)} of {len(splits[UNLABELLED_SPLIT])} (first: {by_name[0]})",
+    )

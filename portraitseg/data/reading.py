@@ -125,6 +125,13 @@ def check_same_size(image: UInt8[np.ndarray, "h w 3"], mask: UInt8[np.ndarray, "
         )
 
 
+def explain(error: OSError) -> str:
+    """`files.explain` for a file that is read: its own permissions are what is wrong, and no other can be chosen."""
+    if isinstance(error, PermissionError):
+        return "no permission to read it: change its permissions (or its folder's), or take it out"
+    return files.explain(error)
+
+
 def odd_mask(mask: UInt8[np.ndarray, "h w"]) -> list[str]:
     """Notes on a mask that shows nobody, or nothing else."""
     if not (mask > MASK_THRESHOLD).any():
@@ -166,7 +173,7 @@ def _open(path: Path, what: str) -> tuple[Image.Image, list[str]]:
         raise InputError(f"{what} {path}: over {MAX_PIXELS // 10**6} megapixels: reduce it") from error
     except _DAMAGED as error:
         if isinstance(error, OSError) and error.errno is not None:
-            raise InputError(f"{what} {path}: {files.explain(error)}") from error
+            raise InputError(f"{what} {path}: {explain(error)}") from error
         raise InputError(f"{what} {path}: truncated or damaged ({error}): replace it or take it out") from error
 
 

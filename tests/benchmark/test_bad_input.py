@@ -1,4 +1,4 @@
-"""What the benchmark is given by mistake, through the command line: a line each, and the rest of the table stands."""
+"""What stays of the benchmark's table when it is given something by mistake; the lines are in docs/bad-input.md."""
 
 import csv
 import json
@@ -17,21 +17,10 @@ from benchmark import latency
 from benchmark.__main__ import app
 from portraitseg.errors import InputError
 from tests.benchmark.conftest import write_manifest, write_photos
+from tests.data.bad_cases.stages import NO_SEGMENTERS
 from tests.runners.tiny import write_tflite
 
 ROOT = Path(__file__).parents[2]
-
-#: What the file is → how it is made, and what is said of it.
-FILES: dict[str, tuple[dict[str, Any], str]] = {
-    "classifier": ({"shape": (1, 3), "dtype": "uint8"}, "rank 2, expected 4"),
-    "two_masks": ({"out_channels": 2}, "expected exactly one mask"),
-    "gray": ({"shape": (1, 24, 30, 1)}, "expected 3 or 4 channels"),
-    "open_size": ({"signature": (1, -1, -1, 3)}, "open size (1, -1, -1, 3): export it with fixed sizes"),
-    "batch": ({"shape": (2, 24, 30, 3)}, "takes 2 photos: export it with the batch fixed to 1"),
-    "two_inputs": ({"extra_input": True}, "2 inputs (image, second): a portrait file has one, the photo"),
-    "int8_without_scale": ({"dtype": "int8"}, "int8 without a quantization scale"),
-    "uint8_other_scale": ({"dtype": "uint8", "scale": 1 / 127}, "camera bytes mean 0…1 only with scale 1/255"),
-}
 
 
 @pytest.fixture(autouse=True)
@@ -50,39 +39,30 @@ def run(*arguments: str):
 
 def test_peers_that_are_no_portrait_files_are_rows_with_a_reason(workspace):
     Path("peers").mkdir()
-    for name, (values, _) in FILES.items():
-        write(Path(f"peers/{name}.tflite"), values)
+    for number, (values, _) in enumerate(NO_SEGMENTERS.values()):
+        write(Path(f"peers/{number}.tflite"), values)
     Path("peers/text.tflite").write_text("no flatbuffer")
     Path("peers/empty.tflite").write_bytes(b"")
     assert run("--peers", "peers").exit_code == 0
     with Path("runs/tiny/benchmark/results.csv").open() as file:
         rows = {Path(row["file"]).stem: row for row in csv.DictReader(file)}
-    for name, (_, message) in FILES.items():
-        assert rows[name]["valid"] == "false" and rows[name]["iou"] == rows[name]["p50_ms"] == ""
-        assert rows[name]["reason"].startswith("not_run: ") and message in rows[name]["reason"], rows[name]["reason"]
+    for number, (_, message) in enumerate(NO_SEGMENTERS.values()):
+        row = rows[str(number)]
+        assert row["valid"] == "false" and row["iou"] == row["p50_ms"] == ""
+        assert row["reason"].startswith("not_run: ") and message in row["reason"], row["reason"]
     assert all("not_run: " in rows[name]["reason"] for name in ("text", "empty"))
     # ours stand beside them
     assert float(rows["tiny-24x30-rgb-fp32"]["iou"]) > 0.9 and rows["tiny-24x30-rgb-fp32"]["valid"] == "true"
 
 
-@pytest.mark.parametrize("name", FILES)
-def test_a_file_of_ours_that_is_none_stops_it(workspace, name):
-    values, message = FILES[name]
+def test_a_file_of_ours_that_is_none_stops_it(workspace):
+    values, message = NO_SEGMENTERS["a classifier, no segmenter"]
     write(Path("android_assets/tiny/tiny-24x30-rgb-fp32.tflite"), values)
     write_manifest(Path("android_assets/tiny"), "tiny-24x30-rgb-fp32.tflite")
     with pytest.raises(InputError) as error:
         run()
     assert message in str(error.value) and "\n" not in str(error.value)
     assert not Path("runs/tiny/benchmark/results.csv").exists()
-
-
-def test_an_empty_split(workspace):
-    splits = json.loads(Path("photos/splits.json").read_text())
-    splits["splits"]["test_b"] = []
-    del splits["sha256_16"]
-    Path("photos/splits.json").write_text(json.dumps(splits))
-    with pytest.raises(InputError, match="split 'test_b' is empty: add photos"):
-        run()
 
 
 def test_a_photo_without_a_mask(workspace):

@@ -77,6 +77,12 @@ def cases() -> Iterator[Case]:
         ("images/a.png", "megapixels", "reduce"),
         lambda f: spoil.write("DATA/images/a.png", spoil.huge_png(20_000), f),
     )
+    for what, barred, says in (
+        ("photo", "DATA/images/a.png", ("photo DATA/images/a.png: no permission to read it", "change its permissions")),
+        ("mask", "DATA/masks/a.png", ("mask DATA/masks/a.png: no permission to read it", "change its permissions")),
+        ("folder of photos", "DATA/images", ("DATA/images: no permission", "change the folder's permissions")),
+    ):
+        yield Case(f"{what} without permission to read it", 2, says, barred=barred)
     # converted
     yield Case(
         "grayscale photo",

@@ -2,9 +2,15 @@
 
 from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
 
 from tests.data.bad_cases import spoil
-from tests.data.bad_cases.case import Case
+from tests.data.bad_cases.case import FIT, Case
+
+
+def _missed_in_unlabelled(folder: Path) -> None:
+    spoil.unlabelled(folder, train=["people/b"], unlabelled=["street/s", "people/c"])
+    spoil.remove("DATA/people/masks/c.png", folder)
 
 
 def cases() -> Iterator[Case]:
@@ -71,4 +77,42 @@ def cases() -> Iterator[Case]:
         2,
         ("splits.json", "nested too deep", "write"),
         partial(spoil.write, "DATA/splits.json", b"[" * 100_000),
+    )
+    yield Case(
+        "splits.json without permission to read it",
+        2,
+        ("error: DATA/splits.json: no permission", "change its permissions"),
+        barred="DATA/splits.json",
+    )
+    # photos without masks
+    yield Case(
+        "split `unlabelled`, whose set is not declared",
+        0,
+        ("split 'unlabelled'", "data.unlabelled_sets", "1 of 1 (first: street/s)"),
+        spoil.unlabelled,
+    )
+    yield Case(
+        "split `unlabelled`, to train on",
+        2,
+        ("'street/s' has no mask", "data.train_split"),
+        spoil.unlabelled,
+        (*FIT, "--data", "DATA", "--set", 'data.train_split="unlabelled"'),
+    )
+    yield Case(
+        "split `unlabelled`, with a photo that is in `train` too",
+        2,
+        ("images/s.png (split 'train') has no mask", "declare"),
+        partial(spoil.unlabelled, train=["people/b", "street/s"]),
+    )
+    yield Case(
+        "split `unlabelled`, with a photo of a set that has masks",
+        2,
+        ("people/images/c.png (split 'unlabelled') has no mask", "add masks/c.png"),
+        _missed_in_unlabelled,
+    )
+    yield Case(
+        "mask whose name is misspelt, of a photo in `train`",
+        2,
+        ("masks/aa.png", "no photo of this name", "add it or take the mask out"),
+        lambda f: (f / "DATA/masks/a.png").rename(f / "DATA/masks/aa.png"),
     )

@@ -138,6 +138,18 @@ def alone(folder: Path) -> None:
     (folder / "DATA/splits.json").unlink()
 
 
+def unlabelled(folder: Path, **more: list[str]) -> None:
+    """A set with masks, one without, and a split for that one whose name declares it; `more` in place of splits."""
+    (folder / "DATA").rename(folder / "people")
+    write("DATA/street/images/s.png", (folder / "people/images/a.png").read_bytes(), folder)
+    for part in ("images", "masks"):
+        (folder / f"people/{part}/a.png").unlink()
+    (folder / "people/splits.json").unlink()
+    (folder / "people").rename(folder / "DATA/people")
+    splits = {"train": ["people/b", "people/c"], "val": ["people/d"], "unlabelled": ["street/s"]}
+    write_splits(folder, {**splits, **more})
+
+
 def write_h5(path: Path, name: str = "fast_scnn", layer: str = "Conv2D", size: object = (32, 32, 3)) -> None:
     """An h5 with a Keras configuration and no weights."""
     layers = [

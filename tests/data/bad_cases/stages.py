@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from portraitseg import files, manifest
 from tests.data.bad_cases import spoil
@@ -14,12 +15,33 @@ from tests.data.bad_cases.spoil import write_h5
 
 NAME = "tiny-24x30-rgb-fp32.tflite"
 
+#: What a .tflite is instead of photo → mask: how `write_tflite` makes it, and what is said of it.
+NO_SEGMENTERS: dict[str, tuple[dict[str, Any], str]] = {
+    "a classifier, no segmenter": ({"shape": (1, 3), "dtype": "uint8"}, "rank 2, expected 4"),
+    "two masks": ({"out_channels": 2}, "expected exactly one mask"),
+    "gray photos": ({"shape": (1, 24, 30, 1)}, "expected 3 or 4 channels"),
+    "dynamic shapes": ({"signature": (1, -1, -1, 3)}, "open size (1, -1, -1, 3): export it with fixed sizes"),
+    "two photos at once": ({"shape": (2, 24, 30, 3)}, "takes 2 photos: export it with the batch fixed to 1"),
+    "several inputs": ({"extra_input": True}, "2 inputs (image, second): a portrait file has one, the photo"),
+    "int8 without quantization parameters": ({"dtype": "int8"}, "int8 without a quantization scale"),
+    "uint8 of another scale than 1/255": (
+        {"dtype": "uint8", "scale": 1 / 127},
+        "camera bytes mean 0…1 only with scale 1/255",
+    ),
+}
+
 _EXPORT = ("android", "--run", "mine", "--skip-qat")
 _BENCHMARK = ("run", "--run", "mine")
 
 
-def make_run(folder: Path) -> None:
-    """A run `mine`, trained on DATA and exported, as far as a stage looks before it begins its work."""
+def make_run(folder: Path, content: bytes | None = None, **file: Any) -> None:
+    """A run `mine`, trained on DATA and exported, as far as a stage looks before it begins its work.
+
+    Args:
+        folder: where DATA is.
+        content: of the exported file; None: a tiny one.
+        file: how the tiny one differs from a good one, see `write_tflite`.
+    """
     from portraitseg.config import Config, DataConfig
     from portraitseg.data import open_dataset
     from tests.runners.tiny import write_tflite
@@ -30,7 +52,10 @@ def make_run(folder: Path) -> None:
     config = Config(data=DataConfig(format="folder", root=Path("DATA")))
     files.write_text(run / "config.json", config.model_dump_json())
     write_h5(run / "best.h5")
-    write_tflite(assets / NAME, shape=(1, 24, 30, 3))
+    if content is None:
+        write_tflite(assets / NAME, **{"shape": (1, 24, 30, 3), **file})
+    else:
+        (assets / NAME).write_bytes(content)
     known = open_dataset(DataConfig(format="folder", root=folder / "DATA"), config.seed)
     source = manifest.Source(
         model="fast_scnn",
@@ -99,6 +124,25 @@ def _peer(name: str) -> Callable[[Path], object]:
     return prepare
 
 
+def _peer_classifier(folder: Path) -> None:
+    from tests.runners.tiny import write_tflite
+
+    make_run(folder)
+    (folder / "peers").mkdir()
+    write_tflite(folder / "peers/foreign.tflite", **NO_SEGMENTERS["a classifier, no segmenter"][0])
+
+
+def _without_splits(folder: Path) -> None:
+    """So few photos that none is drawn for `val`."""
+    spoil.alone(folder)
+    make_run(folder)
+
+
+def _unlabelled_split(folder: Path) -> None:
+    spoil.unlabelled(folder)
+    make_run(folder)
+
+
 def _crashing_peer(folder: Path) -> None:
     from tests.runners.hostile import write_crashing
 
@@ -133,6 +177,7 @@ def _other_training(folder: Path) -> None:
 _ASSETS = "android_assets/mine"
 _FILE = f"{_ASSETS}/{NAME}"
 _MANIFEST = f"{_ASSETS}/manifest.json"
+_ON_VAL = (*_BENCHMARK, "--splits", "val")
 _PEERS = (*_BENCHMARK, "--peers", "peers")
 _AGAIN = (*FIT, "--run", "mine")
 
@@ -204,6 +249,47 @@ def cases() -> Iterator[Case]:
         _crashing_peer,
         (*_PEERS, "--splits", "val"),
         "benchmark",
+    )
+    yield Case(
+        "peer: a classifier, no segmenter",
+        0,
+        ("foreign.tflite", "rank 2, expected 4"),
+        _peer_classifier,
+        (*_PEERS, "--splits", "val"),
+        "benchmark",
+    )
+    # files that are no segmenters
+    exported_file = partial(measured, arguments=_ON_VAL, stage="benchmark")
+    for what, (values, message) in NO_SEGMENTERS.items():
+        prepare = partial(make_run, **values)
+        yield exported_file(f"exported .tflite: {what}", says=(NAME, message), prepare=prepare)
+    for what, content in (("text", b"no flatbuffer"), ("an empty file", b"")):
+        prepare = partial(make_run, content=content)
+        yield exported_file(f"exported .tflite: {what}", says=(NAME, "not a TFLite file"), prepare=prepare)
+    # splits to measure on
+    for what, says, prepare, name in (
+        ("SPLITS with an unknown name", ("no split 'tset'", "train, val"), make_run, "tset"),
+        ("SPLITS with an empty name", ("no split ''", "train, val"), make_run, ""),
+        ("SPLITS with an empty split", ("'val' is empty", "add photos", "another split"), _without_splits, "val"),
+        (
+            "SPLITS with a split without masks",
+            ("photo street/s", "no mask", "are labelled"),
+            _unlabelled_split,
+            "unlabelled",
+        ),
+    ):
+        yield measured(
+            what,
+            says=says,
+            prepare=prepare,
+            arguments=(*_BENCHMARK, "--splits", name),
+            stage="benchmark",
+        )
+    yield measured(
+        "splits.json with an empty split, at the benchmark",
+        says=("splits.json", "'test' is empty", "take the split out"),
+        prepare=_after(spoil.splits({"train": ["a"], "val": ["d"], "test": []})),
+        stage="benchmark",
     )
     # the run
     for what, says, prepare in (
