@@ -50,3 +50,11 @@ def test_the_repository_is_small() -> None:
     sizes = {name: Path(name).stat().st_size for name in tracked if name and Path(name).is_file()}
     assert not {name: size for name, size in sizes.items() if size > 8_000_000}
     assert sum(size for name, size in sizes.items() if name.startswith("weights/")) < 30_000_000
+
+
+def test_every_weight_file_has_its_card_and_is_of_a_network_of_ours() -> None:
+    card = Path("weights/README.md").read_text(encoding="utf-8")
+    for path in sorted(Path("weights").glob("*.h5")):
+        assert f"`{path.name}`" in card
+        header = checkpoint.read_header(path)
+        assert path.name.startswith(f"{header.name}-{header.size[0]}x{header.size[1]}")
