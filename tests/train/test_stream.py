@@ -1,17 +1,20 @@
 """Batches: the same for the same number, whoever makes them and however they are started."""
 
-from itertools import pairwise
+import json
+from dataclasses import replace
+from itertools import chain, pairwise
 
+import cv2
 import numpy as np
 import pytest
 
-from portraitseg.config import DataConfig
+from portraitseg.config import DataConfig, parse_config
 from portraitseg.data import open_dataset
 from portraitseg.data.base import Sample
 from portraitseg.errors import InputError
 from train import augmenter
 from train.schedule import learning_rate
-from train.stream import BatchRecipe, BatchStream
+from train.stream import BatchRecipe, BatchStream, recipe_of
 
 
 def _recipe(photos=12, batch_size=5, keys=None):
@@ -84,3 +87,129 @@ def test_learning_rate_warms_up_and_falls_to_zero():
     assert all(a >= b for a, b in pairwise(rates[10:]))
     assert rates[-1] < 1e-3
     assert learning_rate(99, 100, 1.0, 0, "constant") == 1.0
+
+
+@pytest.mark.parametrize(
+    ("kind", "rates"),
+    [
+        # ½·(1 + cos(π·0)), of a quarter, of a half, and of 99 / 100
+        ("cosine", [1, 0.853553, 0.5, 2.4672e-4]),
+        # 1, ¾, ½ and 1 / 100, each to the power of 0.9
+        ("polynomial", [1, 0.771890, 0.535887, 0.0158489]),
+    ],
+)
+def test_schedules_by_hand(kind, rates):
+    # a hundred steps behind a warm-up of ten
+    steps = (10, 35, 60, 109)
+    assert [learning_rate(step, 110, 2.0, 10, kind) / 2 for step in steps] == pytest.approx(rates, rel=1e-4)
+    assert learning_rate(4, 110, 2.0, 10, kind) == pytest.approx(1.0)
+
+
+# ---- photos without masks
+
+#: Set → grey levels of its photos, by which a batch shows them; of the last blank one and the last of `a` is `val`.
+GREYS = {"a": range(1, 11), "blank": range(101, 104), "u": range(201, 205)}
+
+
+def _width(grey):
+    """Columns of a photo of `a` that are person."""
+    return 4 + 2 * grey
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Photos of one grey each; those of `a` have a mask, each of another width, person on the left."""
+    for name, greys in GREYS.items():
+        for kind in ("images", "masks") if name == "a" else ("images",):
+            (tmp_path / name / kind).mkdir(parents=True)
+        for grey in greys:
+            cv2.imwrite(str(tmp_path / name / "images" / f"{grey}.png"), np.full((32, 32, 3), grey, np.uint8))
+            if name == "a":
+                mask = np.tile(np.where(np.arange(32) < _width(grey), np.uint8(255), np.uint8(0)), (32, 1))
+                cv2.imwrite(str(tmp_path / name / "masks" / f"{grey}.png"), mask)
+    keys = {name: [f"{name}/{grey}" for grey in greys] for name, greys in GREYS.items()}
+    splits = {"train": keys["a"][:-1], "val": [keys["a"][-1], keys["blank"][-1]]}
+    splits |= {"nobody": keys["blank"][:-1], "loose": keys["u"]}
+    (tmp_path / "splits.json").write_text(json.dumps({"splits": splits}))
+    return tmp_path
+
+
+def _recipe_of(folder, needs=(), augment=None, **train):
+    config = parse_config(
+        {
+            "data": {"format": "folder", "root": str(folder), "unlabelled_sets": ["u"]},
+            "model": {"size": [32, 32]},
+            "train": {"batch_size": 4, **train},
+            "augment": augment or {},
+        },
+        "test",
+    )
+    return recipe_of(open_dataset(config.data, 0), config, needs)
+
+
+def _greys(batch):
+    return batch.images[:, 0, 0, 0].tolist()
+
+
+def test_a_share_of_an_epoch_is_blank(folder):
+    recipe = _recipe_of(folder, blank_share=0.25)
+    # 9 of train are three quarters
+    assert recipe.steps_per_epoch == 12 // 4
+    all_blank = []
+    for epoch in range(2):
+        batches = [recipe.make(3 * epoch + position) for position in range(3)]
+        shown = [*chain.from_iterable(zip(_greys(batch), batch.targets, strict=True) for batch in batches)]
+        blank = [grey for grey, target in shown if not target.any()]
+        assert len(blank) == 3
+        assert sorted(grey for grey, target in shown if target.any()) == [*range(1, 10)]
+        all_blank += blank
+    # in turn, over the ends of epochs; the third of them is to measure on
+    assert sorted(all_blank) == [101, 101, 101, 102, 102, 102]
+
+
+def test_unlabelled_photos_come_last_and_have_no_targets(folder):
+    recipe = _recipe_of(folder, ["edge", "plain_logits"], unlabelled_per_batch=3)
+    batches = [recipe.make(step) for step in range(4)]
+    for batch in batches:
+        assert len(batch.images) == len(batch.plain) == 7 and len(batch.targets) == len(batch.edges) == 4
+        # the targets are of the first four
+        assert [target.any(axis=0).sum() for target in batch.targets] == [_width(grey) for grey in _greys(batch)[:4]]
+    shown = [*chain.from_iterable(_greys(batch)[4:] for batch in batches)]
+    for start in range(0, 12, 4):
+        # in turn, over the ends of batches
+        assert sorted(shown[start : start + 4]) == [*GREYS["u"]]
+
+
+def test_edges_lie_on_the_outlines_of_the_augmented_targets(folder):
+    recipe = _recipe_of(folder, ["edge"], {"horizontal_flip": {"p": 0.5}})
+    batch = recipe.make(0)
+    assert batch.edges.shape == batch.targets.shape == (4, 32, 32)
+    assert batch.edges.dtype == np.uint8 and set(np.unique(batch.edges)) <= {0, 85, 170, 255}
+    # some are mirrored
+    assert 0 < np.count_nonzero(batch.targets[:, 0, 0]) < 4
+    for target, edge in zip(batch.targets, batch.edges, strict=True):
+        (last,) = np.flatnonzero(np.diff(target[0]))  # column left of the outline
+        # Canny takes the one to either side
+        assert (edge[:, last : last + 2].max(axis=1) == 255).all()
+        assert not edge[:, : last - 1].any() and not edge[:, last + 3 :].any()
+    assert _recipe_of(folder).make(0).edges is None
+
+
+def test_plain_is_what_the_geometric_augmentations_alone_make():
+    def recipe(add, **changes):
+        # a photometric one between two geometric ones, so that its draws lie between theirs
+        augment = {
+            "horizontal_flip": {"p": 0.5},
+            "add": {"p": 1.0, "low": -add, "high": add},
+            "rotate_scale": {"p": 0.7},
+        }
+        return replace(_recipe(), augment=augmenter.build(augment), **changes)
+
+    batch = recipe(25.0, with_plain=True).make(0)
+    # it draws as before and adds nothing
+    expected = recipe(0.0).make(0)
+    np.testing.assert_array_equal(batch.plain, expected.images)
+    np.testing.assert_array_equal(batch.targets, expected.targets)
+    assert (batch.images != batch.plain).any(axis=(1, 2, 3)).all()
+    # and asking for it changes no photo
+    np.testing.assert_array_equal(batch.images, recipe(25.0).make(0).images)
