@@ -82,7 +82,7 @@ def refusals(content: bytes) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("name", variants(set(NARROWEST.values())))
+@pytest.mark.parametrize("name", list(variants(set(NARROWEST.values()))))
 def test_fp16_is_wholly_on_the_gpu(name: str) -> None:
     content = RECIPES["fp16"].convert(build(name), photos(SIZE))
     assert refusals(content) == []
@@ -99,7 +99,7 @@ def test_no_network_has_grown(name: str) -> None:
     assert folded == pytest.approx(PARAMETERS[name], rel=0.02)
 
 
-@pytest.mark.parametrize("name", variants(QUANTIZED))
+@pytest.mark.parametrize("name", list(variants(QUANTIZED)))
 def test_qat_leaves_nothing_float_and_the_gpu_takes_it(name: str) -> None:
     content = quantize(build(name))
     assert integer_faults(content) == []
