@@ -94,7 +94,16 @@ def _shifts_taken_away(model):
     }
 
 
-@pytest.mark.parametrize("name", models.MODELS)
+#: Of the larger variant of a network the other tests know enough; its gradients take seconds.
+GRADIENTS = [
+    pytest.param(
+        name, marks=() if name in ("contour_small", "mattingnet_small") or "w050" in name else pytest.mark.full
+    )
+    for name in models.MODELS
+]
+
+
+@pytest.mark.parametrize("name", GRADIENTS)
 def test_every_weight_gets_a_gradient(name):
     # not the fixture: it has other heads, and weights of another test
     keras.utils.set_random_seed(0)
