@@ -262,7 +262,9 @@ def check(result: Result, folder: Path, before: dict[str, str]) -> None:
     result.half_written += [f"kill {result.kills}: {fault}" for fault in whole.faults(folder)]
     # the benchmark takes its journals away once its new results stand: their scores are in those
     is_done = any(name.endswith("benchmark/results.csv") and now[name] != before.get(name) for name in now)
-    gone = [name for name in sorted(before.keys() - now.keys()) if not (is_done and name.endswith(".scores"))]
+    # a lock holds nothing: the one of the journals goes with their folder
+    gone = [name for name in sorted(before.keys() - now.keys()) if Path(name).name != ".lock"]
+    gone = [name for name in gone if not (is_done and name.endswith(".scores"))]
     result.lost += [f"kill {result.kills}: {name}" for name in gone]
 
 
