@@ -82,16 +82,7 @@ def test_as_a_command(what: str, tmp_path: Path) -> None:
     case = next(case for case in CASES if case.what == what)
     bad_cases.write_photos(tmp_path / "DATA")
     case.prepare(tmp_path)
-    done = subprocess.run(
-        [sys.executable, "-m", "train", *case.arguments],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    check(case, Outcome(done.returncode, tuple(done.stderr.splitlines())))
+    check(case, bad_cases.run_process(["-m", "train", *case.arguments], tmp_path))
 
 
 @pytest.mark.parametrize("side", [12_000, 20_000])

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +72,7 @@ def train_run(run: Run, config: Config, init: Path | None = None, overwrite: boo
             label=f"train {run.name}",
             on_start=lambda: files.write_text(run.config, config.model_dump_json(indent=2) + "\n"),
         )
-        record(run, config, dataset, result, commit, init)
+        record(run, config, dataset, result, commit, {"file": init.name, "sha256": plan.init_sha256} if init else None)
     console.print(f"best validation IoU {100 * result.best_iou:.2f} % in epoch {result.best_epoch}: {run.best}")
     return result
 
@@ -112,7 +113,7 @@ def clear(run: Run) -> None:
 
 
 def record(
-    run: Run, config: Config, dataset: Dataset, result: FitResult, commit: str, init: Path | None = None
+    run: Run, config: Config, dataset: Dataset, result: FitResult, commit: str, init: Mapping[str, str] | None = None
 ) -> None:
     """Writes artifact.json: where the weights come from (`commit`: of the code that trained), and how it went."""
     split = config.data.train_split
@@ -142,7 +143,7 @@ def record(
     }
     if init is not None:
         # what these weights learnt from, they are bound by as well
-        facts["init"] = {"file": init.name, "sha256": files.sha256(init)}
+        facts["init"] = dict(init)
     for name, keys in mask_free_photos(dataset, config).items():
         sets = sorted({key.rpartition("/")[0] for key in keys})
         facts[f"{name}_photos"] = {"sets": sets, "photos": len(keys), "sha256_16": hash_keys(keys)}

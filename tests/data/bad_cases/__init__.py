@@ -5,7 +5,7 @@ A new case is a line in `photos`, `splits`, `settings` or `stages`.
 """
 
 from tests.data.bad_cases import photos, settings, splits, stages
-from tests.data.bad_cases.case import Case, NobodyElseError, Outcome, run, run_case, table
+from tests.data.bad_cases.case import Case, NobodyElseError, Outcome, run, run_case, run_process, table
 from tests.data.bad_cases.spoil import SIZE, huge_png, portrait, write_h5, write_photos, write_splits
 
 CASES = (*photos.cases(), *splits.cases(), *settings.cases(), *stages.cases())
@@ -20,6 +20,7 @@ __all__ = [
     "portrait",
     "run",
     "run_case",
+    "run_process",
     "table",
     "write_h5",
     "write_photos",

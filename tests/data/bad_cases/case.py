@@ -78,6 +78,20 @@ def run(arguments: tuple[str, ...], folder: Path, stage: str = "train") -> Outco
     return Outcome(code, tuple(printed.getvalue().splitlines()))
 
 
+def run_process(arguments: list[str], folder: Path) -> Outcome:
+    """Python in a folder, in a process of its own."""
+    done = subprocess.run(
+        [sys.executable, *arguments],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    return Outcome(done.returncode, tuple(done.stderr.splitlines()))
+
+
 def run_case(case: Case, folder: Path) -> Outcome:
     write_photos(folder / "DATA")
     case.prepare(folder)
@@ -115,19 +129,11 @@ def _run_barred(barred: str, arguments: tuple[str, ...], folder: Path, stage: st
     (folder / barred).chmod(0)
     # a temporary folder is its owner's alone
     folder.chmod(0o755)
-    done = subprocess.run(
-        [sys.executable, "-c", _AS_NOBODY, barred, stage, *arguments],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    found = run_process(["-c", _AS_NOBODY, barred, stage, *arguments], folder)
     (folder / barred).chmod(0o755)
-    if done.returncode == _STILL_READABLE:
+    if found.code == _STILL_READABLE:
         raise NobodyElseError(f"{barred} can be read in spite of its permissions")
-    return Outcome(done.returncode, tuple(done.stderr.splitlines()))
+    return found
 
 
 _CTRL_C = (
