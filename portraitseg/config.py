@@ -30,7 +30,7 @@ _SHOWN_FAULTS = 5
 #: trained before is still recognised.
 LATER: Mapping[str, tuple[str, ...]] = {
     "model": ("pretrained", "prior"),
-    "train": ("unlabelled_per_batch", "blank_share"),
+    "train": ("unlabelled_per_batch", "blank_share", "paste_share"),
     "qat": ("schedule", "freeze_ranges_epochs", "distillation"),
 }
 
@@ -96,6 +96,8 @@ class TrainConfig(Section):
     "Photos of `data.unlabelled_sets` that each batch has on top, for the losses that need no mask."
     blank_share: Annotated[float, Field(ge=0, le=0.5)] = 0.0
     "Share of an epoch's photos that are of `data.blank_sets`, all background; they come on top of `data.train_split`."
+    paste_share: Probability = 0.0
+    "Probability that the person of a photo is put before another: of nobody, where there are blank ones, or of others."
     learning_rate: Positive = 1e-3
     warmup_epochs: Annotated[float, Field(ge=0)] = 1
     schedule: ScheduleName = "cosine"

@@ -25,10 +25,14 @@ from portraitseg.data import Dataset
 from portraitseg.errors import InputError
 from train import augmenter, prior
 from train.augmenter import Augmenter
+from train.copy_paste import paste
 from train.edges import edge_band
 
 #: Keep the random numbers of different uses apart.
-_ORDER, _AUGMENT, _BLANK_ORDER, _UNLABELLED_ORDER, _UNLABELLED_AUGMENT = range(5)
+_ORDER, _AUGMENT, _BLANK_ORDER, _UNLABELLED_ORDER, _UNLABELLED_AUGMENT, _PASTE = range(6)
+
+#: Image, target, and the image with the geometric augmentations alone.
+Photo = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,8 @@ class BatchRecipe:
         is_soft: True: values between 0 and 255 of a mask are alpha.
         blank_keys, blank_per_epoch: photos of nobody, and how many of them each epoch has on top of `keys`.
         unlabelled_keys, unlabelled_per_batch: photos without masks, and how many each batch has on top.
+        paste_share: probability that the person of a training photo stands before another photo, one half of them of
+            `keys`, one half of `blank_keys` where there are any.
         with_edges, with_plain: whether batches have `Batch.edges` and `Batch.plain`.
         with_prior: whether a fourth channel of the images is a previous mask, made up from the target.
     """
@@ -74,6 +80,7 @@ class BatchRecipe:
     blank_per_epoch: int = 0
     unlabelled_keys: tuple[str, ...] = ()
     unlabelled_per_batch: int = 0
+    paste_share: float = 0.0
     with_edges: bool = False
     with_plain: bool = False
     with_prior: bool = False
@@ -108,39 +115,58 @@ class BatchRecipe:
             plain=np.stack(plain) if self.with_plain else None,
         )
 
-    def _make_labelled(self, index: int, epoch: int) -> tuple[np.ndarray, ...]:
+    def _make_labelled(self, index: int, epoch: int) -> Photo:
         """Training photo `index` of an epoch; those from `len(keys)` on are blank ones."""
         if index < len(self.keys):
             key = self.keys[index]
         else:
             number = epoch * self.blank_per_epoch + index - len(self.keys)
             key = _take(self.blank_keys, number, self.seed, _BLANK_ORDER)
+        rng = np.random.default_rng([self.seed, _AUGMENT, epoch, index])
+        photo = self._load_labelled(key, rng)
+        if self.paste_share:
+            photo = self._pasted(photo, np.random.default_rng([self.seed, _PASTE, epoch, index]))
+        return self._with_previous(photo, rng)
+
+    def _pasted(self, photo: Photo, rng: np.random.Generator) -> Photo:
+        """The photo, or its person before another one."""
+        if rng.random() >= self.paste_share:
+            return photo
+        behind = self.blank_keys if self.blank_keys and rng.random() < 0.5 else self.keys
+        (image, target, plain), back = photo, self._load_labelled(behind[rng.integers(len(behind))], rng)
+        return *paste(image, target, back[0], back[1]), paste(plain, target, back[2], back[1])[0]
+
+    def _load_labelled(self, key: str, rng: np.random.Generator) -> Photo:
         sample = self.dataset.load(key)
         if sample.mask is None:
             raise InputError(
                 f"photo '{sample.key}' has no mask: training needs one; take its set out of data.train_split"
             )
-        target = contract.mask_to_target(sample.mask, self.size, self.is_soft)
-        return self._augment(sample.image, target, np.random.default_rng([self.seed, _AUGMENT, epoch, index]))
+        return self._augment(sample.image, contract.mask_to_target(sample.mask, self.size, self.is_soft), rng)
 
-    def _make_unlabelled(self, number: int) -> tuple[np.ndarray, ...]:
+    def _make_unlabelled(self, number: int) -> Photo:
         """Unlabelled photo `number`, counted over all batches."""
         sample = self.dataset.load(_take(self.unlabelled_keys, number, self.seed, _UNLABELLED_ORDER))
         unused = np.zeros(self.size, np.uint8)
-        return self._augment(sample.image, unused, np.random.default_rng([self.seed, _UNLABELLED_AUGMENT, number]))
+        rng = np.random.default_rng([self.seed, _UNLABELLED_AUGMENT, number])
+        return self._with_previous(self._augment(sample.image, unused, rng), rng)
 
-    def _augment(self, photo: np.ndarray, target: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, ...]:
-        """Photo, target and plain photo."""
+    def _augment(self, photo: np.ndarray, target: np.ndarray, rng: np.random.Generator) -> Photo:
         image = contract.resize_image(photo, self.size)
         if self.with_plain:
             image, target, plain = self.augment.with_plain(image, target, rng)
         else:
             plain = image
             image, target = self.augment(image, target, rng)
-        if self.with_prior:
-            previous = prior.simulate(target, rng)[..., None]
-            image, plain = (np.concatenate([picture, previous], axis=2) for picture in (image, plain))
         return image, target, plain
+
+    def _with_previous(self, photo: Photo, rng: np.random.Generator) -> Photo:
+        """With a previous mask as the fourth channel, where one is asked for."""
+        if not self.with_prior:
+            return photo
+        image, target, plain = photo
+        previous = prior.simulate(target, rng)[..., None]
+        return np.concatenate([image, previous], axis=2), target, np.concatenate([plain, previous], axis=2)
 
 
 def recipe_of(dataset: Dataset, config: Config, needs: Collection[str] = ()) -> BatchRecipe:
@@ -169,6 +195,7 @@ def recipe_of(dataset: Dataset, config: Config, needs: Collection[str] = ()) -> 
         blank_per_epoch=round(len(keys) * share / (1 - share)),
         unlabelled_keys=mask_free_keys(dataset, config, "unlabelled_sets") if unlabelled else (),
         unlabelled_per_batch=unlabelled,
+        paste_share=config.train.paste_share,
         with_edges="edge" in needs,
         with_plain="plain_logits" in needs,
         with_prior=config.model.prior,

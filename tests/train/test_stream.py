@@ -213,3 +213,61 @@ def test_plain_is_what_the_geometric_augmentations_alone_make():
     assert (batch.images != batch.plain).any(axis=(1, 2, 3)).all()
     # and asking for it changes no photo
     np.testing.assert_array_equal(batch.images, recipe(25.0).make(0).images)
+
+
+# ---- copy-paste
+
+
+def test_a_person_is_put_before_a_photo_of_nobody_or_of_others(folder):
+    recipe = _recipe_of(folder, blank_share=0.1, paste_share=1.0)
+    alone = _recipe_of(folder, blank_share=0.1)
+    behind = set()
+    for step in range(12):
+        batch, before = recipe.make(step), alone.make(step)
+        for image, target, front, front_target in zip(
+            batch.images, batch.targets, before.images, before.targets, strict=True
+        ):
+            width = int(front_target[0].astype(bool).sum())
+            # the person as before, up to the outline; the last column is what lies behind, or its person
+            assert (image[:, : max(0, width - 3)] == front[:, : max(0, width - 3)]).all()
+            behind.add(int(image[0, -1, 0]))
+            # the mask has both persons, the wider of which hides the other's outline
+            assert (target >= front_target).all()
+            grey = int(image[0, -1, 0])
+            other = _width(grey) if grey in GREYS["a"] else 0
+            assert int(target[0].astype(bool).sum()) == max(width, other)
+    # those to measure on are never behind
+    assert behind <= {*range(1, 10), 101, 102} and behind & {101, 102} and behind & {*range(1, 10)}
+
+
+def test_where_nobody_is_asked_for_others_stand_behind(folder):
+    recipe = _recipe_of(folder, paste_share=1.0)
+    assert {int(image[0, -1, 0]) for step in range(6) for image in recipe.make(step).images} <= {*range(1, 10)}
+
+
+def test_a_share_of_the_photos_is_pasted_and_the_others_stay(folder):
+    batches = [(_recipe_of(folder, paste_share=0.5).make(step), _recipe_of(folder).make(step)) for step in range(20)]
+    changed = [
+        bool((image != before).any())
+        for pasted, alone in batches
+        for image, before in zip(pasted.images, alone.images, strict=True)
+    ]
+    # 80 draws, some before themselves: within four deviations of a half
+    assert 20 < sum(changed) < 58
+
+
+def test_the_plain_copy_has_the_same_person_before_the_same_photo(folder):
+    augment = {"horizontal_flip": {"p": 0.5}, "add": {"p": 1.0, "low": 100.0, "high": 100.0}}
+    batch = _recipe_of(folder, ["plain_logits"], augment, paste_share=1.0).make(0)
+    # both photos of each are a hundred levels brighter
+    np.testing.assert_array_equal(batch.images, batch.plain + 100)
+
+
+def test_the_previous_mask_is_of_both_persons(folder):
+    recipe = replace(_recipe_of(folder, paste_share=1.0), with_prior=True)
+    wider = 0
+    for step in range(8):
+        batch, alone = recipe.make(step), replace(recipe, paste_share=0.0).make(step)
+        assert batch.images.shape == (4, 32, 32, 4)
+        wider += int((batch.images[..., 3].sum(axis=(1, 2)) > alone.images[..., 3].sum(axis=(1, 2))).sum())
+    assert wider
