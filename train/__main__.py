@@ -123,6 +123,18 @@ def speed(
         print(f"{name:9} {rate:8.1f} images/s")
 
 
+@app.command()
+def average(
+    weights: Annotated[list[Path], typer.Option(help="A float h5; repeated, of one network and size.")],
+    out: Annotated[Path, typer.Option(help="The h5 to write, for INIT= or --init.")],
+) -> None:
+    """Average the weights of trainings that began alike: a model soup."""
+    from train.average import average
+
+    average(weights, out)
+    cli.say(f"{out}: the mean of {len(weights)}; its batch norm and outline want a last short training (--init {out})")
+
+
 @app.command("import-origin")
 def import_origin(
     source: Annotated[

@@ -1,0 +1,49 @@
+"""Model soups: the mean of every weight, of one network only."""
+
+import numpy as np
+import pytest
+
+from portraitseg import models
+from portraitseg.errors import InputError
+from portraitseg.models import checkpoint
+from train.average import average
+
+
+@pytest.fixture
+def trained(tmp_path):
+    """Three h5 of one network whose weights differ; batch norm's statistics too."""
+    paths = []
+    for number in range(3):
+        model = models.build("contour_small", (64, 64))
+        rng = np.random.default_rng(number)
+        model.set_weights([rng.uniform(0.1, 1.0, array.shape) for array in model.get_weights()])
+        checkpoint.save(model, paths.append(tmp_path / f"{number}.h5") or paths[-1])
+    return paths
+
+
+def test_every_weight_is_the_mean(trained, tmp_path):
+    out = tmp_path / "new" / "mean.h5"
+    average(trained, out)
+    every = [checkpoint.load(path).get_weights() for path in trained]
+    found = checkpoint.load(out).get_weights()
+    for array, *given in zip(found, *every, strict=True):
+        np.testing.assert_allclose(array, sum(given) / 3, rtol=1e-6)
+    # and in another order the same file
+    average(trained[::-1], tmp_path / "other.h5")
+    for array, same in zip(found, checkpoint.load(tmp_path / "other.h5").get_weights(), strict=True):
+        np.testing.assert_array_equal(array, same)
+
+
+def test_what_has_no_mean_is_refused(trained, tmp_path):
+    out = tmp_path / "mean.h5"
+    for name, size in (("contour_small", (96, 64)), ("contour_medium", (64, 64))):
+        checkpoint.save(models.build(name, size), tmp_path / "other.h5")
+        with pytest.raises(InputError, match=rf"other.h5: holds {name} {size[0]}x64x3, not contour_small 64x64x3"):
+            average([trained[0], tmp_path / "other.h5"], out)
+    with pytest.raises(InputError, match="two h5 or more"):
+        average(trained[:1], out)
+    with pytest.raises(InputError, match="is one of those"):
+        average(trained, trained[1])
+    with pytest.raises(InputError, match="no such file"):
+        average([trained[0], tmp_path / "none.h5"], out)
+    assert not out.exists()

@@ -1,0 +1,46 @@
+"""The mean of the weights of several trainings of one network: a model soup.
+
+Trainings that began with the same weights end in the same basin, and their mean errs less than each of them, for the
+price of one network (Wortsman et al. 2022, arXiv:2203.05482, the uniform soup).
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from portraitseg.errors import InputError
+from portraitseg.models import checkpoint
+
+
+def average(weights: Sequence[Path], out: Path) -> None:
+    """Writes an h5 with the mean of every weight, the statistics of batch norm among them.
+
+    Args:
+        weights: two float h5 or more, of the same network and size.
+        out: the h5 to write.
+
+    Raises:
+        InputError: fewer than two, another network or size among them, `out` is one of them, or as `checkpoint.load`.
+    """
+    if len(weights) < 2:
+        raise InputError("average: needs two h5 or more: give --weights once for each")
+    if out.resolve() in {path.resolve() for path in weights}:
+        raise InputError(f"--out {out}: is one of those that are averaged: name another file")
+    first, *others = (checkpoint.read_header(path) for path in weights)
+    for path, header in zip(weights[1:], others, strict=True):
+        if header != first:
+            raise InputError(
+                f"{path}: holds {_describe(header)}, not {_describe(first)} as {weights[0]}: "
+                "only weights of one network and size have a mean"
+            )
+    model, *rest = (checkpoint.load(path) for path in weights)
+    arrays = zip(*(network.get_weights() for network in (model, *rest)), strict=True)
+    # in float64: the order of the files decides nothing
+    model.set_weights([np.mean(array, axis=0, dtype=np.float64).astype(np.float32) for array in arrays])
+    checkpoint.save(model, out)
+
+
+def _describe(header: checkpoint.Header) -> str:
+    height, width = header.size
+    return f"{header.name} {height}x{width}x{header.channels}{' of QAT' if header.is_quantized else ''}"
