@@ -23,7 +23,7 @@ _FILE = "models/efficientnet-lite0-57934424.pth"
 _SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 
 #: Number of the first block of each stage of `contour.STAGES` in the file.
-_FIRST_BLOCKS = (0, 1, 3, 5, 8)
+_FIRST_BLOCKS = (0, 1, 3, 5, 8, 11)
 
 Weights = Mapping[str, Float32[np.ndarray, "..."]]
 
@@ -42,8 +42,8 @@ def load_imagenet(model: Any) -> None:
         raise InputError(f"model.pretrained: there are ImageNet weights for contour_* only, not for '{model.name}'")
     weights = read_checkpoint(_checkpoint_path())
     numbers = contour.VARIANTS[model.name]
-    _fill_stem(model, weights, numbers.detail)
-    for stage, (first, repeats) in enumerate(zip(_FIRST_BLOCKS, numbers.repeats, strict=True)):
+    _fill_stem(model, weights, numbers)
+    for stage, (first, repeats) in enumerate(zip(_FIRST_BLOCKS, numbers.repeats, strict=False)):
         for repeat in range(repeats):
             _fill_block(model, f"stage{stage}_{repeat}", weights, f"_blocks.{first + repeat}.")
 
@@ -108,15 +108,17 @@ def _checkpoint_path() -> Path:
     return Path(found.origin).parent / _FILE
 
 
-def _fill_stem(model: Any, weights: Weights, detail: int) -> None:
+def _fill_stem(model: Any, weights: Weights, numbers: contour.Variant) -> None:
     # the file's stem sees 2 x - 1; its stride is 2, on a photo of half the side
     kernel = 2 * weights["_conv_stem.weight"].transpose(2, 3, 1, 0)
     shift = weights["_conv_stem.weight"].sum(axis=(1, 2, 3))
-    if detail:
-        _fill_halving(model, detail)
-        wide = np.zeros((*kernel.shape[:2], detail, kernel.shape[3]), np.float32)
+    if numbers.detail:
+        _fill_halving(model, numbers.detail)
+        wide = np.zeros((*kernel.shape[:2], numbers.detail, kernel.shape[3]), np.float32)
         wide[:, :, : kernel.shape[2]] = kernel
         model.get_layer("stem_conv").set_weights([wide])
+    elif numbers.is_whole:
+        model.get_layer("stem_conv").set_weights([kernel])
     else:
         model.get_layer("stem_conv").set_weights([_in_four(kernel)])
     gamma, beta, mean, variance = _batch_norm(weights, "_bn0")

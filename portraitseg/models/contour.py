@@ -7,6 +7,9 @@ that `train.pretrained` can fill what is left with the most used channels of the
 down pathway (Lin et al., 2017, FPN): 1x1 convolutions before the upsampling, Add, one separable convolution a step; its
 head predicts the fine pixels of a coarse one at once (`blocks.subpixel`).
 
+`contour_teacher` is the same with nothing saved: the encoder on all pixels. It is what the others may learn from, and
+several times too slow for a phone.
+
 What each operator costs as int8 on one thread decided the rest (docs/decisions/0006-contour.md).
 """
 
@@ -19,8 +22,8 @@ from portraitseg.models.keras_route import keras
 
 layers = keras.layers
 
-#: Stages of EfficientNet-Lite0 that are kept: (kernel, stride, filters).
-STAGES = ((3, 1, 16), (3, 2, 24), (5, 2, 40), (3, 2, 80), (5, 1, 112))
+#: Stages of EfficientNet-Lite0, of which the last is kept by the teacher alone: (kernel, stride, filters).
+STAGES = ((3, 1, 16), (3, 2, 24), (5, 2, 40), (3, 2, 80), (5, 1, 112), (5, 2, 192))
 
 #: Filters of its stem.
 STEM_FILTERS = 32
@@ -36,21 +39,29 @@ class Variant:
     Attributes:
         detail: filters at half size, in front of the encoder and once more in the decoder; 0: the stem is one 4x4
             convolution of stride 4, and nothing is computed at half size.
-        expansion: of the inverted residuals; EfficientNet-Lite0 has 6.
-        repeats: blocks per stage; EfficientNet-Lite0 has 1, 2, 2, 3, 3.
-        decoder: filters at strides 16, 8, 4 and, where `detail` is not 0, 2.
+        expansion: of the inverted residuals of each stage; EfficientNet-Lite0 has 1, 6, 6, 6, 6, 6.
+        repeats: blocks per stage; EfficientNet-Lite0 has 1, 2, 2, 3, 3, 4.
+        decoder: filters at strides 16, 8, 4 and, where something is computed at half size, 2.
+        is_whole: True: the encoder sees the photo at its own side, as EfficientNet-Lite0 does: the stem's stride is 2.
     """
 
     detail: int
-    expansion: int
-    repeats: tuple[int, int, int, int, int]
+    expansion: tuple[int, ...]
+    repeats: tuple[int, ...]
     decoder: tuple[int, ...]
+    is_whole: bool = False
+
+    @property
+    def finest(self) -> int:
+        """Stride of the decoder's last features."""
+        return 2 if self.detail or self.is_whole else 4
 
 
 VARIANTS: Mapping[str, Variant] = {
-    "contour_large": Variant(24, 6, (1, 2, 2, 3, 3), (96, 64, 40, 24)),
-    "contour_medium": Variant(0, 6, (1, 2, 2, 3, 3), (64, 40, 24)),
-    "contour_small": Variant(0, 3, (1, 1, 2, 2, 1), (48, 24, 16)),
+    "contour_teacher": Variant(0, (1, 6, 6, 6, 6, 6), (1, 2, 2, 3, 3, 4), (128, 96, 64, 32), is_whole=True),
+    "contour_large": Variant(24, (1, 6, 6, 6, 6), (1, 2, 2, 3, 3), (96, 64, 40, 24)),
+    "contour_medium": Variant(0, (1, 6, 6, 6, 6), (1, 2, 2, 3, 3), (64, 40, 24)),
+    "contour_small": Variant(0, (1, 3, 3, 3, 3), (1, 1, 2, 2, 1), (48, 24, 16)),
 }
 
 
@@ -71,22 +82,25 @@ def build(size: tuple[int, int], channels: int = 3, variant: str = "contour_medi
     blocks.check_size(variant, size, STRIDE)
     numbers = VARIANTS[variant]
     image = keras.Input((*size, channels), name="image")
-    skips = encode(image, numbers)
+    skips = encode(image, numbers)[-len(numbers.decoder) - 1 :]
     x = decode(skips, numbers.decoder)
-    x = blocks.subpixel(x, 2 if numbers.detail else 4, name="logits")
+    x = blocks.subpixel(x, size[0] // int(skips[0].shape[1]), name="logits")
     return keras.Model(image, blocks.mask_head(x), name=variant)
 
 
 def encode(image: Any, numbers: Variant) -> list[Any]:
-    """(n, h, w, c) → features from fine to coarse: at stride 2 where `detail` is not 0, then 4, 8, 16 and 32."""
+    """(n, h, w, c) → features from fine to coarse, at strides `numbers.finest` … 32."""
     skips = []
     if numbers.detail:
         detail = blocks.conv_bn(image, numbers.detail, kernel=3, stride=2, name="detail")
         skips.append(detail)
         x = blocks.conv_bn(detail, STEM_FILTERS, kernel=3, stride=2, name="stem")
+    elif numbers.is_whole:
+        x = blocks.conv_bn(image, STEM_FILTERS, kernel=3, stride=2, name="stem")
     else:
         x = blocks.conv_bn(image, STEM_FILTERS, kernel=4, stride=4, name="stem")
-    for stage, ((kernel, stride, filters), repeats) in enumerate(zip(STAGES, numbers.repeats, strict=True)):
+    stages = zip(STAGES, numbers.repeats, numbers.expansion, strict=False)
+    for stage, ((kernel, stride, filters), repeats, expansion) in enumerate(stages):
         if stride == 2:
             skips.append(x)
             x = blocks.pad_to_multiple(x, 2, name=f"stage{stage}")
@@ -96,7 +110,7 @@ def encode(image: Any, numbers: Variant) -> list[Any]:
                 filters,
                 kernel,
                 stride if repeat == 0 else 1,
-                numbers.expansion if stage else 1,
+                expansion,
                 f"stage{stage}_{repeat}",
             )
     return [*skips, x]

@@ -25,6 +25,7 @@ SIZE = (64, 96)
 PARAMETERS = {
     "fast_scnn": 1_115_400,
     "fast_scnn_w050": 293_900,
+    "contour_teacher": 2_450_000,
     "contour_large": 744_900,
     "contour_medium": 716_300,
     "contour_small": 148_200,

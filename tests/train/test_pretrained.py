@@ -30,9 +30,10 @@ def _agreement(model, norm, inputs):
     return np.corrcoef(np.log(seen + 1e-9), np.log(layer.moving_variance.numpy() + 1e-9))[0, 1]
 
 
-@pytest.fixture(scope="module")
-def large():
-    model = models.build("contour_large", SIZE)
+@pytest.fixture(scope="module", params=["contour_large", "contour_teacher"])
+def large(request):
+    """One whose stem sees the photo at half its side, and one that sees it as EfficientNet-Lite0 does."""
+    model = models.build(request.param, SIZE)
     pretrained.load_imagenet(model)
     return model
 
