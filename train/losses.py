@@ -43,8 +43,9 @@ DICE_SMOOTH = 1.0
 #: Exponent of `focal`: the paper's best.
 FOCAL_GAMMA = 2.0
 
-#: `edge_weighted_bce`: how far the edge reaches to either side of the outline, px, and how much more it weighs.
-EDGE_BAND_PX = 2
+#: `edge_weighted_bce`: how far the edge reaches to either side of the outline, as a share of the shorter side (4 px of
+#: 256), and how much more it weighs. Half as far, twice as far, or a gain of 10 were worse (docs/training.md).
+EDGE_BAND_RATIO = 1 / 64
 EDGE_GAIN = 4.0
 
 #: Of `consistency`: what the authors' configuration has.
@@ -118,11 +119,12 @@ def lovasz_hinge(logits: Maps, target: Maps) -> Scalar:
 def edge_weighted_bce(logits: Maps, target: Maps) -> Scalar:
     """Binary cross-entropy whose pixels near the outline weigh more: Σ w·bce / Σ w over the batch.
 
-    w = 1 + `EDGE_GAIN`·edge; edge = greatest minus least target within `EDGE_BAND_PX`, the morphological gradient: 1 on
-    the band around a hard outline, 0 far from it. After the border weights of U-Net (Ronneberger et al. 2015,
-    arXiv:1505.04597), without their distance transform. Without an outline it equals `bce`.
+    w = 1 + `EDGE_GAIN`·edge; edge = greatest minus least target within `EDGE_BAND_RATIO` of the shorter side, at least
+    1 px, the morphological gradient: 1 on the band around a hard outline, 0 far from it. After the border weights of
+    U-Net (Ronneberger et al. 2015, arXiv:1505.04597), without their distance transform. Without an outline it equals
+    `bce`.
     """
-    side = 2 * EDGE_BAND_PX + 1
+    side = 2 * max(1, round(EDGE_BAND_RATIO * min(target.shape[1:3]))) + 1
     weight = 1 + EDGE_GAIN * (_greatest_within(target, side) + _greatest_within(-target, side))
     return tf.reduce_sum(weight * _cross_entropy(logits, target)) / tf.reduce_sum(weight)
 

@@ -39,10 +39,10 @@ HAND: dict[str, tuple[dict[str, list[float]], float]] = {
     "mse": ({"logits": [LN3, 0], "target": [1, 0]}, (1 / 16 + 1 / 4) / 2),
     # errors 2 (background), 1/2 and 0 (person): Δ = 1/3 with the background wrong, 2/3 with one person too, then 1
     "lovasz_hinge": ({"logits": [1, 0.5, 3], "target": [0, 1, 1]}, 2 * (1 / 3) + 0.5 * (1 / 3)),
-    # the outline lies between the 4th and the 5th: two pixels to either side weigh 5, the others 1; only the first,
+    # the outline lies between the 4th and the 5th: one pixel to either side weighs 5, the others 1; only the first,
     # which is far from it, is wrong
     "edge_weighted_bce": ({"logits": [-LN3, LN3, LN3, LN3, -LN3, -LN3, -LN3, -LN3], "target": [1, 1, 1, 1, 0, 0, 0, 0]},
-                          (math.log(4) + 23 * math.log(4 / 3)) / 24),
+                          (math.log(4) + 15 * math.log(4 / 3)) / 16),
     # b = 3/4 on the band; 3/4 and 1/4 beside it
     "boundary": ({"boundary_logits": [LN3, LN3, -LN3], "edge": [1, 0, 0]},
                  (math.log(4 / 3) + (math.log(4) + math.log(4 / 3)) / 2) / 2),
@@ -263,13 +263,26 @@ def test_edge_weighted_bce_is_bce_without_an_outline_and_dearer_near_one():
 
 
 @few
-@hypothesis.given(seeds, sides, sides, st.integers(1, 3))
-def test_band_of_edge_weighted_bce_is_a_dilation(seed, height, width, n):
+@hypothesis.given(seeds, sides, sides, st.integers(1, 3), st.sampled_from([3, 5, 9]))
+def test_band_of_edge_weighted_bce_is_a_dilation(seed, height, width, n, side):
     maps = np.random.default_rng(seed).random((n, height, width), np.float32)
-    side = 2 * losses.EDGE_BAND_PX + 1
     found = losses._greatest_within(tf.constant(maps[..., None]), side).numpy()[..., 0]
     expected = [cv2.dilate(single, np.ones((side, side), np.uint8)) for single in maps]
     np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize(("height", "width", "reach"), [(256, 256, 4), (192, 256, 3), (128, 128, 2), (32, 32, 1)])
+def test_the_band_of_edge_weighted_bce_is_a_share_of_the_shorter_side(height, width, reach):
+    target = np.tile(np.arange(width) < width // 2, (1, height, 1))
+    right = np.where(target, 20.0, -20.0)
+    wrong = {}
+    for distance in (reach - 1, reach):
+        logits = right.copy()
+        column = width // 2 + distance
+        logits[..., column] = -logits[..., column]
+        wrong[distance] = loss("edge_weighted_bce", logits, target)
+    # the same mistake just inside of the band and just outside
+    assert wrong[reach - 1] == pytest.approx((1 + losses.EDGE_GAIN) * wrong[reach], rel=1e-3)
 
 
 def test_boundary_halves_are_the_band_and_the_rest_however_small_the_band():
