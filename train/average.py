@@ -6,6 +6,7 @@ price of one network (Wortsman et al. 2022, arXiv:2203.05482, the uniform soup).
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -27,20 +28,18 @@ def average(weights: Sequence[Path], out: Path) -> None:
         raise InputError("average: needs two h5 or more: give --weights once for each")
     if out.resolve() in {path.resolve() for path in weights}:
         raise InputError(f"--out {out}: is one of those that are averaged: name another file")
-    first, *others = (checkpoint.read_header(path) for path in weights)
-    for path, header in zip(weights[1:], others, strict=True):
-        if header != first:
+    networks = [checkpoint.load(path) for path in weights]
+    first, *others = (_describe(network) for network in networks)
+    for path, other in zip(weights[1:], others, strict=True):
+        if other != first:
             raise InputError(
-                f"{path}: holds {_describe(header)}, not {_describe(first)} as {weights[0]}: "
-                "only weights of one network and size have a mean"
+                f"{path}: holds {other}, not {first} as {weights[0]}: only weights of one network and size have a mean"
             )
-    model, *rest = (checkpoint.load(path) for path in weights)
-    arrays = zip(*(network.get_weights() for network in (model, *rest)), strict=True)
+    arrays = zip(*(network.get_weights() for network in networks), strict=True)
     # in float64: the order of the files decides nothing
-    model.set_weights([np.mean(array, axis=0, dtype=np.float64).astype(np.float32) for array in arrays])
-    checkpoint.save(model, out)
+    networks[0].set_weights([np.mean(array, axis=0, dtype=np.float64).astype(np.float32) for array in arrays])
+    checkpoint.save(networks[0], out)
 
 
-def _describe(header: checkpoint.Header) -> str:
-    height, width = header.size
-    return f"{header.name} {height}x{width}x{header.channels}{' of QAT' if header.is_quantized else ''}"
+def _describe(network: Any) -> str:
+    return f"{network.name} {'x'.join(map(str, network.input_shape[1:]))}"

@@ -43,7 +43,7 @@ def load_imagenet(model: Any) -> None:
     weights = read_checkpoint(_checkpoint_path())
     numbers = contour.VARIANTS[model.name]
     _fill_stem(model, weights, numbers)
-    for stage, (first, repeats) in enumerate(zip(_FIRST_BLOCKS, numbers.repeats, strict=False)):
+    for stage, (first, repeats) in enumerate(zip(_FIRST_BLOCKS[: len(numbers.repeats)], numbers.repeats, strict=True)):
         for repeat in range(repeats):
             _fill_block(model, f"stage{stage}_{repeat}", weights, f"_blocks.{first + repeat}.")
 

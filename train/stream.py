@@ -134,7 +134,8 @@ class BatchRecipe:
             return photo
         behind = self.blank_keys if self.blank_keys and rng.random() < 0.5 else self.keys
         (image, target, plain), back = photo, self._load_labelled(behind[rng.integers(len(behind))], rng)
-        return *paste(image, target, back[0], back[1]), paste(plain, target, back[2], back[1])[0]
+        pasted, both = paste(image, target, back[0], back[1])
+        return pasted, both, paste(plain, target, back[2], back[1])[0] if self.with_plain else pasted
 
     def _load_labelled(self, key: str, rng: np.random.Generator) -> Photo:
         sample = self.dataset.load(key)

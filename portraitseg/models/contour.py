@@ -82,24 +82,20 @@ def build(size: tuple[int, int], channels: int = 3, variant: str = "contour_medi
     blocks.check_size(variant, size, STRIDE)
     numbers = VARIANTS[variant]
     image = keras.Input((*size, channels), name="image")
-    skips = encode(image, numbers)[-len(numbers.decoder) - 1 :]
-    x = decode(skips, numbers.decoder)
-    x = blocks.subpixel(x, size[0] // int(skips[0].shape[1]), name="logits")
+    x = decode(encode(image, numbers), numbers.decoder)
+    x = blocks.subpixel(x, numbers.finest, name="logits")
     return keras.Model(image, blocks.mask_head(x), name=variant)
 
 
 def encode(image: Any, numbers: Variant) -> list[Any]:
     """(n, h, w, c) → features from fine to coarse, at strides `numbers.finest` … 32."""
-    skips = []
+    x, skips = image, []
     if numbers.detail:
-        detail = blocks.conv_bn(image, numbers.detail, kernel=3, stride=2, name="detail")
-        skips.append(detail)
-        x = blocks.conv_bn(detail, STEM_FILTERS, kernel=3, stride=2, name="stem")
-    elif numbers.is_whole:
-        x = blocks.conv_bn(image, STEM_FILTERS, kernel=3, stride=2, name="stem")
-    else:
-        x = blocks.conv_bn(image, STEM_FILTERS, kernel=4, stride=4, name="stem")
-    stages = zip(STAGES, numbers.repeats, numbers.expansion, strict=False)
+        x = blocks.conv_bn(x, numbers.detail, kernel=3, stride=2, name="detail")
+        skips.append(x)
+    kernel, stride = (3, 2) if numbers.finest == 2 else (4, 4)
+    x = blocks.conv_bn(x, STEM_FILTERS, kernel=kernel, stride=stride, name="stem")
+    stages = zip(STAGES[: len(numbers.repeats)], numbers.repeats, numbers.expansion, strict=True)
     for stage, ((kernel, stride, filters), repeats, expansion) in enumerate(stages):
         if stride == 2:
             skips.append(x)
