@@ -44,6 +44,7 @@ Side = Annotated[float, Bounds(0.1, 1.0)]
 "Side of a window as a share of the picture's."
 Quality = Annotated[float, Bounds(1.0, 100.0)]
 Stops = Annotated[float, Bounds(0.0, 8.0)]
+"Halvings or doublings of light."
 
 #: The byte b as the (b + 0.5) / 256 quantile of the standard normal, rescaled to variance 1; ends at 2.9 sigma.
 _QUANTILES = np.array([NormalDist().inv_cdf((byte + 0.5) / 256) for byte in range(256)])
@@ -136,6 +137,22 @@ def gaussian_blur(image: Image, mask: Mask, rng: np.random.Generator, *, low: Si
     return cv2.GaussianBlur(image, (side, side), sigmaX=sigma, sigmaY=sigma), mask
 
 
+def motion_blur(image: Image, mask: Mask, rng: np.random.Generator, *, low: Kernel = 3.0, high: Kernel = 15.0) -> Pair:
+    """Smears along a straight line of low..high px, at any angle: the hand moved, or the person.
+
+    The mask stays: it says where the person was in the middle of the exposure. Draws: the length, the angle.
+    """
+    side = _odd(rng.uniform(low, high))
+    angle = rng.uniform(0, math.pi)
+    reach = (side - 1) / 2
+    # eight points a pixel: each pixel's weight is known to an eighth of its share
+    along = np.linspace(-reach, reach, 8 * side)
+    rows, columns = (np.rint(reach + along * part).astype(int) for part in (math.sin(angle), math.cos(angle)))
+    kernel = np.zeros((side, side))
+    np.add.at(kernel, (rows, columns), 1 / along.size)
+    return cv2.filter2D(image, -1, kernel, borderType=cv2.BORDER_REPLICATE), mask
+
+
 def gamma(image: Image, mask: Mask, rng: np.random.Generator, *, low: Factor = 0.7, high: Factor = 1.5) -> Pair:
     """Raises brightness in [0, 1] to the power low..high: above 1 darkens. Draws: the power, log-uniform."""
     return cv2.LUT(image, _to_bytes(255 * (GREYS / 255) ** _log_uniform(rng, low, high))), mask
@@ -198,6 +215,30 @@ def low_light(
     return _add_noise(cv2.LUT(image, _to_bytes(GREYS * gain)), NORMAL_OF_BYTE * deviation, rng), mask
 
 
+def backlight(
+    image: Image,
+    mask: Mask,
+    rng: np.random.Generator,
+    *,
+    low: Stops = 0.5,
+    high: Stops = 2.5,
+    glare: Stops = 1.0,
+    softness: Share = 0.05,
+) -> Pair:
+    """Takes low..high stops of light from the person and adds 0..`glare` to what is behind: a window, the sun.
+
+    Light is brightness to the power 2.2, as in `low_light`. The step of light is as soft as a Gaussian filter of a
+    sigma of 0..`softness` of the shorter side makes the mask, so that it does not draw the outline.
+
+    Draws: the person's stops, the background's, the softness.
+    """
+    taken, added = rng.uniform(low, high), rng.uniform(0, glare)
+    sigma = rng.uniform(0, softness) * min(mask.shape)
+    person = cv2.GaussianBlur(mask, (0, 0), sigma) if sigma > 0 else mask
+    gain_of_byte = 2 ** ((added - (taken + added) * GREYS / 255) / 2.2)
+    return _to_bytes(image * gain_of_byte[person][..., None]), mask
+
+
 # ---- geometric: image and mask move together
 
 
@@ -209,6 +250,16 @@ def vertical_flip(image: Image, mask: Mask, rng: np.random.Generator) -> Pair:
 def horizontal_flip(image: Image, mask: Mask, rng: np.random.Generator) -> Pair:
     """Swaps left and right. Draws nothing."""
     return cv2.flip(image, 1), cv2.flip(mask, 1)
+
+
+def quarter_turn(image: Image, mask: Mask, rng: np.random.Generator) -> Pair:
+    """Turns by 90° either way, stretched to the old shape: the app forgot the sensor's orientation. Draws: the way."""
+    height, width = mask.shape
+    way = cv2.ROTATE_90_CLOCKWISE if rng.integers(2) else cv2.ROTATE_90_COUNTERCLOCKWISE
+    image, mask = cv2.rotate(image, way), cv2.rotate(mask, way)
+    if height == width:
+        return image, mask
+    return cv2.resize(image, (width, height)), cv2.resize(mask, (width, height))
 
 
 def rotate_scale(
@@ -276,19 +327,22 @@ AUGMENTATIONS: dict[str, Augmentation] = {
     "mean_blur": mean_blur,
     "median_blur": median_blur,
     "gaussian_blur": gaussian_blur,
+    "motion_blur": motion_blur,
     "gamma": gamma,
     "colour_jitter": colour_jitter,
     "grayscale": grayscale,
     "jpeg": jpeg,
     "low_light": low_light,
+    "backlight": backlight,
     "vertical_flip": vertical_flip,
     "horizontal_flip": horizontal_flip,
+    "quarter_turn": quarter_turn,
     "rotate_scale": rotate_scale,
     "crop_stretch": crop_stretch,
 }
 
 #: Those that move the mask with the image; all others leave it as it is.
-GEOMETRIC = frozenset({"vertical_flip", "horizontal_flip", "rotate_scale", "crop_stretch"})
+GEOMETRIC = frozenset({"vertical_flip", "horizontal_flip", "quarter_turn", "rotate_scale", "crop_stretch"})
 
 
 # ---- pieces

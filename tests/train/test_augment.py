@@ -16,7 +16,7 @@ from train.augmenter import build
 
 PHOTOMETRIC = {
     *("add", "add_per_channel", "add_per_element", "gaussian_noise", "occlusion_patches", "mean_blur", "median_blur"),
-    *("gaussian_blur", "gamma", "colour_jitter", "grayscale", "jpeg", "low_light"),
+    *("gaussian_blur", "motion_blur", "gamma", "colour_jitter", "grayscale", "jpeg", "low_light", "backlight"),
 }
 
 ROOT = Path(__file__).parents[2]
@@ -141,9 +141,11 @@ def test_flips_are_named_for_the_sides_they_swap():
         ("mean_blur", {"low": 1.0, "high": 1.0}),
         ("median_blur", {"low": 1.0, "high": 1.0}),
         ("gaussian_blur", {"low": 0.0, "high": 0.0}),
+        ("motion_blur", {"low": 1.0, "high": 1.0}),
         ("gamma", {"low": 1.0, "high": 1.0}),
         ("colour_jitter", {"brightness": 0.0, "contrast": 0.0, "saturation": 0.0, "temperature": 0.0}),
         ("low_light", {"low": 0.0, "high": 0.0, "noise": 0.0}),
+        ("backlight", {"low": 0.0, "high": 0.0, "glare": 0.0}),
         ("rotate_scale", {"degrees": 0.0, "low": 1.0, "high": 1.0, "translation": 0.0}),
         ("crop_stretch", {"low": 1.0, "high": 1.0}),
     ],
@@ -186,7 +188,7 @@ def test_occlusion_covers_no_more_than_its_share():
         assert 0 < covered.mean() <= 2 * 0.2**2
 
 
-@pytest.mark.parametrize("name", ["mean_blur", "median_blur", "gaussian_blur"])
+@pytest.mark.parametrize("name", ["mean_blur", "median_blur", "gaussian_blur", "motion_blur"])
 def test_a_blur_calms_noise_and_leaves_a_flat_photo(name):
     image, _ = make_pair(64, 64)
     assert np.array_equal(image_after(name, flat(90)[0]), flat(90)[0])
@@ -238,6 +240,54 @@ def test_jpeg_keeps_the_channel_order_and_loses_with_quality():
 def test_low_light_halves_light_at_each_stop():
     # brightness is light to the power 1 / 2.2, so that 2.2 stops halve brightness
     assert image_after("low_light", flat(200)[0], low=2.2, high=2.2, noise=0.0)[0, 0, 0] == 100
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_motion_blur_smears_a_point_along_a_centred_line(seed):
+    image = np.zeros((33, 33, 3), np.uint8)
+    image[16, 16] = 255
+    smear = image_after("motion_blur", image, seed, low=9.0, high=9.0)[..., 0].astype(float)
+    rows, columns = np.nonzero(smear)
+    along = np.hypot(rows - 16, columns - 16)
+    # half of the 9 px either way; pixels are whole, so the ends are up to 0.71 px beside the line's
+    assert 3.2 < along.max() < 4.8
+    # as many pixels as the line is long, within the diagonal's root of two and a corner of a pixel at each step
+    assert 5 <= len(rows) <= 18
+    assert abs(smear.sum() - 255) <= 0.5 * len(rows)
+    centre = np.average([rows, columns], axis=1, weights=smear[rows, columns])
+    assert centre == pytest.approx([16, 16], abs=0.1)
+    off_line = np.linalg.svd(np.stack([rows - 16, columns - 16]), compute_uv=False)[1] / np.sqrt(len(rows))
+    assert off_line < 0.71
+
+
+def test_backlight_takes_light_from_the_person_and_adds_it_behind():
+    image = np.full((40, 40, 3), 100, np.uint8)
+    mask = np.zeros((40, 40), np.uint8)
+    mask[:, :20] = 255
+    parameters = {"low": 2.2, "high": 2.2, "glare": 0.0}
+    hard = AUGMENTATIONS["backlight"](image, mask, np.random.default_rng(0), softness=0.0, **parameters)[0]
+    assert (hard[:, :20] == 50).all() and (hard[:, 20:] == 100).all()  # 2.2 stops halve brightness
+    # the draw of the softness is 0.04 with this seed: a sigma of 1.6 px, so that the steepest slope is 12 levels a px
+    softened = AUGMENTATIONS["backlight"](image, mask, np.random.default_rng(0), softness=1.0, **parameters)[0]
+    soft = softened[20, :, 0].astype(int)
+    assert (np.diff(soft) >= 0).all() and np.diff(soft).max() < 14 and (soft[0], soft[-1]) == (50, 100)
+    bright = AUGMENTATIONS["backlight"](image, mask, np.random.default_rng(0), low=0.0, high=0.0)[0]
+    assert (bright[:, 36:] > 100).all() and (bright[:, :4] == 100).all()
+
+
+def test_quarter_turn_turns_either_way():
+    image, mask = make_pair(6, 6)
+    seen = {AUGMENTATIONS["quarter_turn"](image, mask, np.random.default_rng(seed))[1].tobytes() for seed in range(20)}
+    assert seen == {np.rot90(mask, way).tobytes() for way in (1, -1)}
+
+
+def test_quarter_turn_keeps_a_shape_that_is_not_square():
+    mask = np.zeros((8, 32), np.uint8)
+    mask[:4] = 255
+    turned = AUGMENTATIONS["quarter_turn"](np.dstack([mask] * 3), mask, np.random.default_rng(0))[1]
+    # 8 px are stretched to 32: bilinear mixes neighbours within two of the middle
+    left, right = turned[:, :14], turned[:, 18:]
+    assert {left.min(), left.max(), right.min(), right.max()} == {0, 255} and np.ptp(left) == np.ptp(right) == 0
 
 
 def test_rotate_scale_turns_about_the_centre():
