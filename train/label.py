@@ -21,7 +21,7 @@ from portraitseg import contract, files
 from portraitseg.cli import console, say
 from portraitseg.config import Config
 from portraitseg.data.base import hash_keys
-from portraitseg.data.folder import SPLITS_NAME, FolderDataset, open_folder, place, set_of
+from portraitseg.data.folder import LABELS_NAME, SPLITS_NAME, FolderDataset, open_folder, place, set_of
 from portraitseg.errors import InputError
 from portraitseg.models import checkpoint
 from portraitseg.runners import open_runner
@@ -30,9 +30,6 @@ from portraitseg.runners.tflite import probe
 
 #: RGB photo of any size, uint8 → probability of person at the network's own size.
 Teacher = Callable[[UInt8[np.ndarray, "h w 3"]], Float[np.ndarray, "h2 w2"]]
-
-#: What made the masks; a second call with the same goes on, one with other words is refused.
-ORIGIN_NAME = "labels.json"
 
 #: Masks of nothing but 0 and 1 are read as 0 and 255: what the teacher is that unsure of becomes 0.
 _LEAST = 2
@@ -157,7 +154,8 @@ def _unlabelled(dataset: FolderDataset, config: Config) -> tuple[str, ...]:
 
 
 def _begin(out: Path, origin: object) -> None:
-    path = out / ORIGIN_NAME
+    """Writes what makes the masks; a second call with the same goes on, one with other words is refused."""
+    path = out / LABELS_NAME
     if path.exists():
         if json.loads(path.read_text()) != origin:
             raise InputError(f"--out {out}: holds the masks of another call: name another folder, or delete it")

@@ -18,6 +18,9 @@ from portraitseg.errors import InputError
 
 SPLITS_NAME = "splits.json"
 
+#: Lies in a folder whose masks trained networks drew, and says which: `python -m train label`.
+LABELS_NAME = "labels.json"
+
 #: The split that may list sets without any mask which no setting declares, so that somebody else's list works as it is.
 #: Nothing is trained or measured on them: that takes `data.unlabelled_sets`.
 UNLABELLED_SPLIT = "unlabelled"
@@ -100,6 +103,10 @@ def open_folder(config: DataConfig, seed: int) -> FolderDataset:
         }
         splits = {name: keys for name, keys in splits.items() if keys or name in drawn}
     warnings = _check_unmasked(splits, suffixes, config, root)
+    if (root / LABELS_NAME).exists() and not config.soft_masks:
+        warnings += (
+            "soft masks of trained networks are read as hard ones, above half or not: --set data.soft_masks=true",
+        )
     return FolderDataset(
         name=str(root),
         splits=splits,

@@ -68,6 +68,13 @@ def test_masks_are_the_teachers_blended_and_the_others_stay(place):
     assert set(np.unique(source.load("a/0").mask)) == {0, 255}
 
 
+def test_soft_masks_that_are_read_as_hard_ones_are_told_of(place):
+    label(config(), [Path("t.h5")], Path("out"), 0.25)
+    assert not open_dataset(config(root="out", unlabelled_sets=[], soft_masks=True).data, 7).warnings
+    (warning,) = open_dataset(config(root="out", unlabelled_sets=[]).data, 7).warnings
+    assert "data.soft_masks=true" in warning
+
+
 def test_links_and_blank_photos_among_those_of_training(place):
     splits = {**SPLITS, "train": [*SPLITS["train"], "blank/0"]}
     Path("photos/splits.json").write_text(json.dumps({"splits": splits}))
