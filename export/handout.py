@@ -12,6 +12,9 @@ from portraitseg.manifest import FileEntry, Manifest
 
 NAME = "README.md"
 
+#: Of the Android packages: as the ai-edge-litert that the files were checked with.
+_LITERT = "2.3.0"
+
 _KINDS = {"gpu": "GPU", "cpu": "CPU", "old": "old phones"}
 
 
@@ -29,7 +32,7 @@ def write(folder: Path, listed: Manifest, recommended: dict[str, str]) -> None:
         f"# {listed.source.model}\n\nA mask of the person in a photo. `manifest.json` has every figure and hash.",
         _table(listed, recommended),
         *(_android(by_path, recommended) if is_android else _ios(by_path, recommended)),
-        _pixels(listed.files[0]),
+        _pixels(listed.files[0], is_android),
         _golden(),
         _licences(listed),
     ]
@@ -57,24 +60,73 @@ def _tensor(entry: FileEntry, is_input: bool) -> str:
 
 
 def _android(by_path: dict[str, FileEntry], recommended: dict[str, str]) -> list[str]:
-    sections = []
-    if (path := recommended.get("gpu")) in by_path and by_path[path].input.dtype == "float32":
-        height, width = by_path[path].input.shape[1:3]
-        sections.append(f"""\
-## On the GPU
+    path = recommended.get("gpu")
+    on_gpu = path if path in by_path and by_path[path].input.dtype == "float32" else None
+    # an app's bitmap is RGBA bytes in memory: this file takes them as they are
+    of_bitmaps = (name for name, entry in by_path.items() if entry.channels == "rgba" and entry.input.dtype == "uint8")
+    bitmap = next(of_bitmaps, None)
+    shown = on_gpu or bitmap
+    if shown is None:
+        return []
+    sections = [_shrinking(by_path[shown])]
+    if on_gpu:
+        sections.append(_compiled_model(on_gpu, by_path[on_gpu], recommended.get("cpu", on_gpu)))
+    if bitmap:
+        sections.append(_interpreter(bitmap, by_path[bitmap]))
+    return sections
 
-Copy `{path}` to `app/src/main/assets/`, add `com.google.ai.edge.litert:litert`, and:
+
+def _shrinking(entry: FileEntry) -> str:
+    height, width = entry.input.shape[1:3]
+    return f"""\
+## From a photo to the network's size
+
+The Kotlin below follows LiteRT's documentation; it was not compiled here, nor run on a phone.
 
 ```kotlin
-val model = CompiledModel.create(context.assets, "{path}", CompiledModel.Options(Accelerator.GPU), null)
+import android.graphics.Bitmap
+
+/** The photo, upright already, stretched to {width}x{height} (not cropped). */
+fun shrink(photo: Bitmap): Bitmap {{
+    // bitmaps that a decoder left in the GPU's memory cannot be read
+    var small = if (photo.config == Bitmap.Config.ARGB_8888) photo else photo.copy(Bitmap.Config.ARGB_8888, false)
+    // bilinear sampling skips pixels beyond a factor of two: halve first
+    while (small.width > 2 * {width} || small.height > 2 * {height}) {{
+        val halfWidth = if (small.width > 2 * {width}) small.width / 2 else small.width
+        val halfHeight = if (small.height > 2 * {height}) small.height / 2 else small.height
+        small = Bitmap.createScaledBitmap(small, halfWidth, halfHeight, true)
+    }}
+    return Bitmap.createScaledBitmap(small, {width}, {height}, true)
+}}
+```"""
+
+
+def _compiled_model(path: str, entry: FileEntry, on_cpu: str) -> str:
+    height, width = entry.input.shape[1:3]
+    return f"""\
+## On the GPU
+
+Copy `{path}`{f" and `{on_cpu}`" if on_cpu != path else ""} to `app/src/main/assets/`, and add to the app's
+dependencies, from Google's Maven repository, `com.google.ai.edge.litert:litert:{_LITERT}` and
+`com.google.ai.edge.litert:litert-gpu:{_LITERT}`: without the second there is no GPU. Then:
+
+```kotlin
+import com.google.ai.edge.litert.Accelerator
+import com.google.ai.edge.litert.CompiledModel
+import com.google.ai.edge.litert.LiteRtException
+
+val model = try {{
+    CompiledModel.create(context.assets, "{path}", CompiledModel.Options(Accelerator.GPU), null)
+}} catch (refused: LiteRtException) {{  // a device without a GPU that can
+    CompiledModel.create(context.assets, "{on_cpu}", CompiledModel.Options(Accelerator.CPU), null)
+}}
 val inputs = model.createInputBuffers()
 val outputs = model.createOutputBuffers()
 
 /** Probability of person, {height} rows of {width}. */
 fun mask(photo: Bitmap): FloatArray {{
-    val small = Bitmap.createScaledBitmap(photo, {width}, {height}, true)  // stretched, not cropped
     val pixels = IntArray({width} * {height})
-    small.getPixels(pixels, 0, {width}, 0, 0, {width}, {height})
+    shrink(photo).getPixels(pixels, 0, {width}, 0, 0, {width}, {height})
     val rgb = FloatArray(3 * pixels.size)
     for (i in pixels.indices) {{
         rgb[3 * i] = (pixels[i] shr 16 and 255) / 255f
@@ -85,42 +137,42 @@ fun mask(photo: Bitmap): FloatArray {{
     model.run(inputs, outputs)
     return outputs[0].readFloat()
 }}
-```{_on_cpu(path, recommended.get("cpu"))}""")
-    bitmap = next(
-        (p for p, entry in by_path.items() if entry.channels == "rgba" and entry.input.dtype == "uint8"), None
-    )
-    if bitmap is not None:
-        height, width = by_path[bitmap].input.shape[1:3]
-        scale = by_path[bitmap].output.scale or 1 / 256
-        sections.append(f"""\
+```"""
+
+
+def _interpreter(path: str, entry: FileEntry) -> str:
+    height, width = entry.input.shape[1:3]
+    return f"""\
 ## On the CPU, a bitmap's bytes as they are
 
-An `ARGB_8888` bitmap is RGBA in memory; the fourth channel of `{bitmap}` changes nothing.
+An `ARGB_8888` bitmap is RGBA in memory; the fourth channel of `{path}` changes nothing. With
+`com.google.ai.edge.litert:litert:{_LITERT}` alone:
 
 ```kotlin
-// file: this one, as a File or a MappedByteBuffer
+import java.io.FileInputStream
+import java.nio.ByteBuffer
+import java.nio.ByteOrder
+import java.nio.channels.FileChannel
+import org.tensorflow.lite.Interpreter
+
+val file = context.assets.openFd("{path}").use {{
+    FileInputStream(it.fileDescriptor).channel.map(FileChannel.MapMode.READ_ONLY, it.startOffset, it.declaredLength)
+}}
 val interpreter = Interpreter(file, Interpreter.Options().setNumThreads(2))
 val input = ByteBuffer.allocateDirect(4 * {width} * {height}).order(ByteOrder.nativeOrder())
 val output = ByteBuffer.allocateDirect({width} * {height}).order(ByteOrder.nativeOrder())
 
 fun mask(photo: Bitmap): ByteBuffer {{
     input.rewind()
-    Bitmap.createScaledBitmap(photo, {width}, {height}, true).copyPixelsToBuffer(input)
+    shrink(photo).copyPixelsToBuffer(input)
     // both stand at their end now or after the run: without these nothing is read
     input.rewind()
     output.rewind()
     interpreter.run(input, output)
     output.rewind()
-    return output  // probability of person = (byte.toInt() and 255) * {scale:g}f
+    return output  // probability of person = (byte.toInt() and 255) * {entry.output.scale or 1 / 256:g}f
 }}
-```""")
-    return sections
-
-
-def _on_cpu(gpu: str, cpu: str | None) -> str:
-    if cpu is None or cpu == gpu:
-        return ""
-    return f"\n\nOn the CPU the same lines, with `{cpu}` and `Accelerator.CPU`."
+```"""
 
 
 def _ios(by_path: dict[str, FileEntry], recommended: dict[str, str]) -> list[str]:
@@ -136,6 +188,9 @@ def _ios(by_path: dict[str, FileEntry], recommended: dict[str, str]) -> list[str
 Drag `{path}` into the Xcode project (iOS 15{for_old}), and:
 
 ```swift
+import CoreML
+import Vision
+
 let url = Bundle.main.url(forResource: "{Path(path).stem}", withExtension: "mlmodelc")!
 let model = try VNCoreMLModel(for: MLModel(contentsOf: url))
 let request = VNCoreMLRequest(model: model)
@@ -146,14 +201,19 @@ let mask = (request.results?.first as? VNPixelBufferObservation)?.pixelBuffer  /
     ]
 
 
-def _pixels(entry: FileEntry) -> str:
+def _pixels(entry: FileEntry, is_android: bool) -> str:
     height, width = entry.input.shape[1:3] if entry.input.layout == "NHWC" else entry.input.shape[-2:]
+    range_ = (
+        "byte / 255 for files of float32, the byte itself for those of uint8"
+        if is_android
+        else "bytes as they are: the file divides by 255 itself"
+    )
     return f"""\
 ## Pixels
 
-Turn the photo upright, stretch it to {width}×{height}, RGB, byte / 255: no mean, no standard deviation, no BGR.
-Where a photo is more than twice as large, halve it first, or let the scaler average: bilinear sampling alone skips
-pixels. Stretch the mask back to the photo (bilinear); person is where it is above one half."""
+Turn the photo upright, stretch it to {width}×{height}, RGB, {range_}. No mean, no standard deviation, no BGR.
+Where a photo is more than twice as large, halve it until it is not, or let the scaler average: bilinear sampling alone
+skips pixels. Stretch the mask back to the photo (bilinear); person is where it is above one half."""
 
 
 def _golden() -> str:
@@ -163,10 +223,12 @@ def _golden() -> str:
 Feed `{FOLDER}/portrait.png` (drawn, nobody's photo) and compare with `{FOLDER}/<file>.png`: the mean difference is at
 most {MEAN_STEPS:g} of 255, and at most {FLIPPED_SHARE:.0%} of the pixels lie on the other side of one half
 (`{FOLDER}/{INDEX}`). Swapped channels, a forgotten scale and another normalisation are all beyond that.
-`python -m export check-assets .` does so on a computer."""
+In a clone of the repository, `.venv/bin/python -m export check-assets FOLDER` does so for a copy of this folder."""
 
 
 def _licences(listed: Manifest) -> str:
-    terms = list(dict.fromkeys(data.licence for data in listed.source.data))
-    named = "; ".join(terms) or "not stated"
+    sets: dict[str, list[str]] = {}
+    for data in listed.source.data:
+        sets.setdefault(data.licence, []).append(data.set)
+    named = "; ".join(f"{terms} ({', '.join(names)})" for terms, names in sets.items()) or "not stated"
     return f"## Licence\n\nThe photos that the weights learnt from bind the use of these files: {named}."

@@ -47,6 +47,20 @@ def test_buffers_are_rewound_before_they_are_read(tmp_path: Path) -> None:
     assert text.count("allocateDirect(") == text.count(".order(ByteOrder.nativeOrder())") == 2
 
 
+def test_who_divides_by_255_is_told_for_each_platform(tmp_path: Path) -> None:
+    """Core ML packages scale inside: an app that does so too gets a black photo."""
+    android, ios = (_made(ROOT / f"{platform}_assets/contour_medium", tmp_path) for platform in ("android", "ios"))
+    assert "byte / 255 for files of float32, the byte itself for those of uint8" in android
+    assert "byte / 255" not in ios and "the file divides by 255 itself" in ios
+
+
+def test_the_gpu_has_a_package_of_its_own_and_a_way_out(tmp_path: Path) -> None:
+    text = _made(ROOT / "android_assets/contour_medium", tmp_path)
+    # without it the app builds, and the GPU is refused at run time
+    assert "litert-gpu:" in text
+    assert text.index("Accelerator.GPU)") < text.index("catch") < text.index("Accelerator.CPU)")
+
+
 def test_names_sizes_and_terms_are_the_manifests(tmp_path: Path) -> None:
     folder = ROOT / "android_assets/contour_medium"
     listed = manifest.read(Manifest, folder / manifest.MANIFEST_NAME)
@@ -56,9 +70,9 @@ def test_names_sizes_and_terms_are_the_manifests(tmp_path: Path) -> None:
     content["source"]["data"] = [{"set": "s", "split": "train", "sha256_16": "0" * 16, "licence": "only on Sundays"}]
     text = _made(folder, tmp_path, Manifest.model_validate_json(json.dumps(content)))
     assert (
-        "createScaledBitmap(photo, 64, 96, true)" in text and "stretch it to 64×96" in text and "256, 256" not in text
+        "createScaledBitmap(small, 64, 96, true)" in text and "stretch it to 64×96" in text and "256, 256" not in text
     )
-    assert "only on Sundays" in text
+    assert "only on Sundays (s)" in text
     # no file with a bitmap's bytes as its input: no such section
     content["files"] = [entry for entry in content["files"] if entry["channels"] == "rgb"]
     assert "copyPixelsToBuffer" not in _made(folder, tmp_path, Manifest.model_validate_json(json.dumps(content)))
