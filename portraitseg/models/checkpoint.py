@@ -176,10 +176,12 @@ def load_weights(model: Any, path: Path) -> None:
     """Loads the weights of an h5 into a network of the same architecture.
 
     Raises:
-        InputError: another network, or a damaged file.
+        InputError: another network, an h5 of quantization-aware training for a float network, or a damaged file.
     """
     header = read_header(path)
     own = model.name.removeprefix("quant_")
+    if own == model.name:
+        _refuse_quantized(path, header)
     if header.name != own:
         raise InputError(f"checkpoint {path}: holds '{header.name}', not '{own}': name an h5 of the same network")
     try:
@@ -198,8 +200,14 @@ def load(path: Path) -> Any:
         InputError: as `read_header` and `load_weights`, an unknown network, or an h5 of quantization-aware training.
     """
     header = read_header(path)
-    if header.is_quantized:
-        raise InputError(f"checkpoint {path}: comes from quantization-aware training: give the float h5 of the run")
+    _refuse_quantized(path, header)
     model = models.build(header.name, header.size, header.channels)
     load_weights(model, path)
     return model
+
+
+def _refuse_quantized(path: Path, header: Header) -> None:
+    if header.is_quantized:
+        raise InputError(
+            f"checkpoint {path}: comes from quantization-aware training: give the float h5, the one without -qat or qat/"
+        )
