@@ -81,7 +81,7 @@ def load_start(model: Any, config: Config, init: Path | None) -> None:
     """Loads what the configuration, and then `init`, begin with; a network of RGB photos may begin one with a prior.
 
     Raises:
-        InputError: another network, damaged, or no ImageNet weights for it.
+        InputError: another network, one of quantization-aware training, damaged, or no ImageNet weights for it.
     """
     if config.model.prior and (init is None or checkpoint.read_header(init).channels == CHANNEL_COUNT["rgb"]):
         if config.model.pretrained is None and init is None:
@@ -93,6 +93,7 @@ def load_start(model: Any, config: Config, init: Path | None) -> None:
     if config.model.pretrained is not None and not config.model.prior:
         pretrained.load_imagenet(model)
     if init is not None:
+        checkpoint.refuse_quantized(init, checkpoint.read_header(init))
         checkpoint.load_weights(model, init)
 
 

@@ -176,12 +176,10 @@ def load_weights(model: Any, path: Path) -> None:
     """Loads the weights of an h5 into a network of the same architecture.
 
     Raises:
-        InputError: another network, an h5 of quantization-aware training for a float network, or a damaged file.
+        InputError: another network, or a damaged file.
     """
     header = read_header(path)
     own = model.name.removeprefix("quant_")
-    if own == model.name:
-        _refuse_quantized(path, header)
     if header.name != own:
         raise InputError(f"checkpoint {path}: holds '{header.name}', not '{own}': name an h5 of the same network")
     try:
@@ -200,14 +198,19 @@ def load(path: Path) -> Any:
         InputError: as `read_header` and `load_weights`, an unknown network, or an h5 of quantization-aware training.
     """
     header = read_header(path)
-    _refuse_quantized(path, header)
+    refuse_quantized(path, header)
     model = models.build(header.name, header.size, header.channels)
     load_weights(model, path)
     return model
 
 
-def _refuse_quantized(path: Path, header: Header) -> None:
+def refuse_quantized(path: Path, header: Header) -> None:
+    """Says what to give instead, where a float network is to be read.
+
+    Raises:
+        InputError: the h5 of quantization-aware training.
+    """
     if header.is_quantized:
         raise InputError(
-            f"checkpoint {path}: comes from quantization-aware training: give the float h5, the one without -qat or qat/"
+            f"checkpoint {path}: comes from quantization-aware training: give the float h5 (no -qat, not in qat/)"
         )

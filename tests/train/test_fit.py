@@ -2,6 +2,7 @@
 
 import os
 import signal
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -178,6 +179,18 @@ def test_the_stage_writes_an_artifact_that_holds(tmp_path, monkeypatch):
     other = _config(epochs=1).model_copy(update={"model": config.model.model_copy(update={"name": "fast_scnn"})})
     with pytest.raises(InputError, match="same network"):
         train_run(Run("c"), other, init=run.best)
+
+
+def test_training_does_not_begin_with_weights_of_quantization_aware_training():
+    """Its network is another: Keras would speak of layers that nobody wrote."""
+    from train.stage import load_start
+
+    config = parse_config({"model": {"name": "contour_small", "size": [256, 256]}}, "test")
+    network = models.build("contour_small", (256, 256))
+    weights = Path(__file__).parents[2] / "weights"
+    load_start(network, config, weights / "contour_small-256x256.h5")
+    with pytest.raises(InputError, match="quantization-aware training: give the float h5"):
+        load_start(network, config, weights / "contour_small-256x256-qat.h5")
 
 
 def test_two_writers_of_one_run_are_refused(tmp_path, monkeypatch):
