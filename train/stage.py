@@ -93,7 +93,6 @@ def load_start(model: Any, config: Config, init: Path | None) -> None:
     if config.model.pretrained is not None and not config.model.prior:
         pretrained.load_imagenet(model)
     if init is not None:
-        checkpoint.refuse_quantized(init, checkpoint.read_header(init))
         checkpoint.load_weights(model, init)
 
 

@@ -7,7 +7,7 @@ import json
 import subprocess
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -155,7 +155,7 @@ def parse_header(text: bytes, path: Path) -> Header:
         name=name.removeprefix("quant_"),
         size=(int(height), int(width)),
         channels=int(channels),
-        is_quantized=any(kind.startswith("Quantize") for kind in classes),
+        is_quantized=_holds_quantized(classes),
     )
 
 
@@ -172,13 +172,22 @@ def _class_names(config: Any) -> Iterator[str]:
             stack.extend(node)
 
 
+def _holds_quantized(classes: Iterable[str]) -> bool:
+    """Whether layers of these class names are of quantization-aware training."""
+    return any(kind.startswith("Quantize") for kind in classes)
+
+
 def load_weights(model: Any, path: Path) -> None:
     """Loads the weights of an h5 into a network of the same architecture.
 
     Raises:
-        InputError: another network, or a damaged file.
+        InputError: another network, the h5 of quantization-aware training for a float one, or a damaged file.
     """
     header = read_header(path)
+    if header.is_quantized and not _holds_quantized(type(layer).__name__ for layer in model.layers):
+        raise InputError(
+            f"checkpoint {path}: comes from quantization-aware training: give the float h5 (no -qat, not in qat/)"
+        )
     own = model.name.removeprefix("quant_")
     if header.name != own:
         raise InputError(f"checkpoint {path}: holds '{header.name}', not '{own}': name an h5 of the same network")
@@ -195,22 +204,9 @@ def load(path: Path) -> Any:
     """Rebuilds the float network of an h5 and loads its weights.
 
     Raises:
-        InputError: as `read_header` and `load_weights`, an unknown network, or an h5 of quantization-aware training.
+        InputError: as `read_header` and `load_weights`, or an unknown network.
     """
     header = read_header(path)
-    refuse_quantized(path, header)
     model = models.build(header.name, header.size, header.channels)
     load_weights(model, path)
     return model
-
-
-def refuse_quantized(path: Path, header: Header) -> None:
-    """Says what to give instead, where a float network is to be read.
-
-    Raises:
-        InputError: the h5 of quantization-aware training.
-    """
-    if header.is_quantized:
-        raise InputError(
-            f"checkpoint {path}: comes from quantization-aware training: give the float h5 (no -qat, not in qat/)"
-        )
