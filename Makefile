@@ -21,8 +21,9 @@ WITH_SET = $(foreach pair,$(SET),--set "$(pair)")
 demo: ## train, export and benchmark on the embedded synthetic portraits, as run `demo`
 	@$(MAKE) --no-print-directory train RUN=demo CONFIG=train/configs/demo.toml INIT=weights/contour_small-256x256.h5
 	@$(MAKE) --no-print-directory export-android RUN=demo
-	@$(MAKE) --no-print-directory export-ios RUN=demo
-	@$(MAKE) --no-print-directory benchmark RUN=demo
+	@# a file that fails its checks is not published and makes the whole fail, but the others are measured all the same
+	@status=0; $(MAKE) --no-print-directory export-ios RUN=demo || status=$$?; \
+	$(MAKE) --no-print-directory benchmark RUN=demo && exit $$status
 
 train: $(ENV) ## train a network: RUN= CONFIG= DATA= FORMAT= INIT= SET="section.key=value …" OVERWRITE=1
 	@$(PY) -m train fit --run "$(RUN)" $(WITH_CONFIG) $(WITH_DATA) $(WITH_SET) $(if $(INIT),--init "$(INIT)") $(if $(OVERWRITE),--overwrite)
