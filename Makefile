@@ -58,7 +58,7 @@ release: $(ENV) ## keep of an exported run what can be committed: files for apps
 	@$(PY) -m export release --run "$(RUN)"
 
 check-assets: $(ENV) ## whether the files of RUN= are what was exported: hashes and golden masks
-	@for folder in $(wildcard android_assets/$(RUN) ios_assets/$(RUN)); do $(PY) -m export check-assets "$$folder" || exit $$?; done
+	@for folder in $(or $(wildcard android_assets/$(RUN) ios_assets/$(RUN)),android_assets/$(RUN)); do $(PY) -m export check-assets "$$folder" || exit $$?; done
 
 check-qat: $(ENV) ## which layers of a run's network QAT would refuse, leave float or rewrite: RUN=
 	@$(PY) -m export check-qat --run "$(RUN)"

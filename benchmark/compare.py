@@ -78,13 +78,14 @@ def compare(new: Path, base: Path) -> list[Change]:
 def read_photos(results: Path) -> Photos:
     """The scores by photo that lie beside a table: (file name, split) → key → measure → score; empty without them.
 
+    `photos.csv` is of `results.csv` alone: beside a copy of an earlier table lie the photos of a later one.
+
     Raises:
         InputError: a file that is no such list.
     """
-    paths = [results.with_name(f"{results.stem}-photos.csv"), results.with_name("photos.csv")]
-    path = next((path for path in paths if path.exists()), None)
+    path = results.with_name("photos.csv" if results.name == "results.csv" else f"{results.stem}-photos.csv")
     photos: Photos = {}
-    for number, line in enumerate(read_lines(path) if path else [], 2):
+    for number, line in enumerate(read_lines(path) if path.exists() else [], 2):
         try:
             scores = {name: float(line[name]) for name in SCORES}
             photos.setdefault((Path(line["file"]).name, line["split"]), {})[line["key"]] = scores

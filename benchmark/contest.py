@@ -3,6 +3,7 @@
 The stages run as processes of their own, as a user would type them; what crosses between them is files.
 """
 
+import json
 import math
 import re
 import subprocess
@@ -83,7 +84,10 @@ def plan(models: Sequence[str], images: int, data: Sequence[str], overrides: Seq
         epochs = math.ceil(images / photos_per_epoch(config, dataset))
         qat_epochs = max(1, round(QAT_SHARE * epochs))
         own = (*every, f"train.epochs={epochs}")
-        qat = (f"qat.epochs={qat_epochs}", f"qat.freeze_bn_epochs={qat_epochs // 3}")
+        share = (f"qat.epochs={qat_epochs}", f"qat.freeze_bn_epochs={qat_epochs // 3}")
+        settings = load_config(toml, [*data, *share, *every]).qat.model_dump(mode="json", exclude_none=True)
+        # each of them: the export would take from the run what an earlier contest set
+        qat = tuple(f"qat.{name}={json.dumps(value)}" for name, value in settings.items())
         config = load_config(toml, [*data, *own])
         entries.append(Entry(Run(f"{RUN_PREFIX}{stem}"), toml, config, own, qat, tuple(data)))
     if len({entry.run.name for entry in entries}) < len(entries):
@@ -154,15 +158,15 @@ def is_trained(entry: Entry) -> bool:
 
 
 def is_exported(entry: Entry) -> bool:
-    """True where the files that are compared lie there whole, made of the run's weights with this much QAT."""
+    """True where the files that are compared lie there whole, made of the run's weights with this QAT."""
     path = entry.run.android / manifest.MANIFEST_NAME
     if not path.exists() or not entry.run.artifact.exists():
         return False
     artifact, made = manifest.read(manifest.Artifact, entry.run.artifact), manifest.read(manifest.Manifest, path)
-    qat_epochs = int(entry.qat_overrides[0].partition("=")[2])
     if made.source.weights_sha256 != artifact.source.weights_sha256:
         return False
-    if artifact.stages.get("qat", {}).get("epochs") != qat_epochs:
+    wanted = load_config(entry.toml, [*entry.data, *entry.qat_overrides])
+    if artifact.stages.get("qat", {}).get("settings") != wanted.qat.model_dump(mode="json"):
         return False
     found = {entry.recipe: entry for entry in made.files if entry.channels == "rgb" and entry.recipe in RECIPES}
     return len(found) == len(RECIPES) and all(

@@ -11,7 +11,7 @@ from jaxtyping import UInt8
 from benchmark.intervals import bootstrap_interval
 from benchmark.targets import Target
 from portraitseg import contract
-from portraitseg.data.base import Dataset
+from portraitseg.data.base import Dataset, spread
 from portraitseg.errors import InputError
 from portraitseg.metrics import dtssd, flipped_share
 from portraitseg.runners import Runner
@@ -63,7 +63,7 @@ class Flicker:
             InputError: an unreadable photo, or one without a truth mask.
         """
         scores: dict[str, dict[str, list[float]]] = {name: {"dtssd": [], "flipped_share": []} for name in runners}
-        for key in clip_keys(dataset.keys(split)):
+        for key in spread(dataset.keys(split), CLIPS):
             sample = dataset.load(key)
             if sample.mask is None:
                 raise InputError(f"photo {key}: no mask to compare with: measure on a split whose sets are labelled")
@@ -73,13 +73,6 @@ class Flicker:
                     scores[name][measure].append(value)
             yield key
         self.done |= {(split, name): values for name, values in scores.items()}
-
-
-def clip_keys(keys: Sequence[str]) -> list[str]:
-    """At most CLIPS of the keys, at equal distances."""
-    if len(keys) <= CLIPS:
-        return list(keys)
-    return [keys[index * len(keys) // CLIPS] for index in range(CLIPS)]
 
 
 def to_csv(targets: Sequence[Target], flicker: Flicker) -> str:

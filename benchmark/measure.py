@@ -10,7 +10,7 @@ from typing import Any
 from rich.progress import Progress, track
 
 from benchmark.cold import ColdStart, cold_start
-from benchmark.flicker import Flicker, clip_keys
+from benchmark.flicker import CLIPS, Flicker
 from benchmark.journal import locked
 from benchmark.latency import PROFILES, WITHOUT_XNNPACK, Profile, interleave
 from benchmark.peers import admit, open_target
@@ -19,7 +19,7 @@ from benchmark.robustness import CLEAN, CONDITIONS, Robustness
 from benchmark.scoring import Scoring, processes
 from benchmark.targets import Target
 from portraitseg import cli
-from portraitseg.data.base import Dataset
+from portraitseg.data.base import Dataset, spread
 from portraitseg.errors import InputError
 from portraitseg.runners import NotRunnable, Runner
 
@@ -158,7 +158,7 @@ class Measurement:
         assert self.robustness is not None
         scoring = self._stream(runners, dataset, split, tuple(CONDITIONS), f"robustness on {split}")
         self.robustness.done |= {(split, condition): scoring.result(condition) for condition in CONDITIONS}
-        clips = clip_keys(dataset.keys(split))
+        clips = spread(dataset.keys(split), CLIPS)
         deque(progress(self.flicker.measure(runners, dataset, split), f"clips of {split}", len(clips)), maxlen=0)
 
     def _stream(

@@ -192,10 +192,9 @@ def _export(
 
 
 def _moved(data: Path | None, format: str | None) -> list[str]:
-    """Overrides for photos that lie elsewhere than at the training."""
-    if data is not None:
-        return [f"data.root={json.dumps(str(data))}", f"data.format={format or 'folder'}"]
-    return [f"data.format={format}"] if format is not None else []
+    """Overrides for photos that lie elsewhere than at the training, in its format where no other is named."""
+    root = [] if data is None else [f"data.root={json.dumps(str(data))}"]
+    return root if format is None else [*root, f"data.format={format}"]
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 from jaxtyping import Float32, UInt8
 
-from export import parity
+from export import mixed, parity
 from export.layers import first_divergence
 from export.parity import Bound, Photos
 from export.product import PARITY_REFERENCE, ReferenceName
@@ -29,7 +29,7 @@ from export.to_onnx import ONNX_RECIPES
 from portraitseg import contract, files, manifest, metrics
 from portraitseg.cli import console, say
 from portraitseg.config import Config
-from portraitseg.data import open_dataset
+from portraitseg.data import open_dataset, spread
 from portraitseg.errors import CheckFailed, InputError
 from portraitseg.models import checkpoint
 from portraitseg.runners import NotRunnable, Runner, open_runner
@@ -94,10 +94,8 @@ def matrix(run: Run, config: Config) -> list[Pair]:
         dataset = open_dataset(config.data, config.seed)
         check_photos(source, dataset)
         entries = exported_files(run, source)
-        keys = dataset.keys(config.data.val_split)
-        # evenly over the list: neighbours are often frames of one video
-        photos = [dataset.load(key).image for key in keys[:: max(1, len(keys) // config.export.parity_photos)]]
-        photos = photos[: config.export.parity_photos]
+        keys = spread(dataset.keys(config.data.val_split), config.export.parity_photos)
+        photos = [dataset.load(key).image for key in keys]
         models = _load_models(run, {_expected(entry)[0] for _, entry in entries})
         members, left_out = open_members(entries, models, photos)
         pairs = compare_all(members, photos)
@@ -271,8 +269,10 @@ def draw(members: Sequence[Member], pairs: Sequence[Pair]) -> UInt8[np.ndarray, 
 def _expected(entry: manifest.FileEntry) -> tuple[ReferenceName, Bound]:
     """Which Keras model a file comes from, and how far it may be from it."""
     suffix = Path(entry.path).suffix
-    if suffix == ".tflite" and entry.recipe in RECIPES:
-        recipe = RECIPES[entry.recipe]
+    # of no recipe of its own: the one without the layers that it spares is what it is judged by
+    name = mixed.WITHOUT if entry.recipe == mixed.RECIPE else entry.recipe
+    if suffix == ".tflite" and name in RECIPES:
+        recipe = RECIPES[name]
         return recipe.reference, recipe.bound
     if suffix == ".onnx" and entry.recipe in ONNX_RECIPES:
         return ONNX_RECIPES[entry.recipe]

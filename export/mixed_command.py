@@ -1,20 +1,19 @@
 """What `python -m export mixed` does: whether a mixed file pays, and its publication where it does."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from rich.console import Console
 
-from export import mixed, sensitivity, stage
+from export import golden, mixed, sensitivity, stage
 from export.mixed import Cost
-from export.product import Networks, Product
-from export.targets import Target
+from export.targets import TARGETS
 from portraitseg import contract, files, manifest, metrics
 from portraitseg.cli import say
 from portraitseg.config import Config
-from portraitseg.data import Dataset, open_dataset
+from portraitseg.data import Dataset, open_dataset, spread
 from portraitseg.errors import CheckFailed, InputError
 from portraitseg.manifest import Parity
 from portraitseg.runners import open_runner
@@ -46,7 +45,8 @@ class Line:
 def run_mixed(run: Run, config: Config, count: int, layers: Sequence[str]) -> None:
     """Makes the mixed file of an exported run, compares it with the whole int8 one, and publishes it where it pays.
 
-    Writes runs/<run>/export/mixed.md either way. A mixed file of before that no longer pays is taken away.
+    Writes runs/<run>/export/mixed.md where there is a layer to spare. A mixed file of before that no longer pays is
+    taken away.
 
     Args:
         run: exported for Android.
@@ -66,23 +66,24 @@ def run_mixed(run: Run, config: Config, count: int, layers: Sequence[str]) -> No
         networks = stage.load_networks(run, source, config, dataset, with_qat=False)
         spared = tuple(layers) or _worst(float_path, integer_path, dataset, config, count)
         if not spared:
+            _take_away(run, mixed.product(networks, spared).path, listed)
             say(f"mixed: no layer of {integer_path.name} loses {mixed.LEAST_LOSS_DB:g} dB: there is none to spare")
             return
         keys = dataset.keys(config.data.val_split)
-        photos = [dataset.load(key).image for key in sensitivity.spread(keys, config.export.parity_photos)]
-        target = Target(folder=lambda run: run.android, products=lambda n: _products(n, spared), is_gpu_checked=True)
+        photos = [dataset.load(key).image for key in spread(keys, config.export.parity_photos)]
+        target = replace(TARGETS["android"], products=lambda n: [mixed.product(n, spared)])
         with files.scratch_folder(run.android.parent) as scratch:
             (made,) = stage.make_files(target, networks, photos, scratch)
             if made.entry is None:
                 raise CheckFailed(f"{made.path}: {made.fault}")
-            known = {entry.path: entry.parity for entry in listed.files}
+            agreements = {entry.path: entry.parity for entry in listed.files} | {made.path: made.entry.parity}
             lines = [
-                _line(path, dataset, keys, known.get(path.name, made.entry.parity))
+                _line(path, dataset, keys, agreements[path.name])
                 for path in (float_path, integer_path, scratch / made.path)
             ]
             gain = lines[2].iou - lines[1].iou
             pays = gain >= LEAST_GAIN and made.fault is None
-            text = to_markdown(lines, spared, gain, config.data.val_split)
+            text = to_markdown(lines, spared, gain, config.data.val_split, made.fault)
             Console(highlight=False, soft_wrap=True).print(text, markup=False)
             report = run.folder / "export" / "mixed.md"
             files.write_text(report, text)
@@ -96,8 +97,8 @@ def run_mixed(run: Run, config: Config, count: int, layers: Sequence[str]) -> No
             raise CheckFailed(f"{made.path}: {made.fault}")
 
 
-def to_markdown(lines: Sequence[Line], spared: Sequence[str], gain: float, split: str) -> str:
-    """Quality on `split`, agreement with Keras, and what the cuts cost; then the verdict."""
+def to_markdown(lines: Sequence[Line], spared: Sequence[str], gain: float, split: str, fault: str | None) -> str:
+    """Quality on `split`, agreement with Keras, and what the cuts cost; then the verdict, and the file's `fault`."""
     head = f"| file | MB | IoU {split} | boundary | mean abs | mask IoU | operators | casts | float | float MACs "
     rows = [
         "# Mixed: float for the layers that lose most",
@@ -127,7 +128,8 @@ def to_markdown(lines: Sequence[Line], spared: Sequence[str], gain: float, split
         rows.append("| " + " | ".join(cells) + " |")
     verdict = "pays" if gain >= LEAST_GAIN else "does not pay"
     needed = f"at least {100 * LEAST_GAIN:g} points of IoU on {split} are asked for"
-    return "\n".join([*rows, "", f"{100 * gain:+.2f} points over {mixed.WITHOUT}: it {verdict} ({needed}).", ""])
+    rows += ["", f"{100 * gain:+.2f} points over {mixed.WITHOUT}: it {verdict} ({needed})."]
+    return "\n".join([*rows, *([f"Not published: {fault}."] if fault else []), ""])
 
 
 def _exported(run: Run) -> tuple[Path, Path, manifest.Manifest]:
@@ -145,13 +147,9 @@ def _exported(run: Run) -> tuple[Path, Path, manifest.Manifest]:
 
 
 def _worst(float_path: Path, integer_path: Path, dataset: Dataset, config: Config, count: int) -> tuple[str, ...]:
-    keys = sensitivity.spread(dataset.keys(config.data.train_split), _PHOTOS)
+    keys = spread(dataset.keys(config.data.train_split), _PHOTOS)
     rows = sensitivity.compare(float_path, integer_path, [dataset.load(key).image for key in keys])
     return mixed.worst_layers(rows, count)
-
-
-def _products(networks: Networks, spared: Sequence[str]) -> list[Product]:
-    return [mixed.product(networks, spared)]
 
 
 def _line(path: Path, dataset: Dataset, keys: Sequence[str], agreement: Parity) -> Line:
@@ -175,3 +173,4 @@ def _take_away(run: Run, name: str, listed: manifest.Manifest) -> None:
     with files.revising(run.android) as revised:
         files.remove(revised / name)
         manifest.write(revised / manifest.MANIFEST_NAME, left)
+        golden.write(revised, left)

@@ -1,7 +1,7 @@
 """Makes a run one that can be committed: of its exported files those for apps, and its weights, each under 8 MB."""
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from export import golden, handout
@@ -32,18 +32,26 @@ def release(run: Run, targets: Sequence[str] = ("android", "ios")) -> list[Path]
         What is there to be committed.
 
     Raises:
-        InputError: nothing exported, or files of other weights than the run's.
-        CheckFailed: a file over 8 MB, or golden masks out of tolerance; nothing has changed then.
+        InputError: nothing exported for one of the targets, or files of other weights than the run's.
+        CheckFailed: a file over 8 MB; nothing has changed then. Golden masks out of tolerance: that target's folder has
+            not changed.
     """
     # asked before the lock too, which would make the folder of a run that is a misspelling
     verified_source(run)
     with run.locked():
         source = verified_source(run)
-        kept = [_reduce(run, TARGETS[name], source.weights_sha256) for name in targets]
-        return [*kept, *_copy_weights(run)]
+        # all is looked at before anything changes
+        listed = {name: _read_listed(run, TARGETS[name], source.weights_sha256) for name in targets}
+        weights = _weights(run)
+        sizes = {entry.path: entry.bytes for name in targets for entry in _released(listed[name], TARGETS[name])}
+        sizes |= {str(path): path.stat().st_size for path in weights}
+        if too_large := [path for path, size in sizes.items() if size > MAX_BYTES]:
+            raise CheckFailed(f"{', '.join(too_large)}: over {MAX_BYTES:,} bytes, too large for the repository")
+        kept = [_reduce(run, TARGETS[name], listed[name]) for name in targets]
+        return [*kept, *_copy_weights(weights)]
 
 
-def _reduce(run: Run, target: Target, weights_sha256: str) -> Path:
+def _read_listed(run: Run, target: Target, weights_sha256: str) -> Manifest:
     folder = target.folder(run)
     if not (folder / manifest.MANIFEST_NAME).exists():
         raise InputError(f"{folder}: nothing exported: run `make export-android` and `make export-ios` first")
@@ -51,9 +59,17 @@ def _reduce(run: Run, target: Target, weights_sha256: str) -> Path:
     manifest.verify(listed, folder)
     if listed.source.weights_sha256 != weights_sha256:
         raise InputError(f"{folder}: exported from other weights than {run.best}: export again")
-    entries = tuple(entry for entry in listed.files if _is_released(entry, target, listed))
-    if too_large := [entry.path for entry in entries if entry.bytes > MAX_BYTES]:
-        raise CheckFailed(f"{', '.join(too_large)}: over {MAX_BYTES:,} bytes, too large for the repository")
+    return listed
+
+
+def _released(listed: Manifest, target: Target) -> tuple[FileEntry, ...]:
+    recommended = recommend(listed, target).values()
+    return tuple(entry for entry in listed.files if entry.recipe in RECIPES or entry.path in recommended)
+
+
+def _reduce(run: Run, target: Target, listed: Manifest) -> Path:
+    folder = target.folder(run)
+    entries = _released(listed, target)
     result = listed.model_copy(update={"files": entries})
     with files.revising(folder) as revised:
         for entry in listed.files:
@@ -68,17 +84,17 @@ def _reduce(run: Run, target: Target, weights_sha256: str) -> Path:
     return folder
 
 
-def _is_released(entry: FileEntry, target: Target, listed: Manifest) -> bool:
-    return entry.recipe in RECIPES or entry.path in recommend(listed, target).values()
+def _weights(run: Run) -> dict[Path, str]:
+    """The run's h5 files that are there → their names in weights/."""
+    header = checkpoint.read_header(run.best)
+    height, width = header.size
+    name = f"{header.name}-{height}x{width}"
+    names = {run.best: f"{name}.h5", run.qat / "best.h5": f"{name}-qat.h5"}
+    return {path: name for path, name in names.items() if path.exists()}
 
 
-def _copy_weights(run: Run) -> list[Path]:
-    height, width = checkpoint.read_header(run.best).size
-    name = f"{checkpoint.read_header(run.best).name}-{height}x{width}"
-    copied = []
-    for source, path in ((run.best, f"{name}.h5"), (run.qat / "best.h5", f"{name}-qat.h5")):
-        if source.exists():
-            with files.replacing(WEIGHTS / path) as place:
-                shutil.copyfile(source, place)
-            copied.append(WEIGHTS / path)
-    return copied
+def _copy_weights(weights: Mapping[Path, str]) -> list[Path]:
+    for source, name in weights.items():
+        with files.replacing(WEIGHTS / name) as place:
+            shutil.copyfile(source, place)
+    return [WEIGHTS / name for name in weights.values()]

@@ -240,12 +240,6 @@ def write_report(rows: Sequence[Row], folder: Path, name: str) -> list[Path]:
     return paths
 
 
-def spread(keys: Sequence[str], count: int) -> list[str]:
-    """At most `count` keys, evenly over the whole list: neighbours are often frames of one video."""
-    count = min(count, len(keys))
-    return [keys[index * len(keys) // count] for index in range(count)]
-
-
 def run_sensitivity(run_name: str, recipe: str, photo_count: int, overrides: list[str]) -> None:
     """Compares a run's exported files on photos of its training split, and prints the table.
 
@@ -256,7 +250,7 @@ def run_sensitivity(run_name: str, recipe: str, photo_count: int, overrides: lis
 
     from export.stage import load_run_config
     from portraitseg.cli import say
-    from portraitseg.data import open_dataset
+    from portraitseg.data import open_dataset, spread
     from portraitseg.runs import Run
 
     run = Run(run_name)

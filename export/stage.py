@@ -20,7 +20,7 @@ from export.unwrap import pick_weights
 from portraitseg import contract, files, manifest
 from portraitseg.cli import console, table_console, warn
 from portraitseg.config import Config
-from portraitseg.data import Dataset, open_dataset
+from portraitseg.data import Dataset, open_dataset, spread
 from portraitseg.errors import CheckFailed, InputError
 from portraitseg.manifest import FileEntry, GpuCheck, Manifest, Parity, Source
 from portraitseg.models import checkpoint
@@ -96,7 +96,7 @@ def export_run(run: Run, config: Config, target_name: str, skip_qat: bool = Fals
         if not target.needs_qat:
             networks = pick_weights(networks, run, source, config, dataset)
         photos = [
-            dataset.load(key).image for key in _spread(dataset.keys(config.data.val_split), config.export.parity_photos)
+            dataset.load(key).image for key in spread(dataset.keys(config.data.val_split), config.export.parity_photos)
         ]
         with files.scratch_folder(folder.parent) as scratch:
             made = make_files(target, networks, photos, scratch)
@@ -170,7 +170,7 @@ def calibration_inputs(float_model: Any, dataset: Dataset, config: Config) -> Fl
     """Photos of the training split, evenly over it; with a simulated mask where the network takes one."""
     size, channels = tuple(float_model.input_shape[1:3]), network_channels(float_model)
     inputs = []
-    for place, key in enumerate(_spread(dataset.keys(config.data.train_split), config.export.calibration_photos)):
+    for place, key in enumerate(spread(dataset.keys(config.data.train_split), config.export.calibration_photos)):
         sample = dataset.load(key)
         fourth = None
         if channels == "prior":
@@ -261,13 +261,6 @@ def load_run_config(run: Run, overrides: list[str] | None) -> Config:
     if not run.config.exists():
         raise InputError(f"{run.config}: no such file: run `make train RUN={run.name}` first")
     return load_config(run.config, overrides)
-
-
-def _spread(keys: tuple[str, ...], count: int) -> list[str]:
-    """At most `count` keys, evenly over the whole list: neighbours are often frames of one video."""
-    if count >= len(keys):
-        return list(keys)
-    return [keys[index * len(keys) // count] for index in range(count)]
 
 
 def _entry(product: Product, path: Path, model: str, result: Parity, gpu: tuple[GpuCheck, ...]) -> FileEntry:

@@ -105,6 +105,7 @@ def trained_qat(
         "best_val_iou": result.best_iou,
         "best_epoch": result.best_epoch,
         "epochs": result.epochs,
+        "settings": config.qat.model_dump(mode="json"),
     }
     manifest.add_stage(run.artifact, source, "qat", facts)
     return model

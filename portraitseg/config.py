@@ -1,5 +1,6 @@
 """Typed configuration: TOML (or the JSON of a run) plus `--set section.key=value`; nothing is silently corrected."""
 
+import copy
 import json
 import tomllib
 from collections.abc import Mapping
@@ -238,6 +239,9 @@ def load_config(path: Path | None, overrides: list[str] | None = None) -> Config
             raise InputError(f"config {path}: {files.explain(error)}") from error
         values = parse_text(content, f"config {path}", is_json=path.suffix == ".json")
     for override in overrides or []:
+        # these two are taken whole from a file; an override changes one key of what would be taken
+        if (section := override.strip().partition(".")[0]) in ("augment", "loss"):
+            values.setdefault(section, copy.deepcopy(getattr(Config(), section)))
         _apply_override(values, override)
     return parse_config(values, str(path) if path else "config")
 

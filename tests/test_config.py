@@ -80,7 +80,15 @@ def test_every_key_can_be_overridden() -> None:
     )
     assert read.seed == 9 and read.model.size == (320, 192) and read.train.learning_rate == 1.0
     assert read.data.root == Path("/my photos/ü") and read.data.blank_sets == ("a", "b") and read.data.soft_masks
-    assert read.augment == {"gamma": {"p": 0.5}} and read.loss["bce"] == 2
+    assert read.augment == {**Config().augment, "gamma": {"p": 0.5}} and read.loss == {"bce": 2, "dice": 1}
+
+
+def test_a_section_of_a_file_is_taken_whole_and_then_overridden_by_key(tmp_path: Path) -> None:
+    path = tmp_path / "a.toml"
+    path.write_text("[augment]\nhorizontal_flip = { p = 0.5 }\n[loss]\nbce = 1.0\n")
+    read = load_config(path, ["augment.gamma.p=0.1", "loss.sobel=0.5"])
+    assert read.augment == {"horizontal_flip": {"p": 0.5}, "gamma": {"p": 0.1}}
+    assert read.loss == {"bce": 1.0, "sobel": 0.5}
 
 
 @given(name=words.filter(bool))

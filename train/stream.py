@@ -215,7 +215,7 @@ def mask_free_keys(
     measured = {
         key
         for split, keys in dataset.splits.items()
-        if split == config.data.val_split or "test" in split
+        if split == config.data.val_split or split.startswith("test")
         for key in keys
     }
     found = {key for keys in dataset.splits.values() for key in keys if key.rpartition("/")[0] in names} - measured

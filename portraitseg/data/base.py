@@ -99,3 +99,9 @@ def draw_val(keys: Iterable[str], val_ratio: float, seed: int) -> dict[str, tupl
         "train": tuple(key for key in ordered if not is_val(key)),
         "val": tuple(key for key in ordered if is_val(key)),
     }
+
+
+def spread(keys: Sequence[str], count: int) -> list[str]:
+    """At most `count` keys, evenly over the whole list: neighbours are often frames of one video."""
+    count = min(count, len(keys))
+    return [keys[index * len(keys) // count] for index in range(count)]

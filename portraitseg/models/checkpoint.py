@@ -3,6 +3,7 @@
 tf_keras runs a Lambda that it finds in an h5, whatever `safe_mode` says; here nothing in the file is ever executed.
 """
 
+import io
 import json
 import subprocess
 import sys
@@ -29,6 +30,9 @@ MAX_CONFIG_BYTES = 20_000_000
 
 #: For reading all of an h5 in a child process: 0.4 s here, most of it Python's start.
 READ_LIMIT_S = 60
+
+#: Values of the smallest array that is compressed: below it the filter costs more bytes than it saves.
+_SMALLEST_PACKED = 256
 
 _REMEDY = "give an h5 that training wrote, such as best.h5"
 
@@ -66,7 +70,7 @@ class Header:
 
 
 def save(model: Any, path: Path) -> None:
-    """Writes config and weights, without the optimizer, as a Keras h5, atomically.
+    """Writes config and weights, without the optimizer, as a Keras h5, packed, atomically.
 
     Made in memory first: on a disk that is full the HDF5 library (1.14) says so in no way that can be told from a bug,
     and crashes when the process ends.
@@ -76,13 +80,47 @@ def save(model: Any, path: Path) -> None:
     """
     import h5py
 
-    with warnings.catch_warnings(), h5py.File("in memory", "w", driver="core", backing_store=False) as file:
+    content = io.BytesIO()
+    with (
+        warnings.catch_warnings(),
+        h5py.File("as Keras writes it", "w", driver="core", backing_store=False) as loose,
+        _open_packed(content) as packed,
+    ):
         # Keras calls the format legacy; it is the one that people of this field have
         warnings.simplefilter("ignore", UserWarning)
-        model.save(file, save_format="h5", include_optimizer=False)
-        file.flush()
-        content = file.id.get_file_image()
-    files.write_bytes(path, content)
+        model.save(loose, save_format="h5", include_optimizer=False)
+        _pack(loose, packed)
+    files.write_bytes(path, content.getvalue())
+
+
+def _open_packed(content: io.BytesIO) -> Any:
+    """An empty h5 of the format of HDF5 1.10 (2016): in older ones the index of a compressed array takes 2 KB."""
+    import h5py
+
+    creation = h5py.h5p.create(h5py.h5p.FILE_CREATE)
+    creation.set_obj_track_times(False)
+    access = h5py.h5p.create(h5py.h5p.FILE_ACCESS)
+    access.set_libver_bounds(h5py.h5f.LIBVER_V110, h5py.h5f.LIBVER_V110)
+    access.set_fileobj_driver(h5py.h5fd.fileobj_driver, content)
+    return h5py.File(h5py.h5f.create(b"packed", h5py.h5f.ACC_TRUNC, creation, access))
+
+
+def _pack(source: Any, target: Any) -> None:
+    """Copies an h5 group into an empty one, without loss, compressed as every build of HDF5 can read it.
+
+    Without the time at which a group was made, as Keras's own: equal weights are equal bytes.
+    """
+    import h5py
+
+    creation = h5py.h5p.create(h5py.h5p.GROUP_CREATE)
+    creation.set_obj_track_times(False)
+    target.attrs.update(source.attrs)
+    for name, item in source.items():
+        if isinstance(item, h5py.Group):
+            _pack(item, h5py.Group(h5py.h5g.create(target.id, name.encode(), gcpl=creation)))
+            continue
+        packing = {} if item.size < _SMALLEST_PACKED else {"compression": "gzip", "shuffle": True}
+        target.create_dataset(name, data=item[()], **packing).attrs.update(item.attrs)
 
 
 def read_header(path: Path) -> Header:

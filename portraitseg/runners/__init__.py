@@ -29,7 +29,7 @@ def open_runner(path: Path, threads: int = 1, reference_kernels: bool = False) -
 
     Raises:
         InputError: missing, of unknown suffix, damaged, or with tensors that are not a photo and a mask.
-        NotRunnable: Core ML away from macOS.
+        NotRunnable: a file that no runtime of this machine opens.
     """
     if threads < 1:
         raise InputError(f"threads={threads}: at least 1")

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 
 from portraitseg import contract
-from portraitseg.errors import InputError
 from portraitseg.runners.coreml import GRAYSCALE, RGB, CoreMLEvaluator
 from portraitseg.runners.coreml_program import Program, Ref, Step
 from portraitseg.runners.coreml_values import read_spec
@@ -52,17 +51,6 @@ def check_vision(path: Path) -> list[str]:
         return [f"{path}: {fault}" for fault in faults]
     program = CoreMLEvaluator(path).program
     return [f"{path}: {fault}" for fault in (*_check_scale(program), *_check_range(program))]
-
-
-def require_vision(path: Path) -> None:
-    """`check_vision` for a command line.
-
-    Raises:
-        InputError: the faults.
-    """
-    faults = check_vision(path)
-    if faults:
-        raise InputError("\n".join(faults))
 
 
 def _check_input(description: Any) -> list[str]:

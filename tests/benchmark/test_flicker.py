@@ -10,9 +10,9 @@ from typer.testing import CliRunner
 
 from benchmark import flicker, intervals, latency
 from benchmark.__main__ import app
-from benchmark.flicker import CLIPS, FRAMES, Flicker, clip_keys, shaken_clip
+from benchmark.flicker import CLIPS, FRAMES, Flicker, shaken_clip
 from portraitseg.config import DataConfig
-from portraitseg.data import open_dataset
+from portraitseg.data import open_dataset, spread
 from portraitseg.runners import open_runner
 
 
@@ -44,9 +44,9 @@ def test_the_same_every_time_with_fresh_noise_in_each_frame():
 
 def test_clips_of_a_long_split():
     keys = [f"k{index}" for index in range(1000)]
-    chosen = clip_keys(keys)
+    chosen = spread(keys, CLIPS)
     assert len(chosen) == CLIPS == len(set(chosen)) and chosen[0] == "k0" and int(chosen[-1][1:]) > 900
-    assert clip_keys(keys[:3]) == keys[:3]
+    assert spread(keys[:3], CLIPS) == keys[:3]
 
 
 def test_a_file_that_blinks_is_told(workspace, monkeypatch):

@@ -85,6 +85,18 @@ def test_scores_are_compared_photo_by_photo(tmp_path):
     assert not any(change.is_regression for change in risen) and "noise" not in of(risen, "test_a iou").change
 
 
+def test_photos_of_a_later_table_are_not_those_of_an_earlier_one_beside_it(tmp_path):
+    new = tables(tmp_path / "run", [row(iou=0.6, iou_low=0.5, iou_high=0.7)], scores(-0.3))
+    before = new.with_name("before.csv")
+    before.write_text(to_csv([row()]))
+    assert of(compare(new, before), "test_a iou").is_regression
+    # with its own it is compared photo by photo
+    shutil.copy(
+        tables(tmp_path / "base", [row()], scores()).with_name("photos.csv"), new.with_name("before-photos.csv")
+    )
+    assert "overlap" not in of(compare(new, before), "test_a iou").change
+
+
 def test_a_steady_difference_as_small_as_between_machines_is_no_regression(tmp_path):
     base = tables(tmp_path / "base", [row()], scores())
     for name, step, is_worse in (("small", 0.5, False), ("large", 2.0, True)):

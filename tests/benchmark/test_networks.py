@@ -133,8 +133,8 @@ class Stages:
             path = run.android / manifest.MANIFEST_NAME
             made = manifest.read(manifest.Manifest, path)
             manifest.write(path, made.model_copy(update={"source": self._source(run)}))
-            epochs = int(overrides[0].partition("=")[2])
-            manifest.add_stage(run.artifact, self._source(run), "qat", {"epochs": epochs})
+            settings = load_config(run.config, overrides).qat.model_dump(mode="json")
+            manifest.add_stage(run.artifact, self._source(run), "qat", {"settings": settings})
         return 0
 
     def _source(self, run: contest.Run) -> manifest.Source:
@@ -177,6 +177,12 @@ def test_contest_trains_each_on_as_many_photos_and_repeats_nothing(stages):
     assert {(row.network, row.images_seen, row.split) for row in rows} == {("c", 20, "val"), ("d", 20, "val")}
     stages.calls.clear()
     assert compete("--models", "c,d", "--images", "20").exit_code == 0 and stages.calls == []
+    # other settings of the export alone make the files anew, and going back to the first does too
+    for setting in (["--set", "qat.learning_rate=0.007"], []):
+        assert compete("--models", "c d", "--images", "20", *setting).exit_code == 0
+        assert [call[:1] + call[3:4] for call in stages.calls] == [["export", "compare-c"], ["export", "compare-d"]]
+        assert ("qat.learning_rate=0.007" in stages.calls[0]) == bool(setting)
+        stages.calls.clear()
     # a file that is not what was exported is made again
     (Path("android_assets/compare-d") / NAMES[1]).write_bytes(b"damaged")
     assert compete("--models", "c d", "--images", "20").exit_code == 0

@@ -162,6 +162,18 @@ def test_damaged_network(exported: Exported, tmp_path: Path, edit: Callable[[Any
     assert _faults(exported, end, damages.damage(exported.find(end)[1], tmp_path, edit))
 
 
+@pytest.mark.parametrize("bits", [4, 6])
+def test_depthwise_kernels_stay_out_of_palettes(networks: Networks, bits: int) -> None:
+    """Their channels differ in scale by orders of magnitude: one palette cost contour_small 1.2 % of its gain."""
+    packed = Converter(networks).palette(bits)
+    kinds = {
+        (operator.weight.shape[1] == 1 < operator.groups.val, operator.weight.op.op_type)
+        for operator in packed._mil_program.functions["main"].find_ops(op_type="conv")
+        if np.prod(operator.weight.shape) > 2048
+    }
+    assert kinds == {(True, "constexpr_affine_dequantize"), (False, "constexpr_lut_to_dense")}
+
+
 def test_palette_of_few_values_is_exact() -> None:
     values = np.array([-1, 0, 0.25, 3], np.float16)
     kernel = values[np.random.default_rng(0).integers(0, 4, (5, 7, 3))]

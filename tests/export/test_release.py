@@ -69,9 +69,26 @@ def test_what_is_kept(run: Run) -> None:
 def test_a_large_file_stops_it(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     before = {path.name for path in run.android.iterdir()}
     monkeypatch.setattr(release, "MAX_BYTES", 1000)
-    with pytest.raises(CheckFailed, match=f"{STEM}-fp16.tflite: over 1,000 bytes"):
+    with pytest.raises(CheckFailed, match=f"{STEM}-fp16.tflite, .*: over 1,000 bytes"):
         release.release(run, ["android"])
     assert {path.name for path in run.android.iterdir()} == before
+
+
+def test_weights_that_are_too_large_stop_it(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = {path.name for path in run.android.iterdir()}
+    # the files are smaller than the h5
+    largest = max(path.stat().st_size for path in run.android.glob("*-fp16.tflite"))
+    monkeypatch.setattr(release, "MAX_BYTES", largest)
+    with pytest.raises(CheckFailed, match=r"best\.h5: over"):
+        release.release(run, ["android"])
+    assert {path.name for path in run.android.iterdir()} == before and not list(Path("weights").iterdir())
+
+
+def test_nothing_changes_where_one_of_two_targets_cannot_be_released(run: Run) -> None:
+    before = {path.name for path in run.android.iterdir()}
+    with pytest.raises(InputError, match="ios_assets/a: nothing exported"):
+        release.release(run)
+    assert {path.name for path in run.android.iterdir()} == before and not list(Path("weights").iterdir())
 
 
 def test_files_of_other_weights_are_refused(run: Run) -> None:

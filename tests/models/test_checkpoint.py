@@ -55,6 +55,26 @@ def test_a_network_comes_back_equal(network: Any, saved: Path) -> None:
     np.testing.assert_array_equal(again(inputs), network(inputs))
 
 
+def test_an_h5_is_smaller_than_keras_makes_it_and_says_the_same(network: Any, saved: Path, tmp_path: Path) -> None:
+    loose = tmp_path / "keras.h5"
+    network.save(loose, save_format="h5", include_optimizer=False)
+    assert saved.stat().st_size < 0.9 * loose.stat().st_size
+    with h5py.File(loose) as expected, h5py.File(saved) as found:
+        names: list[str] = []
+        expected.visit(names.append)
+        assert names
+        for name in ["/", *names]:
+            assert {key: np.array(value).tolist() for key, value in found[name].attrs.items()} == {
+                key: np.array(value).tolist() for key, value in expected[name].attrs.items()
+            }
+            if isinstance(expected[name], h5py.Dataset):
+                assert found[name].dtype == expected[name].dtype
+                np.testing.assert_array_equal(found[name][()], expected[name][()])
+    # Keras's own reader, which is what people have
+    again = keras.models.load_model(saved, compile=False)
+    np.testing.assert_array_equal(again.get_weights()[0], network.get_weights()[0])
+
+
 def test_saving_again_gives_the_same_weights_file_name_only(saved: Path) -> None:
     assert [path.name for path in saved.parent.iterdir()] == ["best.h5"]
 
