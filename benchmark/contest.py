@@ -85,7 +85,7 @@ def plan(models: Sequence[str], images: int, data: Sequence[str], overrides: Seq
         qat_epochs = max(1, round(QAT_SHARE * epochs))
         own = (*every, f"train.epochs={epochs}")
         share = (f"qat.epochs={qat_epochs}", f"qat.freeze_bn_epochs={qat_epochs // 3}")
-        settings = load_config(toml, [*data, *share, *every]).qat.model_dump(mode="json", exclude_none=True)
+        settings = load_config(toml, [*data, *share, *every]).qat.model_dump(mode="json")
         # each of them: the export would take from the run what an earlier contest set
         qat = tuple(f"qat.{name}={json.dumps(value)}" for name, value in settings.items())
         config = load_config(toml, [*data, *own])

@@ -85,23 +85,6 @@ class SplitScores:
     files: Mapping[str, FileScores]
 
 
-def score_photo(runner: Runner, sample: Sample, is_soft: bool = False) -> dict[str, float]:
-    """Scores one file on one photo, at the size of the photo's truth.
-
-    Args:
-        runner: of the file.
-        sample: the photo and its truth.
-        is_soft: True where the truth holds alpha: the matte is scored too.
-
-    Returns:
-        Column → value.
-
-    Raises:
-        InputError: a photo without a truth mask.
-    """
-    return score_image(runner, sample.image, truth_of(sample), is_soft)
-
-
 def truth_of(sample: Sample) -> UInt8[np.ndarray, "h w"]:
     """The truth of a photo.
 
@@ -118,8 +101,14 @@ def score_image(
 ) -> dict[str, float]:
     """Scores one file on one image, at the size of the truth; the image may have another one.
 
+    Args:
+        runner: of the file.
+        image: RGB.
+        truth_mask: 0..255.
+        is_soft: True where the truth holds alpha: the matte is scored too.
+
     Returns:
-        As `score_photo`.
+        Column → value.
     """
     truth = contract.truth_to_mask(truth_mask)
     probability = runner.predict(image)

@@ -54,12 +54,6 @@ def integer_faults(content: bytes, integer: IntegerType = "INT8") -> list[str]:
     return [*input_faults, *_op_faults(graph, integer)]
 
 
-def input_quantization(content: bytes) -> tuple[float, int] | None:
-    """Scale and zero point with which the input is computed; None where it stays float."""
-    inside = _first_inside(parse_graph(content, "a file of ours"))
-    return None if inside is None else _quantization(inside)
-
-
 def _quantization(tensor: Tensor) -> tuple[float, int] | None:
     """Scale and zero point, of the first channel where there is one per channel; None of a tensor without."""
     return (tensor.scales[0], tensor.zero_points[0]) if tensor.scales else None

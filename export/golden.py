@@ -1,8 +1,8 @@
 """Golden vectors: a synthetic portrait and what each exported file says of it, so that an app can prove its own pixels.
 
 `golden/portrait.png` has the network's size, so that no resizing comes between; `golden/<file>.png` is that file's
-probability of person, 0..255; `golden/golden.json` has the tolerances. A portrait is only taken if the usual mistakes
-of an app (BGR, a scale left out, another normalisation) are out of tolerance on it.
+probability of person, 0..255, after an empty previous mask where it takes one; `golden/golden.json` has the tolerances.
+A portrait is only taken if the usual mistakes of an app (BGR, a scale left out, another normalisation) are out of them.
 """
 
 import json
@@ -48,7 +48,7 @@ def write(folder: Path, listed: Manifest) -> bool:
     """
     files.remove(folder / FOLDER)
     runners = dict(_runners(folder, listed))
-    judge = next((runner for runner in runners.values() if runner.channels == "rgb"), None)
+    judge = next((runner for runner in runners.values() if runner.channels != "rgba"), None)
     portrait = _choose(judge) if judge is not None else None
     if portrait is None:
         return False

@@ -79,6 +79,7 @@ def trained_qat(
     from train.fit import fit
 
     if (best := finished_qat(run, source, config)) is not None:
+        _record_settings(run, source, config)
         return qat.load_qat(best)
     origin, best = _origin(source, config), run.qat / "best.h5"
     _clear_if_of_another(run, origin)
@@ -105,10 +106,21 @@ def trained_qat(
         "best_val_iou": result.best_iou,
         "best_epoch": result.best_epoch,
         "epochs": result.epochs,
-        "settings": config.qat.model_dump(mode="json"),
+        "settings": _settings(config),
     }
     manifest.add_stage(run.artifact, source, "qat", facts)
     return model
+
+
+def _settings(config: Config) -> dict[str, Any]:
+    return config.qat.model_dump(mode="json")
+
+
+def _record_settings(run: Run, source: manifest.Source, config: Config) -> None:
+    """Of a training that finished before they were recorded; the origin is the same, so these were its settings."""
+    facts = manifest.read(manifest.Artifact, run.artifact).stages["qat"]
+    if "settings" not in facts:
+        manifest.add_stage(run.artifact, source, "qat", {**facts, "settings": _settings(config)})
 
 
 def finished_qat(run: Run, source: manifest.Source, config: Config) -> Path | None:

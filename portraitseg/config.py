@@ -32,6 +32,7 @@ _SHOWN_FAULTS = 5
 LATER: Mapping[str, tuple[str, ...]] = {
     "model": ("pretrained", "prior"),
     "train": ("unlabelled_per_batch", "blank_share", "paste_share"),
+    "distill": ("files", "blend", "mixup"),
     "qat": ("schedule", "freeze_ranges_epochs", "distillation"),
 }
 
@@ -115,12 +116,18 @@ class TrainConfig(Section):
 
 
 class DistillConfig(Section):
-    """The network that is learnt from, by the loss `distillation`; without that loss nothing here is used."""
+    """The networks that are learnt from."""
 
     teacher: Path | None = None
-    "A float h5 that training wrote, of any network and size."
+    "A float h5 that training wrote, of any network and size; used by the loss `distillation` alone."
     temperature: Annotated[float, Field(gt=0, le=100)] = 2.0
-    "By which both networks' logits are divided."
+    "By which both networks' logits are divided in that loss."
+    files: Annotated[tuple[Path, ...], Field(strict=False)] = ()
+    "Exported files of RGB photos, anybody's (.tflite, .onnx), that look at each augmented photo of training."
+    blend: Probability = 0.5
+    "Share of their mean in the masks."
+    mixup: Probability = 0.0
+    "Probability that a photo is mixed with another one; its mask is that of the files alone."
 
 
 class QatConfig(Section):
@@ -181,19 +188,20 @@ class Config(Section):
 def decisive(config: Config, exclude: Mapping[str, Any]) -> dict[str, Any]:
     """The values that a hash is made of; what `LATER` names is left out at its default.
 
-    The teacher is in it by its content, not by where it lies, and only where the loss needs it.
+    Teachers are in it by their content, not by where they lie, and only where they are used.
 
     Args:
         exclude: what decides nothing, as pydantic's `model_dump` takes it.
 
     Raises:
-        InputError: the teacher is needed and cannot be read.
+        InputError: a teacher is needed and cannot be read.
     """
     values = config.model_dump(mode="json", exclude=dict(exclude))
     defaults = Config().model_dump(mode="json")
     distill = values.pop("distill")
-    if config.loss.get("distillation"):
-        values["distill"] = {**distill, "teacher": hash_teacher(config)}
+    if config.loss.get("distillation") or config.distill.files:
+        teacher = hash_teacher(config) if config.loss.get("distillation") else None
+        values["distill"] = {**distill, "teacher": teacher, "files": hash_teachers(config)}
     for section, names in LATER.items():
         for name in names:
             if section in values and values[section].get(name) == defaults[section][name]:
@@ -208,14 +216,25 @@ def hash_teacher(config: Config) -> str | None:
         InputError: no such file.
     """
     path = config.distill.teacher
-    if path is None:
-        return None
+    return None if path is None else _hash(path, "distill.teacher", "name a float h5, or set loss.distillation to 0")
+
+
+def hash_teachers(config: Config) -> list[str]:
+    """SHA-256 of each file that `distill.files` names.
+
+    Raises:
+        InputError: no such file.
+    """
+    return [_hash(path, "distill.files", "name exported files, or none") for path in config.distill.files]
+
+
+def _hash(path: Path, key: str, remedy: str) -> str:
     if not path.is_file():
-        raise InputError(f"distill.teacher {path}: no such file: name a float h5, or set loss.distillation to 0")
+        raise InputError(f"{key} {path}: no such file: {remedy}")
     try:
         return files.sha256(path)
     except OSError as error:
-        raise InputError(f"distill.teacher {path}: {files.explain(error)}") from error
+        raise InputError(f"{key} {path}: {files.explain(error)}") from error
 
 
 def load_config(path: Path | None, overrides: list[str] | None = None) -> Config:
@@ -223,7 +242,7 @@ def load_config(path: Path | None, overrides: list[str] | None = None) -> Config
 
     Args:
         path: `.toml`, or the `.json` that a run saved; None: the defaults.
-        overrides: `section.key=value`, the value as TOML writes it (a bare word is a string).
+        overrides: `section.key=value`, the value as TOML writes it (a bare word is a string, null is none).
 
     Raises:
         InputError: unreadable file, unknown key, wrong type or impossible value, with the dotted path.
@@ -322,7 +341,12 @@ def _apply_override(values: dict[str, Any], override: str) -> None:
 
 
 def _override_value(text: str, override: str) -> Any:
-    """A value as TOML writes it; a string as JSON writes it (it escapes more than TOML knows); else the bare word."""
+    """A value as TOML writes it; a string as JSON writes it (it escapes more than TOML knows); else the bare word.
+
+    `null` is none, which TOML cannot write: it takes back what a file or an earlier override set.
+    """
+    if text == "null":
+        return None
     try:
         # a second line would be a second key
         if "\n" not in text:

@@ -188,6 +188,18 @@ def test_an_override_cannot_hide_a_second_one() -> None:
     assert read.data.licence == "1\nseed = 3" and read.seed == 7
 
 
+def test_null_takes_back_what_was_set(tmp_path: Path) -> None:
+    path = tmp_path / "x.toml"
+    path.write_text('[qat]\nschedule = "constant"\n[train]\nclip_norm = 2.0\n')
+    assert load_config(path).qat.schedule == "constant"
+    read = load_config(path, ["qat.schedule=null", "train.clip_norm=null"])
+    assert read.qat.schedule is None and read.train.clip_norm is None
+    with pytest.raises(InputError, match=r"qat\.epochs"):
+        load_config(path, ["qat.epochs=null"])
+    # as a string it is a word like any other
+    assert load_config(path, ['data.licence="null"']).data.licence == "null"
+
+
 def test_a_section_cannot_be_overridden_inside_a_value(tmp_path: Path) -> None:
     path = tmp_path / "x.toml"
     path.write_text("seed = 3")

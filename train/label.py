@@ -9,7 +9,7 @@ result is a folder like any other, so any network trains on it, and the teachers
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import cv2
@@ -24,12 +24,7 @@ from portraitseg.data.base import hash_keys
 from portraitseg.data.folder import LABELS_NAME, SPLITS_NAME, FolderDataset, open_folder, place, set_of
 from portraitseg.errors import InputError
 from portraitseg.models import checkpoint
-from portraitseg.runners import open_runner
-from portraitseg.runners.peer import PeerRunner, read_spec, spec_path
-from portraitseg.runners.tflite import probe
-
-#: RGB photo of any size, uint8 → probability of person at the network's own size.
-Teacher = Callable[[UInt8[np.ndarray, "h w 3"]], Float[np.ndarray, "h2 w2"]]
+from train.function_matching import SUFFIXES, Teacher, ask, open_file, require_rgb
 
 #: Masks of nothing but 0 and 1 are read as 0 and 255: what the teacher is that unsure of becomes 0.
 _LEAST = 2
@@ -93,19 +88,10 @@ def open_teacher(path: Path) -> Teacher:
     Raises:
         InputError: no such file, not of RGB photos, or a description that does not fit.
     """
-    if path.suffix in (".tflite", ".onnx"):
-        # that there is no such file, open_runner says
-        is_tflite = path.suffix == ".tflite" and path.exists()
-        if is_tflite:
-            probe(path)
-        description = spec_path(path)
-        runner = (
-            PeerRunner(path, read_spec(description), 1) if is_tflite and description.exists() else open_runner(path)
-        )
-        _require_rgb(path, contract.CHANNEL_COUNT[runner.channels])
-        return runner.predict
+    if path.suffix in SUFFIXES:
+        return open_file(path)
     model = checkpoint.load(path)
-    _require_rgb(path, model.input_shape[3])
+    require_rgb(path, model.input_shape[3])
     size = model.input_shape[1:3]
 
     def predict(image: UInt8[np.ndarray, "h w 3"]) -> Float[np.ndarray, "h2 w2"]:
@@ -117,16 +103,7 @@ def open_teacher(path: Path) -> Teacher:
 def teach(teachers: Sequence[Teacher], image: UInt8[np.ndarray, "h w 3"]) -> Float[np.ndarray, "h w"]:
     """The teachers' mean probability of person at the photo's size, of the photo and of its mirror image."""
     mirrored = np.ascontiguousarray(image[:, ::-1])
-    drawn = [
-        contract.probability_to_alpha((teacher(image) + teacher(mirrored)[:, ::-1]) / 2, image.shape[:2])
-        for teacher in teachers
-    ]
-    return np.asarray(np.mean(drawn, axis=0))
-
-
-def _require_rgb(path: Path, channels: int) -> None:
-    if channels != contract.CHANNEL_COUNT["rgb"]:
-        raise InputError(f"{path}: takes {channels} channels: name a network of RGB photos")
+    return (ask(teachers, image) + ask(teachers, mirrored)[:, ::-1]) / 2
 
 
 def _open(config: Config, out: Path) -> FolderDataset:

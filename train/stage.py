@@ -9,14 +9,14 @@ from typing import Any
 
 from portraitseg import files, manifest, models
 from portraitseg.cli import console
-from portraitseg.config import Config, decisive, hash_teacher
+from portraitseg.config import Config, decisive, hash_teacher, hash_teachers
 from portraitseg.contract import CHANNEL_COUNT
 from portraitseg.data import Dataset, hash_keys, open_dataset
 from portraitseg.models import checkpoint
 from portraitseg.models.keras_route import keras, tf
 from portraitseg.models.widen import copy_widened
 from portraitseg.runs import Run
-from train import augmenter, losses, pretrained, teacher
+from train import augmenter, function_matching, losses, pretrained, teacher
 from train.check import check_data
 from train.fit import FitResult, Plan, fit
 from train.optimize import check_losses, deployed
@@ -53,6 +53,7 @@ def train_run(run: Run, config: Config, init: Path | None = None, overwrite: boo
         load_start(deployed(model), config, init)
         if "teacher_logits" in needs:
             teacher.of(config)
+        function_matching.check(config)
         dataset = open_dataset(config.data, config.seed)
         mask_free = {f"{name} photos": keys for name, keys in mask_free_photos(dataset, config).items()}
         check_data(dataset, (config.data.train_split, config.data.val_split), needs_masks=True, mask_free=mask_free)
@@ -149,6 +150,12 @@ def record(
         facts[f"{name}_photos"] = {"sets": sets, "photos": len(keys), "sha256_16": hash_keys(keys)}
     if config.loss.get("distillation"):
         facts["teacher_sha256"] = hash_teacher(config)
+    if config.distill.files:
+        facts["distill"] = {
+            "files_sha256": hash_teachers(config),
+            "blend": config.distill.blend,
+            "mixup": config.distill.mixup,
+        }
     manifest.add_stage(run.artifact, source, "train", facts)
 
 

@@ -23,13 +23,14 @@ from portraitseg import contract
 from portraitseg.config import Config
 from portraitseg.data import Dataset
 from portraitseg.errors import InputError
-from train import augmenter, prior
+from train import augmenter, function_matching, prior
 from train.augmenter import Augmenter
 from train.copy_paste import paste
 from train.edges import edge_band
+from train.function_matching import FunctionMatching
 
 #: Keep the random numbers of different uses apart.
-_ORDER, _AUGMENT, _BLANK_ORDER, _UNLABELLED_ORDER, _UNLABELLED_AUGMENT, _PASTE = range(6)
+_ORDER, _AUGMENT, _BLANK_ORDER, _UNLABELLED_ORDER, _UNLABELLED_AUGMENT, _PASTE, _MATCH = range(7)
 
 #: Image, target, and the image with the geometric augmentations alone.
 Photo = tuple[np.ndarray, np.ndarray, np.ndarray]
@@ -67,6 +68,7 @@ class BatchRecipe:
             `keys`, one half of `blank_keys` where there are any.
         with_edges, with_plain: whether batches have `Batch.edges` and `Batch.plain`.
         with_prior: whether a fourth channel of the images is a previous mask, made up from the target.
+        matching: teachers that look at the augmented photos; None: the masks are the photos' own.
     """
 
     dataset: Dataset
@@ -84,6 +86,7 @@ class BatchRecipe:
     with_edges: bool = False
     with_plain: bool = False
     with_prior: bool = False
+    matching: FunctionMatching | None = None
 
     @property
     def steps_per_epoch(self) -> int:
@@ -98,7 +101,8 @@ class BatchRecipe:
         """Batch number `step`, counted from 0 over all epochs.
 
         Raises:
-            InputError: a photo that cannot be read, or one without a mask that is no unlabelled one.
+            InputError: a photo that cannot be read, one without a mask that is no unlabelled one, or a file of
+                `matching` that cannot be opened.
         """
         epoch, position = divmod(step, self.steps_per_epoch)
         order = _permutation(self.seed, _ORDER, epoch, self._epoch_photos)
@@ -106,13 +110,17 @@ class BatchRecipe:
         labelled = [self._make_labelled(int(order[place % len(order)]), epoch) for place in places]
         first = step * self.unlabelled_per_batch
         photos = labelled + [self._make_unlabelled(first + offset) for offset in range(self.unlabelled_per_batch)]
-        images, targets, plain = zip(*photos, strict=True)
+        images, targets, plain = (np.stack(part) for part in zip(*photos, strict=True))
         targets = targets[: self.batch_size]
+        if self.matching is not None:
+            images, targets, plain = self.matching(
+                images, targets, plain, np.random.default_rng([self.seed, _MATCH, step])
+            )
         return Batch(
-            images=np.stack(images),
-            targets=np.stack(targets),
+            images=images,
+            targets=targets,
             edges=np.stack([edge_band(target) for target in targets]) if self.with_edges else None,
-            plain=np.stack(plain) if self.with_plain else None,
+            plain=plain if self.with_plain else None,
         )
 
     def _make_labelled(self, index: int, epoch: int) -> Photo:
@@ -200,6 +208,7 @@ def recipe_of(dataset: Dataset, config: Config, needs: Collection[str] = ()) -> 
         with_edges="edge" in needs,
         with_plain="plain_logits" in needs,
         with_prior=config.model.prior,
+        matching=function_matching.of(config),
     )
 
 

@@ -133,7 +133,10 @@ class Stages:
             path = run.android / manifest.MANIFEST_NAME
             made = manifest.read(manifest.Manifest, path)
             manifest.write(path, made.model_copy(update={"source": self._source(run)}))
-            settings = load_config(run.config, overrides).qat.model_dump(mode="json")
+            config = load_config(run.config, overrides)
+            # as the export does
+            run.config.write_text(config.model_dump_json())
+            settings = config.qat.model_dump(mode="json")
             manifest.add_stage(run.artifact, self._source(run), "qat", {"settings": settings})
         return 0
 
@@ -178,10 +181,12 @@ def test_contest_trains_each_on_as_many_photos_and_repeats_nothing(stages):
     stages.calls.clear()
     assert compete("--models", "c,d", "--images", "20").exit_code == 0 and stages.calls == []
     # other settings of the export alone make the files anew, and going back to the first does too
-    for setting in (["--set", "qat.learning_rate=0.007"], []):
-        assert compete("--models", "c d", "--images", "20", *setting).exit_code == 0
+    for setting in ("qat.learning_rate=0.007", "", "qat.schedule=constant", ""):
+        assert compete("--models", "c d", "--images", "20", *(["--set", setting] if setting else [])).exit_code == 0
         assert [call[:1] + call[3:4] for call in stages.calls] == [["export", "compare-c"], ["export", "compare-d"]]
-        assert ("qat.learning_rate=0.007" in stages.calls[0]) == bool(setting)
+        assert ("qat.learning_rate=0.007" in stages.calls[0]) == (setting == "qat.learning_rate=0.007")
+        # said even where it is none: the export takes from the run's own configuration what is not
+        assert ("qat.schedule=null" in stages.calls[0]) == (setting != "qat.schedule=constant")
         stages.calls.clear()
     # a file that is not what was exported is made again
     (Path("android_assets/compare-d") / NAMES[1]).write_bytes(b"damaged")

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from benchmark.journal import Journal
-from benchmark.quality import EXTREMES, FileScores, columns, score_photo
+from benchmark.quality import EXTREMES, FileScores, columns, score_image, truth_of
 from portraitseg.data.base import Sample
 from portraitseg.errors import InputError
 from portraitseg.metrics import MATTE_METRICS
-from portraitseg.runners import open_runner
+from portraitseg.runners import Runner, open_runner
 from tests.runners.tiny import write_tflite
 
 
@@ -18,6 +18,10 @@ def sample(mask: np.ndarray | None) -> Sample:
     image = np.zeros((24, 30, 3), np.uint8)
     image[:, 10:] = 255
     return Sample("set/photo", image, mask)
+
+
+def _score(runner: Runner, photo: Sample, is_soft: bool = False) -> dict[str, float]:
+    return score_image(runner, photo.image, truth_of(photo), is_soft)
 
 
 @pytest.fixture(scope="module")
@@ -29,20 +33,20 @@ def test_scores_of_known_masks(runner):
     truth = np.zeros((24, 30), np.uint8)
     truth[:, 10:] = 255
     extremes = {"lowest": 0, "highest": pytest.approx(1)}
-    scores = score_photo(runner, sample(truth))
+    scores = _score(runner, sample(truth))
     assert scores == {"iou": 1, "miou": 1, "boundary_iou": 1, "holes": 0, "islands": 0} | extremes
     assert tuple(scores) == columns(is_soft=False)
-    scores = score_photo(runner, sample(255 - truth))
+    scores = _score(runner, sample(255 - truth))
     # all person is background and the other way round: one piece of each
     assert scores == {"iou": 0, "miou": 0, "boundary_iou": 0, "holes": 1, "islands": 1} | extremes
     # 127 is background, 128 person
-    scores = score_photo(runner, sample(np.where(truth > 0, 128, 127).astype(np.uint8)))
+    scores = _score(runner, sample(np.where(truth > 0, 128, 127).astype(np.uint8)))
     assert scores["iou"] == 1
 
 
-def test_refuses_a_photo_without_a_mask(runner):
+def test_refuses_a_photo_without_a_mask():
     with pytest.raises(InputError, match="set/photo"):
-        score_photo(runner, sample(None))
+        truth_of(sample(None))
 
 
 @pytest.mark.parametrize("value", [np.nan, 1.5, -0.5])
@@ -50,23 +54,23 @@ def test_tells_an_output_that_is_no_probability(runner, monkeypatch, tmp_path, v
     outputs = np.full((24, 30), 0.5, np.float32)
     truth = sample(np.zeros((24, 30), np.uint8))
     monkeypatch.setattr(type(runner), "predict", lambda self, image: outputs)
-    good = score_photo(runner, truth)
+    good = _score(runner, truth)
     assert scores_of(tmp_path / "good", [good, good]).fault is None
     outputs[3, 3] = value
-    fault = scores_of(tmp_path / "bad", [good, score_photo(runner, truth)]).fault
+    fault = scores_of(tmp_path / "bad", [good, _score(runner, truth)]).fault
     assert fault is not None and "no probability" in fault and fault.endswith("on set/1")
 
 
 def test_mattes_are_scored_where_the_truth_is_soft(runner):
     truth = np.zeros((24, 30), np.uint8)
     truth[:, 10:] = 255
-    scores = score_photo(runner, sample(truth), is_soft=True)
+    scores = _score(runner, sample(truth), is_soft=True)
     assert {name: scores[name] for name in MATTE_METRICS} == {
         name: pytest.approx(0, abs=1e-9) for name in MATTE_METRICS
     }
     # half transparent where the file says opaque
     truth[:, 10:] = 51
-    scores = score_photo(runner, sample(truth), is_soft=True)
+    scores = _score(runner, sample(truth), is_soft=True)
     assert scores["mse"] == pytest.approx(0.8**2 * 20 / 30) and scores["sad"] == pytest.approx(0.8 * 24 * 20 / 1000)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from export import golden
 from portraitseg import manifest
 from portraitseg.data import synthetic
 from portraitseg.runners import open_runner
@@ -78,6 +79,7 @@ def test_names_and_manifest_say_prior(folder):
     for entry in listed.files:
         assert (entry.channels, entry.input.color, entry.input.name) == ("prior", "RGB+prior", "image_and_prior")
         assert entry.input.shape == (1, 128, 160, 4) and entry.parity.passed
+    assert golden.check(assets) == len(names)
     # what an app takes for photos is never a file that wants a mask as well
     assert not (assets / "recommended.json").exists() or "prior" not in (assets / "recommended.json").read_text()
 

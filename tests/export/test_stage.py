@@ -100,11 +100,17 @@ def test_finished_qat_is_not_trained_again(trained: Run, android: Manifest, monk
 
     stages = manifest.read(manifest.Artifact, trained.artifact).stages
     assert stages["qat"]["weights_sha256"] == files.sha256(trained.qat / "best.h5")
+    # as what finished before its settings were recorded
+    facts = {name: value for name, value in stages["qat"].items() if name != "settings"}
+    source = manifest.read(manifest.Artifact, trained.artifact).source
+    manifest.add_stage(trained.artifact, source, "qat", facts)
     monkeypatch.setattr(train.fit, "fit", no_training)
     result = stage.export_run(trained, CONFIG, "onnx")
     assert [entry.path for entry in result.files] == [
         f"fast_scnn_w050-64x64-{layout}-{recipe}.onnx" for layout in ("nchw", "nhwc") for recipe in ("fp32", "qdq")
     ]
+    assert manifest.read(manifest.Artifact, trained.artifact).stages["qat"] == stages["qat"]
+    assert stages["qat"]["settings"] == CONFIG.qat.model_dump(mode="json")
     other = CONFIG.model_copy(update={"qat": CONFIG.qat.model_copy(update={"learning_rate": 2e-5})})
     with pytest.raises(AssertionError, match="trained again"):
         stage.export_run(trained, other, "onnx")
@@ -161,6 +167,15 @@ def test_overrides_of_the_training_are_refused(trained: Run, override: str) -> N
 def test_overrides_of_the_export_are_taken(trained: Run) -> None:
     config = stage.load_run_config(trained, ["qat.epochs=3", "export.parity_photos=5"])
     assert (config.qat.epochs, config.export.parity_photos) == (3, 5)
+
+
+def test_photos_that_moved_keep_their_format(trained: Run) -> None:
+    from export.__main__ import _moved
+
+    moved = stage.load_run_config(trained, _moved(Path('pho"tos'), None))
+    assert (moved.data.root, moved.data.format) == (Path('pho"tos'), CONFIG.data.format)
+    assert stage.load_run_config(trained, _moved(Path("photos"), "folder")).data.format == "folder"
+    assert _moved(None, None) == []
 
 
 def test_other_photos_are_refused(trained: Run) -> None:

@@ -1,0 +1,132 @@
+"""Teachers that look at the augmented photos: what they say is in the masks, and of mixtures it is all there is."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from portraitseg.config import Config, decisive, parse_config
+from portraitseg.data import open_dataset
+from portraitseg.errors import InputError
+from tests.runners.tiny import write_onnx, write_tflite
+from train import function_matching
+from train.stream import Batch, BatchStream, recipe_of
+
+
+@pytest.fixture
+def teacher(tmp_path: Path) -> Path:
+    """Brightness is person: its answer to a photo is known."""
+    return write_tflite(tmp_path / "t.tflite", shape=(1, 24, 30, 3))
+
+
+@pytest.fixture
+def batches(teacher: Path) -> Callable[..., Batch]:
+    def make(step: int = 0, **distill: object) -> Batch:
+        return recipe_of(*_open({"files": [str(teacher)], **distill})).make(step)
+
+    return make
+
+
+def _open(distill: dict[str, object]) -> tuple[object, Config]:
+    config = parse_config(
+        {
+            "data": {"synthetic_photos": 24},
+            "model": {"size": [48, 64]},
+            "train": {"batch_size": 6},
+            "augment": {"horizontal_flip": {"p": 0.5}, "add": {"p": 1.0}},
+            "distill": distill,
+        },
+        "test",
+    )
+    return open_dataset(config.data, config.seed), config
+
+
+def _answers(teacher: Path, images: np.ndarray) -> np.ndarray:
+    opened = function_matching.open_file(teacher)
+    return np.stack([255 * function_matching.ask([opened], image) for image in images])
+
+
+@pytest.mark.parametrize("blend", [0.0, 0.25, 1.0])
+def test_the_masks_are_blended_with_what_is_said_of_the_augmented_photo(batches, teacher, blend):
+    alone, taught = recipe_of(*_open({})).make(2), batches(2, blend=blend)
+    np.testing.assert_array_equal(taught.images, alone.images)
+    expected = blend * _answers(teacher, alone.images) + (1 - blend) * alone.targets
+    # half a step of rounding
+    np.testing.assert_allclose(taught.targets, expected, atol=0.51)
+    assert (np.abs(taught.targets.astype(int) - alone.targets).max() > 30) == (blend > 0)
+
+
+def test_mixtures_have_the_teachers_masks_alone(batches, teacher):
+    alone, mixed = recipe_of(*_open({})).make(1), batches(1, blend=0.0, mixup=1.0)
+    following = np.roll(alone.images, -1, axis=0).astype(float)
+    for image, first, second in zip(mixed.images, alone.images.astype(float), following, strict=True):
+        # the one share that explains all pixels, rounding apart
+        share = np.sum((image - second) * (first - second)) / np.sum((first - second) ** 2)
+        assert 0.25 <= share <= 0.75
+        np.testing.assert_allclose(image, share * first + (1 - share) * second, atol=1.0)
+    np.testing.assert_allclose(mixed.targets, _answers(teacher, mixed.images), atol=0.51)
+    some = batches(1, mixup=0.5)
+    changed = [not np.array_equal(*pair) for pair in zip(some.images, alone.images, strict=True)]
+    assert any(changed) and not all(changed)
+
+
+def test_the_mean_of_several_is_taken(batches, teacher, tmp_path):
+    other = write_onnx(tmp_path / "o.onnx", size=(40, 40))
+    both = batches(0, files=[str(teacher), str(other)], blend=1.0)
+    mean = (_answers(teacher, both.images) + _answers(other, both.images)) / 2
+    np.testing.assert_allclose(both.targets, mean, atol=0.51)
+    assert np.abs(_answers(teacher, both.images) - mean).max() > 2
+
+
+def test_workers_make_the_same_batches(teacher):
+    recipe = recipe_of(*_open({"files": [str(teacher)], "mixup": 0.5}))
+    with BatchStream(recipe, 3, workers=1) as stream:
+        made, expected = next(iter(stream)), recipe.make(3)
+    np.testing.assert_array_equal(made.images, expected.images)
+    np.testing.assert_array_equal(made.targets, expected.targets)
+
+
+def test_photos_without_masks_and_plain_photos(teacher):
+    """Behind those with masks nothing changes; the plain ones are mixed as the others are."""
+    images = np.random.default_rng(0).integers(0, 256, (5, 24, 30, 4), np.uint8)
+    targets = np.zeros((3, 24, 30), np.uint8)
+    matching = function_matching.FunctionMatching((teacher,), 0.5, 1.0)
+    mixed, answers, plain = matching(images, targets, images, np.random.default_rng(1))
+    assert answers.shape == targets.shape and answers.any() and not targets.any()
+    np.testing.assert_array_equal(mixed, plain)
+    np.testing.assert_array_equal(mixed[3:], images[3:])
+    assert all(not np.array_equal(mixed[i], images[i]) for i in range(3))
+
+
+def test_what_cannot_teach_is_refused(tmp_path):
+    four = write_tflite(tmp_path / "four-rgba-fp32.tflite", shape=(1, 24, 30, 4))
+    (tmp_path / "t.h5").write_bytes(b"x")
+    (tmp_path / "bad.tflite").write_bytes(b"x")
+    for path, message in (
+        (tmp_path / "none.tflite", "no such file"),
+        (tmp_path / "t.h5", r"distill\.teacher"),
+        (four, "takes 4 channels"),
+        (tmp_path / "bad.tflite", r"bad\.tflite: not a TFLite file"),
+    ):
+        _, config = _open({"files": [str(path)]})
+        with pytest.raises(InputError, match=message):
+            function_matching.check(config)
+
+
+def test_a_hash_knows_the_teachers_by_their_content(teacher, tmp_path):
+    """What was trained without them keeps its hash; another place is the same training, another file is not."""
+
+    def values(**distill: object) -> object:
+        return decisive(_open(distill)[1], {})
+
+    assert values() == values(blend=0.3, mixup=0.1) and "distill" not in values()
+    copy = tmp_path / "copy.tflite"
+    copy.write_bytes(teacher.read_bytes())
+    one = values(files=[str(teacher)])
+    assert one == values(files=[str(copy)]) != values(files=[str(teacher)], mixup=0.1)
+    other = write_tflite(tmp_path / "other.tflite", shape=(1, 24, 32, 3))
+    assert one != values(files=[str(other)])
+    other.unlink()
+    with pytest.raises(InputError, match=r"distill\.files .*other\.tflite: no such file"):
+        values(files=[str(other)])

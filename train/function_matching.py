@@ -1,0 +1,133 @@
+"""Teachers that look at the very pixels that the network sees: exported files, run on each augmented photo.
+
+Function matching (Beyer et al. 2022, "Knowledge distillation: a good teacher is patient and consistent",
+arXiv:2106.05237): what a teacher says of the photo as it was, which `train.label` asks once, is not what it says of the
+same person turned, in other light, or before another room; here it is asked each time. Photos laid over each other
+(mixup, Zhang et al. 2018, arXiv:1710.09412), whose mask no annotator could draw, have the teachers' alone.
+Needs numpy, OpenCV and the files' runtimes: worker processes import this.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float, Float32, UInt8
+
+from portraitseg import contract
+from portraitseg.config import Config
+from portraitseg.errors import InputError
+from portraitseg.runners import open_runner
+from portraitseg.runners.peer import PeerRunner, read_spec, spec_path
+from portraitseg.runners.tflite import probe
+
+#: RGB photo of any size, uint8 → probability of person at the network's own size.
+Teacher = Callable[[UInt8[np.ndarray, "h w 3"]], Float[np.ndarray, "h2 w2"]]
+
+#: Suffixes of what can teach in worker processes; an h5 would need TensorFlow in each of them.
+SUFFIXES = (".tflite", ".onnx")
+
+#: Between these lies the first photo's share of a mixture: outside, it would be that photo with some haze.
+_LEAST_SHARE, _GREATEST_SHARE = 0.25, 0.75
+
+
+@dataclass(frozen=True)
+class FunctionMatching:
+    """Blends into the masks of a batch what the teachers say of its photos.
+
+    Attributes:
+        files: of the teachers, of RGB photos; their mean is taken.
+        blend: share of the teachers in the masks.
+        mixup: probability that a photo is mixed with the next of the batch; its mask is the teachers' alone.
+    """
+
+    files: tuple[Path, ...]
+    blend: float
+    mixup: float
+
+    def __call__(
+        self,
+        images: UInt8[np.ndarray, "n h w c"],
+        targets: UInt8[np.ndarray, "m h w"],
+        plain: UInt8[np.ndarray, "n h w c"],
+        rng: np.random.Generator,
+    ) -> tuple[UInt8[np.ndarray, "n h w c"], UInt8[np.ndarray, "m h w"], UInt8[np.ndarray, "n h w c"]]:
+        """The photos, masks and plain photos of a batch, in new arrays; photos behind the m-th have no mask and stay.
+
+        Draws for each of the m: whether it is mixed, and if it is, the share of the first.
+        """
+        teachers = _open_all(self.files)
+        mixed, answers, mixed_plain = images.copy(), targets.copy(), plain.copy()
+        for place, target in enumerate(targets):
+            blend = self.blend
+            if rng.random() < self.mixup:
+                share, other = rng.uniform(_LEAST_SHARE, _GREATEST_SHARE), (place + 1) % len(targets)
+                mixed[place], mixed_plain[place] = (
+                    np.rint(share * photos[place] + (1 - share) * photos[other]) for photos in (images, plain)
+                )
+                blend = 1.0
+            answer = 255 * ask(teachers, np.ascontiguousarray(mixed[place, ..., :3]))
+            answers[place] = np.rint(blend * answer + (1 - blend) * target)
+        return mixed, answers, mixed_plain
+
+
+def of(config: Config) -> FunctionMatching | None:
+    """What `distill.files` asks for; None where it names none."""
+    distill = config.distill
+    return FunctionMatching(distill.files, distill.blend, distill.mixup) if distill.files else None
+
+
+def check(config: Config) -> None:
+    """Opens the files of `distill.files` once, each in a process of its own where it could end ours.
+
+    Raises:
+        InputError: no such file, no .tflite or .onnx, not of RGB photos, or a description that does not fit.
+    """
+    for path in config.distill.files:
+        if path.suffix not in SUFFIXES:
+            raise InputError(
+                f"distill.files {path}: not {' or '.join(SUFFIXES)}: export the network, or name it in distill.teacher"
+            )
+        open_file(path)
+
+
+def open_file(path: Path, is_probed: bool = False) -> Teacher:
+    """Opens an exported or a stranger's file; of a .tflite a TOML beside it may say how it wants its pixels.
+
+    Args:
+        path: a .tflite or .onnx.
+        is_probed: True where a process of its own ran it before.
+
+    Raises:
+        InputError: no such file, not of RGB photos, or a description that does not fit.
+    """
+    # that there is no such file, open_runner says
+    is_tflite = path.suffix == ".tflite" and path.exists()
+    if is_tflite and not is_probed:
+        probe(path)
+    description = spec_path(path)
+    runner = PeerRunner(path, read_spec(description), 1) if is_tflite and description.exists() else open_runner(path)
+    require_rgb(path, contract.CHANNEL_COUNT[runner.channels])
+    return runner.predict
+
+
+def require_rgb(path: Path, channels: int) -> None:
+    """Refuses a teacher with another number of channels.
+
+    Raises:
+        InputError: so it is.
+    """
+    if channels != contract.CHANNEL_COUNT["rgb"]:
+        raise InputError(f"{path}: takes {channels} channels: name a network of RGB photos")
+
+
+def ask(teachers: Sequence[Teacher], image: UInt8[np.ndarray, "h w 3"]) -> Float32[np.ndarray, "h w"]:
+    """The teachers' mean probability of person at the photo's size."""
+    answers = [contract.probability_to_alpha(teacher(image), image.shape[:2]) for teacher in teachers]
+    return np.asarray(np.mean(answers, axis=0, dtype=np.float32))
+
+
+@lru_cache(maxsize=1)
+def _open_all(paths: tuple[Path, ...]) -> tuple[Teacher, ...]:
+    return tuple(open_file(path, is_probed=True) for path in paths)
