@@ -1,7 +1,7 @@
 """The table of networks: size, arithmetic, quality and latency of each, float and int8, and its distance to a base."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +11,9 @@ from benchmark.paired import changes
 from benchmark.rows import make_rows
 from benchmark.table import Row, lines_to_csv, markdown_line, parse_cell, read_lines
 from benchmark.targets import FOREIGN, Target, collect_targets
-from portraitseg import tflite_graph
+from portraitseg import manifest, tflite_graph
 from portraitseg.config import Config, load_config
-from portraitseg.data.base import Dataset
+from portraitseg.data import Dataset, trainable_keys
 from portraitseg.errors import InputError
 from portraitseg.runs import Run
 
@@ -105,7 +105,7 @@ def collect_networks(runs: Sequence[Run], dataset: Dataset) -> list[Network]:
             raise InputError(f"run '{run.name}': no rgb {missing[0]} .tflite in {run.android}: {remedy}")
         targets = {recipe: found[recipe] for recipe in RECIPES}
         config = load_config(run.config) if run.config.exists() else None
-        seen, rate = (_images_seen(config, dataset), config.train.learning_rate) if config else (None, None)
+        seen, rate = (_images_seen(run, config, dataset), config.train.learning_rate) if config else (None, None)
         networks.append(Network(run.name.removeprefix(RUN_PREFIX), targets, seen, rate))
     return networks
 
@@ -113,7 +113,8 @@ def collect_networks(runs: Sequence[Run], dataset: Dataset) -> list[Network]:
 def photos_per_epoch(config: Config, dataset: Dataset) -> int:
     """Photos with a truth that training sees in an epoch, whole batches: its split, and its share of blank ones."""
     photos, share = len(dataset.keys(config.data.train_split)), config.train.blank_share
-    photos += round(photos * share / (1 - share))
+    if trainable_keys(dataset, config.data.blank_sets, config.data.val_split):
+        photos += round(photos * share / (1 - share))
     return max(1, photos // config.train.batch_size) * config.train.batch_size
 
 
@@ -210,13 +211,33 @@ def to_markdown(rows: Sequence[NetworkRow]) -> str:
     return "\n".join([*lines, "", _conditions(rows, splits)]) + "\n"
 
 
+def to_short_markdown(rows: Sequence[NetworkRow]) -> str:
+    """A line a file with what decides: size, quality on the test splits (on all where none is one), time."""
+    named = list(dict.fromkeys(row.split for row in rows if row.split))
+    splits = [split for split in named if split.startswith("test")] or named
+    timed = sorted({row.threads for row in rows if row.threads is not None})
+    header = ["Network", "MACs", "MB", *(f"{split}: IoU / boundary IoU, %" for split in splits)]
+    header += [f"time ÷ reference's, {count} thread{'s' * (count > 1)}" for count in timed]
+    lines = [markdown_line(header), markdown_line(["---"] + ["--:"] * (len(header) - 1))]
+    for network, recipe in dict.fromkeys((row.network, row.recipe) for row in rows):
+        own = [row for row in rows if (row.network, row.recipe) == (network, recipe)]
+        _, _, _, _, _, macs, megabytes = _identity(own[0])
+        scores = [" / ".join(filter(None, _scores(own, split)[:2])) for split in splits]
+        lines.append(markdown_line([network, macs, megabytes, *scores, *(_ratio(own, count) for count in timed)]))
+    return "\n".join([*lines, "", _conditions([replace(row, base=None) for row in rows], splits)]) + "\n"
+
+
 def _is_compared(target: Target) -> bool:
     return target.path.suffix == ".tflite" and target.channels == "rgb" and target.recipe in RECIPES
 
 
-def _images_seen(config: Config, dataset: Dataset) -> int | None:
-    """None where these are not the photos of the configuration."""
-    if config.data.train_split not in dataset.splits:
+def _images_seen(run: Run, config: Config, dataset: Dataset) -> int | None:
+    """None where training was of other photos than these, or began with weights that had seen some before."""
+    if config.data.train_split not in dataset.splits or not run.artifact.exists():
+        return None
+    artifact = manifest.read(manifest.Artifact, run.artifact)
+    trained_on = {item.sha256_16 for item in artifact.source.data if item.split == config.data.train_split}
+    if "init" in artifact.stages.get("train", {}) or dataset.split_hash(config.data.train_split) not in trained_on:
         return None
     return config.train.epochs * photos_per_epoch(config, dataset)
 

@@ -62,7 +62,7 @@ def tables_of(path: Path) -> dict[str, str]:
     whole: str
     if path.exists() and networks.is_networks(path):
         every = networks.read_csv(path)
-        whole, short = (networks.to_markdown(rows) for rows in (every, [row for row in every if _is_short(row)]))
+        whole, short = networks.to_markdown(every), networks.to_short_markdown([row for row in every if _is_short(row)])
     else:
         files_rows = read_csv(path)
         whole, short = (table(rows) for rows in (files_rows, [row for row in files_rows if _is_short(row)]))

@@ -4,6 +4,7 @@ Everything that differs from run to run (names, sizes, scales, scores, licences)
 Kotlin and Swift follow the public documentation of LiteRT and Vision; nothing here can compile them.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from export.golden import FLIPPED_SHARE, FOLDER, INDEX, MEAN_STEPS, PORTRAIT
@@ -30,11 +31,11 @@ def write(folder: Path, listed: Manifest, recommended: dict[str, str]) -> None:
     is_android = any(path.endswith(".tflite") for path in by_path)
     sections = [
         f"# {listed.source.model}\n\nA mask of the person in a photo. `manifest.json` has every figure and hash.",
+        _licences(listed),
         _table(listed, recommended),
         *(_android(by_path, recommended) if is_android else _ios(by_path, recommended)),
         _pixels(listed.files[0], is_android),
         _golden(listed.files[0]),
-        _licences(listed),
     ]
     files.write_text(folder / NAME, "\n\n".join(sections) + "\n")
 
@@ -43,8 +44,10 @@ def _table(listed: Manifest, recommended: dict[str, str]) -> str:
     splits = list(dict.fromkeys(score.split for entry in listed.files for score in entry.quality))
     lines = ["| File | Take it for | MB | Input | Output |" + "".join(f" IoU / boundary {split} |" for split in splits)]
     lines.append("|---|---|--:|---|---|" + "--:|" * len(splits))
+    bitmap = _of_bitmaps(listed.files)
     for entry in listed.files:
-        uses = ", ".join(_KINDS.get(kind, kind) for kind, path in recommended.items() if path == entry.path)
+        kinds = [_KINDS.get(kind, kind) for kind, path in recommended.items() if path == entry.path]
+        uses = ", ".join([*kinds, *(["CPU, a `Bitmap`'s bytes"] if entry is bitmap else [])])
         scores = {score.split: f" {100 * score.iou:.2f} / {100 * score.boundary_iou:.2f} |" for score in entry.quality}
         lines.append(
             f"| `{entry.path}` | {uses} | {entry.bytes / 1e6:.2f} | {_tensor(entry, is_input=True)} |"
@@ -62,18 +65,21 @@ def _tensor(entry: FileEntry, is_input: bool) -> str:
 def _android(by_path: dict[str, FileEntry], recommended: dict[str, str]) -> list[str]:
     path = recommended.get("gpu")
     on_gpu = path if path in by_path and by_path[path].input.dtype == "float32" else None
-    # an app's bitmap is RGBA bytes in memory: this file takes them as they are
-    of_bitmaps = (name for name, entry in by_path.items() if entry.channels == "rgba" and entry.input.dtype == "uint8")
-    bitmap = next(of_bitmaps, None)
-    shown = on_gpu or bitmap
+    bitmap = _of_bitmaps(by_path.values())
+    shown = by_path[on_gpu] if on_gpu else bitmap
     if shown is None:
         return []
-    sections = [_shrinking(by_path[shown])]
+    sections = [_shrinking(shown)]
     if on_gpu:
         sections.append(_compiled_model(on_gpu, by_path[on_gpu], recommended.get("cpu", on_gpu)))
     if bitmap:
-        sections.append(_interpreter(bitmap, by_path[bitmap]))
+        sections.append(_interpreter(bitmap.path, bitmap))
     return sections
+
+
+def _of_bitmaps(entries: Iterable[FileEntry]) -> FileEntry | None:
+    """The file that takes an app's bitmap, RGBA bytes in memory, as it is."""
+    return next((entry for entry in entries if entry.channels == "rgba" and entry.input.dtype == "uint8"), None)
 
 
 def _shrinking(entry: FileEntry) -> str:
@@ -195,6 +201,8 @@ let url = Bundle.main.url(forResource: "{Path(path).stem}", withExtension: "mlmo
 let model = try VNCoreMLModel(for: MLModel(contentsOf: url))
 let request = VNCoreMLRequest(model: model)
 request.imageCropAndScaleOption = .scaleFill  // stretched, not cropped: as in training
+// orientation: the photo's CGImagePropertyOrientation, from its metadata. A CGImage has none, and a photo on its side
+// loses much of its mask; UIImage.imageOrientation has other raw values
 try VNImageRequestHandler(cgImage: photo, orientation: orientation).perform([request])
 let mask = (request.results?.first as? VNPixelBufferObservation)?.pixelBuffer  // a byte a pixel, 255 = person
 ```"""
@@ -239,4 +247,4 @@ def _licences(listed: Manifest) -> str:
     for data in listed.source.data:
         sets.setdefault(data.licence, []).append(data.set)
     named = "; ".join(f"{terms} ({', '.join(names)})" for terms, names in sets.items()) or "not stated"
-    return f"## Licence\n\nThe photos that the weights learnt from bind the use of these files: {named}."
+    return f"**Licence**: the photos that the weights learnt from bind the use of these files: {named}."

@@ -91,7 +91,8 @@ class ModelConfig(Section):
 class TrainConfig(Section):
     """The optimisation."""
 
-    epochs: Annotated[int, Field(ge=1, le=1_000_000)] = 30
+    epochs: Annotated[int, Field(ge=0, le=1_000_000)] = 30
+    "Over the training split; 0: the weights that it begins with are kept as they are, to be exported."
     batch_size: Annotated[int, Field(ge=1, le=4096)] = 16
     "Photos with masks."
     unlabelled_per_batch: Annotated[int, Field(ge=0, le=4096)] = 0

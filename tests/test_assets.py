@@ -9,6 +9,7 @@ import pytest
 from export import golden
 from export.stage import RECOMMENDED_NAME
 from portraitseg import files, manifest
+from portraitseg.data import hash_keys
 from portraitseg.manifest import Manifest
 from portraitseg.models import checkpoint
 
@@ -58,3 +59,20 @@ def test_every_weight_file_has_its_card_and_is_of_a_network_of_ours() -> None:
         assert f"`{path.name}`" in card
         header = checkpoint.read_header(path)
         assert path.name.startswith(f"{header.name}-{header.size[0]}x{header.size[1]}")
+
+
+def test_the_lists_of_photos_are_those_of_the_cards() -> None:
+    stored = json.loads(Path("weights/splits.json").read_text(encoding="utf-8"))
+    assert {split: hash_keys(keys) for split, keys in stored["splits"].items()} == stored["sha256_16"]
+    card, measures = (Path(name).read_text(encoding="utf-8") for name in ("weights/README.md", "docs/metrics.md"))
+    for split, keys in stored["splits"].items():
+        assert f"{len(keys):,}" in measures
+        # of photos without masks the card has the list of the whole training
+        assert stored["sha256_16"][split] in card or split in ("unlabelled", "test_eg1800", "test_lmi")
+    taught = hash_keys([*stored["splits"]["train"], *stored["splits"]["unlabelled"]])
+    for folder in COMMITTED:
+        source = manifest.read(Manifest, folder / manifest.MANIFEST_NAME).source
+        assert {item.sha256_16 for item in source.data} == {taught}
+    for line in Path("benchmark/results/contour.csv").read_text(encoding="utf-8").splitlines()[1:]:
+        (split,) = (name for name in ("val", "test_eg1800", "test_lmi") if f",{name}," in line)
+        assert f",{stored['sha256_16'][split]}," in line

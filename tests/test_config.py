@@ -108,7 +108,7 @@ def test_any_folder_name_comes_through_the_command_line(name: str) -> None:
         ({"seed": 7.0}, ["seed: ", "valid integer", "given: 7.0"]),
         ({"seed": -1}, ["seed: ", "greater than or equal to 0"]),
         ({"train": {"epochs": True}}, ["train.epochs: ", "given: True"]),
-        ({"train": {"epochs": 0}}, ["train.epochs: ", "greater than or equal to 1"]),
+        ({"train": {"batch_size": 0}}, ["train.batch_size: ", "greater than or equal to 1"]),
         ({"train": {"ema": 1}}, ["train.ema: ", "less than 1"]),
         ({"train": {"workers": 10**6}}, ["train.workers: ", "less than or equal to 256"]),
         ({"train": {"schedule": "step"}}, ["train.schedule: ", "'cosine', 'polynomial' or 'constant'"]),
@@ -133,8 +133,8 @@ def test_faults_are_named_by_their_path(values: Any, parts: list[str]) -> None:
 
 
 def test_several_faults_are_listed_and_many_are_not() -> None:
-    with pytest.raises(InputError, match=r"seed: .*; train.epochs: "):
-        parse_config({"seed": -1, "train": {"epochs": 0}}, "x")
+    with pytest.raises(InputError, match=r"seed: .*; train.batch_size: "):
+        parse_config({"seed": -1, "train": {"batch_size": 0}}, "x")
     with pytest.raises(InputError, match="and 5 more") as some:
         parse_config({f"k{i}": 1 for i in range(10)}, "x")
     assert len(str(some.value)) < 1000

@@ -37,7 +37,7 @@ class Plan:
     """What differs between float training and quantization-aware training.
 
     Attributes:
-        epochs: over the training split.
+        epochs: over the training split; 0: what the model holds is evaluated and saved.
         learning_rate: greatest.
         freeze_bn_epochs: epochs at the end in which the statistics of batch norm stay as they are.
         init_sha256: of the weights that it starts from, if any.
@@ -55,7 +55,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class FitResult:
-    """How a training ended; `best_iou` in [0, 1], epochs from 1."""
+    """How a training ended; `best_iou` in [0, 1], epochs from 1 (0: there was none)."""
 
     best_iou: float
     best_epoch: int
@@ -152,11 +152,21 @@ class _Loop:
         progress = self._restore()
         self.on_start()
         total = self.plan.epochs * self.recipe.steps_per_epoch
+        self.folder.mkdir(parents=True, exist_ok=True)
         if progress.step < total:
-            self.folder.mkdir(parents=True, exist_ok=True)
             self._train(progress, total)
+        elif total == 0:
+            self._keep(progress)
         checkpoint.load_weights(self.optimization.deployed, self.folder / "best.h5")
         return FitResult(progress.best_iou, progress.best_epoch, self.plan.epochs)
+
+    def _keep(self, progress: Progress) -> None:
+        """Saves what the model holds, as an epoch's end would."""
+        model = self.optimization.deployed
+        progress.best_iou = self.evaluate(model)
+        for name in ("best.h5", "last.h5"):
+            checkpoint.save(model, self.folder / name)
+        state.save(self.folder, progress, self.optimization.arrays())
 
     def _restore(self) -> Progress:
         expected = fingerprint(self.optimization.model, self.config, self.plan, self.recipe)

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from portraitseg import files, manifest, models
-from portraitseg.cli import console
+from portraitseg.cli import console, warn
 from portraitseg.config import Config, decisive, hash_teacher, hash_teachers
 from portraitseg.contract import CHANNEL_COUNT
 from portraitseg.data import Dataset, hash_keys, open_dataset
+from portraitseg.errors import InputError
 from portraitseg.models import checkpoint
 from portraitseg.models.keras_route import keras, tf
 from portraitseg.models.widen import copy_widened
@@ -35,10 +36,12 @@ def train_run(run: Run, config: Config, init: Path | None = None, overwrite: boo
         overwrite: begin anew, whatever the folder holds.
 
     Raises:
-        InputError: unusable photos, configuration or checkpoint.
+        InputError: unusable photos, configuration or checkpoint; no epochs, and nothing to begin with.
         CheckFailed: a loss that is not finite.
         KeyboardInterrupt: stopped by the user, with the state saved.
     """
+    if config.train.epochs == 0 and init is None:
+        raise InputError("train.epochs=0 keeps the weights that it begins with: name them, INIT=<an h5>")
     with run.locked():
         # now, not when training ends: the checkout may have moved on by then
         commit = manifest.git_commit()
@@ -56,6 +59,11 @@ def train_run(run: Run, config: Config, init: Path | None = None, overwrite: boo
         function_matching.check(config)
         dataset = open_dataset(config.data, config.seed)
         mask_free = {f"{name} photos": keys for name, keys in mask_free_photos(dataset, config).items()}
+        if config.train.blank_share and "blank photos" not in mask_free:
+            warn(
+                f"train.blank_share: {dataset.name} has no photos of nobody in a set called "
+                f"{' or '.join(config.data.blank_sets) or '(data.blank_sets names none)'}: training goes without"
+            )
         check_data(dataset, (config.data.train_split, config.data.val_split), needs_masks=True, mask_free=mask_free)
         if overwrite:
             clear(run)
@@ -163,7 +171,7 @@ def mask_free_photos(dataset: Dataset, config: Config) -> dict[str, tuple[str, .
     """The `blank` and `unlabelled` photos that training uses on top of the training split.
 
     Raises:
-        InputError: the configuration asks for some, and there are none.
+        InputError: the configuration asks for unlabelled ones, and there are none.
     """
     recipe = recipe_of(dataset, config)
     kinds = {"blank": recipe.blank_keys, "unlabelled": recipe.unlabelled_keys}

@@ -14,14 +14,13 @@ from collections.abc import Collection, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal
 
 import numpy as np
 from jaxtyping import UInt8
 
 from portraitseg import contract
 from portraitseg.config import Config
-from portraitseg.data import Dataset
+from portraitseg.data import Dataset, trainable_keys
 from portraitseg.errors import InputError
 from train import augmenter, function_matching, prior
 from train.augmenter import Augmenter
@@ -187,11 +186,12 @@ def recipe_of(dataset: Dataset, config: Config, needs: Collection[str] = ()) -> 
         needs: of its losses, see `train.losses`.
 
     Raises:
-        InputError: no training split, no photos where blank or unlabelled ones are asked for, or an augmentation that
-            is unknown or out of range.
+        InputError: no training split, no photos where unlabelled ones are asked for, or an augmentation that is
+            unknown or out of range. Where there are no blank ones there is none in a batch: `train_run` says so.
     """
     keys = dataset.keys(config.data.train_split)
     share, unlabelled = config.train.blank_share, config.train.unlabelled_per_batch
+    blank_keys = trainable_keys(dataset, config.data.blank_sets, config.data.val_split) if share else ()
     return BatchRecipe(
         dataset=dataset,
         keys=keys,
@@ -200,9 +200,9 @@ def recipe_of(dataset: Dataset, config: Config, needs: Collection[str] = ()) -> 
         seed=config.seed,
         augment=augmenter.build(config.augment),
         is_soft=config.data.soft_masks,
-        blank_keys=mask_free_keys(dataset, config, "blank_sets") if share else (),
-        blank_per_epoch=round(len(keys) * share / (1 - share)),
-        unlabelled_keys=mask_free_keys(dataset, config, "unlabelled_sets") if unlabelled else (),
+        blank_keys=blank_keys,
+        blank_per_epoch=round(len(keys) * share / (1 - share)) if blank_keys else 0,
+        unlabelled_keys=_unlabelled_keys(dataset, config) if unlabelled else (),
         unlabelled_per_batch=unlabelled,
         paste_share=config.train.paste_share,
         with_edges="edge" in needs,
@@ -212,29 +212,15 @@ def recipe_of(dataset: Dataset, config: Config, needs: Collection[str] = ()) -> 
     )
 
 
-def mask_free_keys(
-    dataset: Dataset, config: Config, which: Literal["blank_sets", "unlabelled_sets"]
-) -> tuple[str, ...]:
-    """The photos of the sets that `data.<which>` names, of all splits but those to measure on.
-
-    Raises:
-        InputError: there are none.
-    """
-    names = getattr(config.data, which)
-    measured = {
-        key
-        for split, keys in dataset.splits.items()
-        if split == config.data.val_split or split.startswith("test")
-        for key in keys
-    }
-    found = {key for keys in dataset.splits.values() for key in keys if key.rpartition("/")[0] in names} - measured
-    if not found:
-        asked = "train.blank_share" if which == "blank_sets" else "train.unlabelled_per_batch"
+def _unlabelled_keys(dataset: Dataset, config: Config) -> tuple[str, ...]:
+    keys = trainable_keys(dataset, config.data.unlabelled_sets, config.data.val_split)
+    if not keys:
         raise InputError(
-            f"{asked}: {dataset.name} has no photos to train on in the sets of data.{which} "
-            f"({', '.join(names) or 'none named'}): name sets that are in its splits, or leave {asked} at 0"
+            f"train.unlabelled_per_batch: {dataset.name} has no photos to train on in the sets of data.unlabelled_sets "
+            f"({', '.join(config.data.unlabelled_sets) or 'none named'}): name sets that are in its splits, "
+            "or leave train.unlabelled_per_batch at 0"
         )
-    return tuple(sorted(found))
+    return keys
 
 
 @lru_cache(maxsize=8)

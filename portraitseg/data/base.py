@@ -82,6 +82,16 @@ class Dataset(ABC):
         return {name: tuple(keys) for name, keys in groups.items()}
 
 
+def trainable_keys(dataset: Dataset, sets: Iterable[str], val_split: str) -> tuple[str, ...]:
+    """The sorted keys of some sets, of all splits but those to measure on: `val_split` and what begins with `test`."""
+    measured: set[str] = set()
+    found: set[str] = set()
+    for split, keys in dataset.splits.items():
+        (measured if split == val_split or split.startswith("test") else found).update(keys)
+    names = set(sets)
+    return tuple(sorted(key for key in found - measured if key.rpartition("/")[0] in names))
+
+
 def hash_keys(keys: Iterable[str]) -> str:
     """First 16 hex digits of the SHA-256 of the sorted keys joined by newlines."""
     return hashlib.sha256("\n".join(sorted(keys)).encode()).hexdigest()[:16]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from portraitseg import manifest, models
-from portraitseg.config import parse_config
+from portraitseg.config import DistillConfig, parse_config
 from portraitseg.data import open_dataset
 from portraitseg.errors import CheckFailed, InputError
 from portraitseg.models import checkpoint
@@ -179,6 +179,46 @@ def test_the_stage_writes_an_artifact_that_holds(tmp_path, monkeypatch):
     other = _config(epochs=1).model_copy(update={"model": config.model.model_copy(update={"name": "fast_scnn"})})
     with pytest.raises(InputError, match="same network"):
         train_run(Run("c"), other, init=run.best)
+
+
+def test_without_epochs_the_weights_are_kept(tmp_path, monkeypatch):
+    from train.stage import train_run
+
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match="INIT="):
+        train_run(Run("a"), _config(epochs=0))
+    keras.utils.set_random_seed(5)
+    begun = models.build("fast_scnn_w050", (64, 64))
+    checkpoint.save(begun, Path("begun.h5"))
+    for _ in range(2):
+        # once more is a finished run's
+        result = train_run(Run("a"), _config(epochs=0), init=Path("begun.h5"))
+        assert (result.best_epoch, result.epochs) == (0, 0) and 0 <= result.best_iou < 1
+    kept = checkpoint.load(Run("a").best)
+    for was, now in zip(begun.get_weights(), kept.get_weights(), strict=True):
+        np.testing.assert_array_equal(was, now)
+    facts = manifest.read(manifest.Artifact, Run("a").artifact).stages["train"]
+    assert facts["epochs"] == 0 and facts["best_val_iou"] == result.best_iou and facts["init"]["file"] == "begun.h5"
+
+
+def test_the_stage_records_teachers_and_tells_of_blank_photos_that_are_not_there(tmp_path, monkeypatch, capsys):
+    from portraitseg import files
+    from tests.runners.tiny import write_tflite
+    from train.stage import train_run
+
+    monkeypatch.chdir(tmp_path)
+    teacher = write_tflite(tmp_path / "t.tflite", shape=(1, 24, 30, 3))
+    config = _config(epochs=1, blank_share=0.03)
+    config = config.model_copy(update={"distill": DistillConfig(files=(Path("t.tflite"),), mixup=0.5)})
+    train_run(Run("a"), config)
+    facts = manifest.read(manifest.Artifact, Run("a").artifact).stages["train"]
+    assert facts["distill"] == {"files_sha256": [files.sha256(teacher)], "blend": 0.5, "mixup": 0.5}
+    assert "blank_photos" not in facts
+    assert "train.blank_share: " in (said := capsys.readouterr().err) and "training goes without" in said
+    # before anything is written
+    with pytest.raises(InputError, match=r"none\.tflite: no such file"):
+        train_run(Run("b"), config.model_copy(update={"distill": DistillConfig(files=(Path("none.tflite"),))}))
+    assert not Run("b").config.exists()
 
 
 def test_training_does_not_begin_with_weights_of_quantization_aware_training():

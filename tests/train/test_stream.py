@@ -167,6 +167,19 @@ def test_a_share_of_an_epoch_is_blank(folder):
     assert sorted(all_blank) == [101, 101, 101, 102, 102, 102]
 
 
+def test_where_there_is_nobodys_photo_an_epoch_has_none(folder):
+    """The configurations ask for a share that an ordinary folder cannot give."""
+    splits = json.loads((folder / "splits.json").read_text())["splits"]
+    only_measured = {name: keys for name, keys in splits.items() if name != "nobody"}
+    (folder / "splits.json").write_text(json.dumps({"splits": only_measured}))
+    recipe = _recipe_of(folder, blank_share=0.25)
+    assert recipe.blank_keys == () and recipe.steps_per_epoch == 9 // 4
+    assert all(target.any() for step in range(4) for target in recipe.make(step).targets)
+    (folder / "splits.json").write_text(json.dumps({"splits": {"train": splits["train"], "val": splits["val"]}}))
+    with pytest.raises(InputError, match=r"unlabelled_per_batch: .* no photos to train on .*\(u\)"):
+        _recipe_of(folder, unlabelled_per_batch=1)
+
+
 def test_unlabelled_photos_come_last_and_have_no_targets(folder):
     recipe = _recipe_of(folder, ["edge", "plain_logits"], unlabelled_per_batch=3)
     batches = [recipe.make(step) for step in range(4)]
