@@ -1,7 +1,7 @@
 """The table of networks: size, arithmetic, quality and latency of each, float and int8, and its distance to a base."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -221,10 +221,10 @@ def to_short_markdown(rows: Sequence[NetworkRow]) -> str:
     lines = [markdown_line(header), markdown_line(["---"] + ["--:"] * (len(header) - 1))]
     for network, recipe in dict.fromkeys((row.network, row.recipe) for row in rows):
         own = [row for row in rows if (row.network, row.recipe) == (network, recipe)]
-        _, _, _, _, _, macs, megabytes = _identity(own[0])
+        macs, megabytes = _identity(own[0])[-2:]
         scores = [" / ".join(filter(None, _scores(own, split)[:2])) for split in splits]
         lines.append(markdown_line([network, macs, megabytes, *scores, *(_ratio(own, count) for count in timed)]))
-    return "\n".join([*lines, "", _conditions([replace(row, base=None) for row in rows], splits)]) + "\n"
+    return "\n".join([*lines, "", _conditions(rows, splits, with_base=False)]) + "\n"
 
 
 def _is_compared(target: Target) -> bool:
@@ -278,12 +278,12 @@ def _ratio(rows: Sequence[NetworkRow], threads: int) -> str:
     return "" if found is None or found.ratio_to_reference is None else f"{found.ratio_to_reference:.2f}"
 
 
-def _conditions(rows: Sequence[NetworkRow], splits: Sequence[str]) -> str:
+def _conditions(rows: Sequence[NetworkRow], splits: Sequence[str], with_base: bool = True) -> str:
     parts = []
     for split in splits:
         row = next(row for row in rows if row.split == split)
         parts.append(f"{split}: {row.photos} photos, list {row.split_sha256_16}")
-    if bases := sorted({row.base for row in rows if row.base}):
+    if with_base and (bases := sorted({row.base for row in rows if row.base})):
         against = f"the same recipe of {bases[0]} (peers: its int8 file)"
         parts.append(f"IoU − base: points against {against}, paired by photo, 95 % interval")
     seen = sorted({row.images_seen for row in rows if row.images_seen})

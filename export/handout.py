@@ -73,7 +73,7 @@ def _android(by_path: dict[str, FileEntry], recommended: dict[str, str]) -> list
     if on_gpu:
         sections.append(_compiled_model(on_gpu, by_path[on_gpu], recommended.get("cpu", on_gpu)))
     if bitmap:
-        sections.append(_interpreter(bitmap.path, bitmap))
+        sections.append(_interpreter(bitmap))
     return sections
 
 
@@ -146,7 +146,8 @@ fun mask(photo: Bitmap): FloatArray {{
 ```"""
 
 
-def _interpreter(path: str, entry: FileEntry) -> str:
+def _interpreter(entry: FileEntry) -> str:
+    path = entry.path
     height, width = entry.input.shape[1:3]
     return f"""\
 ## On the CPU, a bitmap's bytes as they are

@@ -50,22 +50,23 @@ class FunctionMatching:
         self,
         images: UInt8[np.ndarray, "n h w c"],
         targets: UInt8[np.ndarray, "m h w"],
-        plain: UInt8[np.ndarray, "n h w c"],
+        plain: UInt8[np.ndarray, "n h w c"] | None,
         rng: np.random.Generator,
-    ) -> tuple[UInt8[np.ndarray, "n h w c"], UInt8[np.ndarray, "m h w"], UInt8[np.ndarray, "n h w c"]]:
+    ) -> tuple[UInt8[np.ndarray, "n h w c"], UInt8[np.ndarray, "m h w"], UInt8[np.ndarray, "n h w c"] | None]:
         """The photos, masks and plain photos of a batch, in new arrays; photos behind the m-th have no mask and stay.
 
         Draws for each of the m: whether it is mixed, and if it is, the share of the first.
         """
         teachers = _open_all(self.files)
-        mixed, answers, mixed_plain = images.copy(), targets.copy(), plain.copy()
+        mixed, answers = images.copy(), targets.copy()
+        mixed_plain = None if plain is None else plain.copy()
         for place, target in enumerate(targets):
             blend = self.blend
             if rng.random() < self.mixup:
                 share, other = rng.uniform(_LEAST_SHARE, _GREATEST_SHARE), (place + 1) % len(targets)
-                mixed[place], mixed_plain[place] = (
-                    np.rint(share * photos[place] + (1 - share) * photos[other]) for photos in (images, plain)
-                )
+                mixed[place] = _mix(images, place, other, share)
+                if plain is not None and mixed_plain is not None:
+                    mixed_plain[place] = _mix(plain, place, other, share)
                 blend = 1.0
             answer = 255 * ask(teachers, np.ascontiguousarray(mixed[place, ..., :3]))
             answers[place] = np.rint(blend * answer + (1 - blend) * target)
@@ -126,6 +127,10 @@ def ask(teachers: Sequence[Teacher], image: UInt8[np.ndarray, "h w 3"]) -> Float
     """The teachers' mean probability of person at the photo's size."""
     answers = [contract.probability_to_alpha(teacher(image), image.shape[:2]) for teacher in teachers]
     return np.asarray(np.mean(answers, axis=0, dtype=np.float32))
+
+
+def _mix(photos: UInt8[np.ndarray, "n h w c"], place: int, other: int, share: float) -> Float[np.ndarray, "h w c"]:
+    return np.rint(share * photos[place] + (1 - share) * photos[other])
 
 
 @lru_cache(maxsize=1)

@@ -109,8 +109,8 @@ class BatchRecipe:
         labelled = [self._make_labelled(int(order[place % len(order)]), epoch) for place in places]
         first = step * self.unlabelled_per_batch
         photos = labelled + [self._make_unlabelled(first + offset) for offset in range(self.unlabelled_per_batch)]
-        images, targets, plain = (np.stack(part) for part in zip(*photos, strict=True))
-        targets = targets[: self.batch_size]
+        images, targets = np.stack([photo[0] for photo in photos]), np.stack([photo[1] for photo in labelled])
+        plain = np.stack([photo[2] for photo in photos]) if self.with_plain else None
         if self.matching is not None:
             images, targets, plain = self.matching(
                 images, targets, plain, np.random.default_rng([self.seed, _MATCH, step])
@@ -119,7 +119,7 @@ class BatchRecipe:
             images=images,
             targets=targets,
             edges=np.stack([edge_band(target) for target in targets]) if self.with_edges else None,
-            plain=plain if self.with_plain else None,
+            plain=plain,
         )
 
     def _make_labelled(self, index: int, epoch: int) -> Photo:
