@@ -426,7 +426,9 @@ def _choose_splits(dataset: "Dataset", named: str | None, config: "Config") -> t
     if named is not None:
         splits = tuple(dict.fromkeys(part.strip() for part in named.split(",")))
     else:
-        splits = tuple(name for name in dataset.splits if name.startswith("test"))
+        from portraitseg.data import is_test_split
+
+        splits = tuple(name for name in dataset.splits if is_test_split(name))
     if not splits:
         splits = (config.data.val_split,)
         cli.warn(f"no split begins with 'test': measuring on '{splits[0]}', on which the weights were chosen")

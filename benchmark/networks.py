@@ -13,7 +13,7 @@ from benchmark.table import Row, lines_to_csv, markdown_line, parse_cell, read_l
 from benchmark.targets import FOREIGN, Target, collect_targets
 from portraitseg import manifest, tflite_graph
 from portraitseg.config import Config, load_config
-from portraitseg.data import Dataset, trainable_keys
+from portraitseg.data import Dataset, is_test_split, trainable_keys
 from portraitseg.errors import InputError
 from portraitseg.runs import Run
 
@@ -214,7 +214,7 @@ def to_markdown(rows: Sequence[NetworkRow]) -> str:
 def to_short_markdown(rows: Sequence[NetworkRow]) -> str:
     """A line a file with what decides: size, quality on the test splits (on all where none is one), time."""
     named = list(dict.fromkeys(row.split for row in rows if row.split))
-    splits = [split for split in named if split.startswith("test")] or named
+    splits = [split for split in named if is_test_split(split)] or named
     timed = sorted({row.threads for row in rows if row.threads is not None})
     header = ["Network", "MACs", "MB", *(f"{split}: IoU / boundary IoU, %" for split in splits)]
     header += [f"time ÷ reference's, {count} thread{'s' * (count > 1)}" for count in timed]

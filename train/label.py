@@ -20,7 +20,7 @@ from rich.progress import track
 from portraitseg import contract, files
 from portraitseg.cli import console, say
 from portraitseg.config import Config
-from portraitseg.data.base import hash_keys
+from portraitseg.data.base import hash_keys, is_measured
 from portraitseg.data.folder import LABELS_NAME, SPLITS_NAME, FolderDataset, open_folder, place, set_of
 from portraitseg.errors import InputError
 from portraitseg.models import checkpoint
@@ -122,8 +122,7 @@ def _unlabelled(dataset: FolderDataset, config: Config) -> tuple[str, ...]:
             raise InputError(f"data.unlabelled_sets: no set '{name}' in {dataset.root}")
         found += keys
     for split, keys_of_split in dataset.splits.items():
-        is_measured = split == config.data.val_split or split.startswith("test")
-        if is_measured and (shared := set(found) & set(keys_of_split)):
+        if is_measured(split, config.data.val_split) and (shared := set(found) & set(keys_of_split)):
             raise InputError(
                 f"{dataset.root}: '{min(shared)}' of split '{split}' has no mask: nothing is measured on it"
             )

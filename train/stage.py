@@ -82,7 +82,8 @@ def train_run(run: Run, config: Config, init: Path | None = None, overwrite: boo
             on_start=lambda: files.write_text(run.config, config.model_dump_json(indent=2) + "\n"),
         )
         record(run, config, dataset, result, commit, {"file": init.name, "sha256": plan.init_sha256} if init else None)
-    console.print(f"best validation IoU {100 * result.best_iou:.2f} % in epoch {result.best_epoch}: {run.best}")
+    of_what = f"in epoch {result.best_epoch}" if result.best_epoch else "of the weights as they began"
+    console.print(f"best validation IoU {100 * result.best_iou:.2f} % {of_what}: {run.best}")
     return result
 
 

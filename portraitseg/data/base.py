@@ -82,12 +82,22 @@ class Dataset(ABC):
         return {name: tuple(keys) for name, keys in groups.items()}
 
 
+def is_test_split(name: str) -> bool:
+    """Whether a split is for reporting only, by its name: nothing is learnt from it or chosen on it."""
+    return name.startswith("test")
+
+
+def is_measured(split: str, val_split: str) -> bool:
+    """Whether a split is measured on, so that nothing may be learnt from it: `val_split`, and those of tests."""
+    return split == val_split or is_test_split(split)
+
+
 def trainable_keys(dataset: Dataset, sets: Iterable[str], val_split: str) -> tuple[str, ...]:
     """The sorted keys of some sets, of all splits but those to measure on: `val_split` and what begins with `test`."""
     measured: set[str] = set()
     found: set[str] = set()
     for split, keys in dataset.splits.items():
-        (measured if split == val_split or split.startswith("test") else found).update(keys)
+        (measured if is_measured(split, val_split) else found).update(keys)
     names = set(sets)
     return tuple(sorted(key for key in found - measured if key.rpartition("/")[0] in names))
 

@@ -13,7 +13,7 @@ import numpy as np
 from portraitseg import files
 from portraitseg.config import DataConfig
 from portraitseg.data import reading
-from portraitseg.data.base import Dataset, Sample, draw_val, hash_keys
+from portraitseg.data.base import Dataset, Sample, draw_val, hash_keys, is_test_split
 from portraitseg.errors import InputError
 
 SPLITS_NAME = "splits.json"
@@ -192,7 +192,7 @@ def parse_splits(value: Any, origin: str) -> dict[str, tuple[str, ...]]:
 
 def _check_disjoint(splits: Mapping[str, tuple[str, ...]], origin: str) -> None:
     """No photo may be learnt from and measured on: `train` against `val` and `test…`, `val` against `test…`."""
-    measured = [name for name in splits if name.startswith("test")]
+    measured = [name for name in splits if is_test_split(name)]
     for first, second in [("train", "val"), *((name, test) for name in ("train", "val") for test in measured)]:
         if shared := set(splits.get(first, ())) & set(splits.get(second, ())):
             raise InputError(
