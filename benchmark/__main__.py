@@ -33,7 +33,7 @@ def run(
     ] = "quick",
     reference: Annotated[Path | None, typer.Option(help="File whose latency is 1 in the ratio.")] = None,
     with_robustness: Annotated[
-        bool, typer.Option("--robustness", help="Also under what a phone does to a photo; takes six times as long.")
+        bool, typer.Option("--robustness", help="Also under what a phone does to a photo; takes seven times as long.")
     ] = False,
     workers: Annotated[
         int | None, typer.Option(min=1, max=256, help="Processes that score photos; default: one for each core.")

@@ -60,6 +60,11 @@ def dim_light(image: Image, mask: Mask, size: tuple[int, int]) -> tuple[np.ndarr
     return np.rint(255 * np.clip(light + noise, 0, 1) ** (1 / 2.2)).astype(np.uint8), mask
 
 
+def grayscale(image: Image, mask: Mask, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Black and white: three equal channels of luma (BT.601)."""
+    return np.repeat(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None], 3, axis=2), mask
+
+
 def motion_blur(image: Image, mask: Mask, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
     """Smeared along a line at 30°; the truth is where the person was in the middle of the exposure."""
     length_px = max(3, round(BLUR_RATIO * float(np.hypot(*image.shape[:2]))) | 1)
@@ -80,6 +85,7 @@ CONDITIONS: dict[str, Condition] = {
     "bilinear": bilinear,
     "jpeg_50": jpeg_50,
     "dim_light": dim_light,
+    "grayscale": grayscale,
     "motion_blur": motion_blur,
     "rotate_90": rotate_90,
 }

@@ -10,7 +10,16 @@ from typer.testing import CliRunner
 
 from benchmark import latency
 from benchmark.__main__ import app
-from benchmark.robustness import ALL_CONDITIONS, CLEAN, CONDITIONS, dim_light, jpeg_50, motion_blur, rotate_90
+from benchmark.robustness import (
+    ALL_CONDITIONS,
+    CLEAN,
+    CONDITIONS,
+    dim_light,
+    grayscale,
+    jpeg_50,
+    motion_blur,
+    rotate_90,
+)
 
 
 def portrait(height: int = 96, width: int = 72) -> tuple[np.ndarray, np.ndarray]:
@@ -56,6 +65,14 @@ def test_colours_and_light_are_what_they_say():
     assert light == pytest.approx(0.2, rel=0.05)
     blurred, _ = motion_blur(image, mask, (1, 1))
     assert blurred.mean() == pytest.approx(image.mean(), abs=0.5)
+
+
+def test_black_and_white_keeps_the_brightness():
+    image, mask = portrait()
+    gray, _ = grayscale(image, mask, (1, 1))
+    assert (gray[..., 0] == gray[..., 1]).all() and (gray[..., 1] == gray[..., 2]).all()
+    # red counts more than blue: swapped channels would be off by 15
+    assert gray[60, 30, 0] == pytest.approx(image[60, 30] @ [0.299, 0.587, 0.114], abs=1)
 
 
 def test_the_smear_is_centred():
