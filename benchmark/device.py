@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from benchmark.adb import Phone
-from benchmark.latency import MAX_SLOWDOWN
+from benchmark.latency import MAX_SLOWDOWN, TOO_NOISY
 from benchmark.table import Row
 from benchmark.targets import Target
 from portraitseg import files
@@ -305,7 +305,7 @@ def _fault(timings: Sequence[Timing]) -> str | None:
         mean_ms = float(np.mean([timing.mean_ms for timing in timings]))
         return f"this benchmark_model prints no median (mean {mean_ms:.2f} ms): take a newer one"
     slowdown = p50_ms / fastest_ms if fastest_ms else float("inf")
-    return f"latency too noisy: p50/fastest {slowdown:.2f} > {MAX_SLOWDOWN}" if slowdown > MAX_SLOWDOWN else None
+    return f"{TOO_NOISY}: p50/fastest {slowdown:.2f} > {MAX_SLOWDOWN}" if slowdown > MAX_SLOWDOWN else None
 
 
 def _why(text: str, code: int) -> str:

@@ -21,6 +21,9 @@ MIN_ROUNDS_P99 = 100
 #: below 1.3. So the distance to the fastest run tells what a median is worth; the distance to the p90 does not.
 MAX_SLOWDOWN = 1.3
 
+#: How the reason begins that such a latency is given.
+TOO_NOISY = "latency too noisy"
+
 
 @dataclass(frozen=True)
 class Profile:
@@ -70,7 +73,7 @@ class Latency:
             return f"latency of {self.rounds} rounds only, at least {MIN_ROUNDS} needed"
         slowdown = self.p50_ms / self.fastest_ms if self.fastest_ms else float("inf")
         if slowdown > MAX_SLOWDOWN:
-            return f"latency too noisy: p50/fastest {slowdown:.2f} > {MAX_SLOWDOWN}"
+            return f"{TOO_NOISY}: p50/fastest {slowdown:.2f} > {MAX_SLOWDOWN}"
         return None
 
 

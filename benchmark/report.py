@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from benchmark import flicker, robustness
-from benchmark.latency import MAX_SLOWDOWN
+from benchmark.latency import MAX_SLOWDOWN, TOO_NOISY
 from benchmark.measure import Measurement
 from benchmark.quality import FileScores
 from benchmark.rows import machine
@@ -22,6 +22,8 @@ from portraitseg.metrics import COUNTS, MATTE_METRICS, METRICS
 
 #: How many of the worst photos `results.md` names for each file and split.
 WORST = 5
+
+_NOISY = "noisy: something else ran meanwhile, so that these times do not count (why: results.csv); scores are sound"
 
 HEADER = (
     "File",
@@ -104,12 +106,15 @@ def to_markdown(rows: Sequence[Row], measurement: Measurement) -> str:
 def print_rows(rows: Sequence[Row], conditions: Sequence[str]) -> None:
     """Prints the table to stdout, and below it the conditions, a line each."""
     console = table_console()
-    table = Table(caption=escape("\n".join(conditions)), caption_justify="left")
+    below = [*conditions, _NOISY] if any(map(_is_noisy, rows)) else conditions
+    table = Table(caption=escape("\n".join(below)), caption_justify="left")
     for name in HEADER:
         is_text = name in ("File", "Split", "Note")
         table.add_column(name, justify="left" if is_text else "right", overflow="fold", no_wrap=name == "Split")
     for row in rows:
-        table.add_row(*(escape(cell) for cell in _cells(row)), style=None if row.valid else "dim")
+        # on a machine that is not free it would be the same two lines in every row
+        cells = (*_cells(row)[:-1], "noisy") if _is_noisy(row) else _cells(row)
+        table.add_row(*(escape(cell) for cell in cells), style=None if row.valid else "dim")
     console.print(table)
 
 
@@ -139,6 +144,12 @@ def conditions(measurement: Measurement) -> list[str]:
     if measurement.is_interrupted:
         lines.append("INTERRUPTED: only what was measured until then, valid rows only")
     return lines
+
+
+def _is_noisy(row: Row) -> bool:
+    """Whether nothing is wrong with a row but that something else ran while its file, or the reference, was timed."""
+    faults = [fault.removeprefix("reference: ") for fault in row.reason.split("; ")]
+    return row.quality_valid and not row.valid and all(fault.startswith(TOO_NOISY) for fault in faults)
 
 
 def _cells(row: Row) -> tuple[str, ...]:

@@ -94,7 +94,10 @@ def test_a_file_that_can_be_scored_but_not_timed(workspace, monkeypatch):
 
 def test_noise_spoils_the_latency_alone(core_ml, monkeypatch):
     monkeypatch.setattr(latency, "MAX_SLOWDOWN", 0.5)
-    run("--splits", "test_a")
+    shown = run("--splits", "test_a").stdout
+    # a word a row, and below the table once what it means; the reasons are in the files
+    assert "INVALID" not in shown and shown.count("noisy: something else ran") == 1 and shown.count("noisy") == 3
+    assert "INVALID: latency too noisy" in Path("runs/tiny/benchmark/results.md").read_text()
     measured = [row for row in rows() if row["split"]]
     assert {(row["valid"], row["quality_valid"], row["latency_valid"]) for row in measured} == {
         ("false", "true", "false")
