@@ -41,7 +41,7 @@ def compare_networks(
         out: the CSV.
 
     Raises:
-        InputError: a run without the compared files, no such base, split or profile.
+        InputError: a run without the compared files, two networks of one name, no such base, split or profile.
         KeyboardInterrupt: Ctrl-C; nothing is written, as half a table ranks nothing.
     """
     dataset = open_measured(config, splits, profile)
@@ -55,6 +55,12 @@ def compare_networks(
     chosen_base = (base or runs[0].name).removeprefix(networks.RUN_PREFIX)
     if chosen_base not in [network.name for network in listed]:
         raise InputError(f"--base {base}: no such network (there are: {', '.join(n.name for n in listed)})")
+    names = [network.name for network in listed]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise InputError(
+            f"two networks are called '{twice[0]}' (a run's name without '{networks.RUN_PREFIX}', a peer's file): "
+            "rename one"
+        )
     measurement = measure_together(
         targets, reference_target, dataset, splits, profile, threads, config.data.soft_masks, out
     )

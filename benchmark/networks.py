@@ -14,6 +14,7 @@ from benchmark.targets import FOREIGN, Target, collect_targets
 from portraitseg import manifest, tflite_graph
 from portraitseg.config import Config, load_config
 from portraitseg.data import Dataset, is_test_split, trainable_keys
+from portraitseg.data.base import blank_per_epoch
 from portraitseg.errors import InputError
 from portraitseg.runs import Run
 
@@ -114,7 +115,7 @@ def photos_per_epoch(config: Config, dataset: Dataset) -> int:
     """Photos with a truth that training sees in an epoch, whole batches: its split, and its share of blank ones."""
     photos, share = len(dataset.keys(config.data.train_split)), config.train.blank_share
     if trainable_keys(dataset, config.data.blank_sets, config.data.val_split):
-        photos += round(photos * share / (1 - share))
+        photos += blank_per_epoch(photos, share)
     return max(1, photos // config.train.batch_size) * config.train.batch_size
 
 
@@ -131,11 +132,7 @@ def make_network_rows(networks: Sequence[Network], base: str, measurement: Measu
         base: name of the one that the others are compared with.
         measurement: of all their files.
 
-    Raises:
-        InputError: no such base.
     """
-    if base not in [network.name for network in networks]:
-        raise InputError(f"--base {base}: no such network (there are: {', '.join(n.name for n in networks)})")
     (base_network,) = [network for network in networks if network.name == base]
     measured = make_rows(measurement)
     rows = []

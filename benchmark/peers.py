@@ -1,8 +1,9 @@
 """Opens what the table measures: our own files, and other people's by the description beside them."""
 
 from benchmark.targets import Target
+from portraitseg import files
 from portraitseg.runners import Runner, open_runner
-from portraitseg.runners.peer import PeerRunner, open_interpreter, read_spec, spec_path
+from portraitseg.runners.peer import PeerRunner, open_interpreter, read_spec
 from portraitseg.runners.tflite import TfliteRunner, probe
 
 
@@ -27,7 +28,7 @@ def open_target(target: Target, threads: int, with_xnnpack: bool = True) -> Runn
     Raises:
         InputError, NotRunnable: as `runners.open_runner`; a description that does not fit its file.
     """
-    description = spec_path(target.path)
+    description = files.spec_path(target.path)
     is_described = target.manifest is None and target.path.suffix == ".tflite" and description.exists()
     if is_described:
         return PeerRunner(target.path, read_spec(description), threads, with_xnnpack)

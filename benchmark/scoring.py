@@ -4,10 +4,6 @@ import dataclasses
 import hashlib
 import json
 import multiprocessing
-import multiprocessing.connection
-import os
-import signal
-import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -30,7 +26,7 @@ from portraitseg.data.base import Dataset
 from portraitseg.data.folder import FolderDataset
 from portraitseg.errors import InputError
 from portraitseg.runners import Runner
-from portraitseg.runners.peer import spec_path
+from portraitseg.workers import cores, settle
 
 #: Runs of a file after which a process hands over what it has: a kill costs no more than so many, times the processes.
 CHUNK = 32
@@ -155,14 +151,9 @@ def processes(workers: int | None, photos: int) -> int:
     return workers or (cores() if photos >= LEAST_PHOTOS else 1)
 
 
-def cores() -> int:
-    """Cores that this process may use; macOS does not say which those are."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def identify_file(target: Target) -> dict[str, str]:
     """What the scores of a file follow from: its bytes, and how a peer is described."""
-    description = spec_path(target.path)
+    description = files.spec_path(target.path)
     is_described = target.manifest is None and description.exists()
     return {
         "sha256": target.sha256 or files.sha256(target.path),
@@ -250,23 +241,9 @@ _worker: _Worker
 
 def _start_worker(is_soft: bool, targets: tuple[Target, ...], stop: Event) -> None:
     global _worker
-    # Ctrl-C is the parent's to handle
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_follow_parent, daemon=True).start()
-    import cv2
-
-    # one process per core: OpenCV's own threads would only get in each other's way
-    cv2.setNumThreads(1)
+    settle()
     runners = {target.name: open_target(target, threads=1) for target in targets}
     _worker = _Worker(is_soft, runners, stop.is_set)
-
-
-def _follow_parent() -> None:
-    """Ends the worker when its parent is gone, SIGKILL included: idle workers would wait for ever."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        multiprocessing.connection.wait([parent.sentinel])
-        os._exit(1)
 
 
 def _score(dataset: Dataset, chunk: Chunk) -> tuple[np.ndarray, list[str]]:

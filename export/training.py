@@ -14,7 +14,7 @@ from export import preflight, qat
 from export.recipes import RECIPES
 from portraitseg import contract, files, manifest, metrics
 from portraitseg.cli import say
-from portraitseg.config import Config, decisive
+from portraitseg.config import Config, DistillConfig, decisive
 from portraitseg.data import Dataset
 from portraitseg.runners import open_runner
 from portraitseg.runs import Run
@@ -99,6 +99,7 @@ def trained_qat(
         label=f"qat {run.name}",
         evaluate=TfliteEvaluator(dataset, dataset.keys(config.data.val_split)) if is_by_file else None,
         freeze_ranges=qat.freeze_ranges,
+        remedy="delete that folder to begin it anew",
     )
     facts = {
         "origin": origin,
@@ -170,6 +171,9 @@ def plan_of(config: Config, init_sha256: str) -> "Plan":
 def _origin(source: manifest.Source, config: Config) -> str:
     """Hash of what decides the training: float weights and configuration, but not where photos lie, nor `export`."""
     values = decisive(config, {"data": {"root"}, "export": True})
+    # the float network teaches, which `decisive` does not know; left out at its default, as it was always
+    if config.qat.distillation and config.distill.temperature != DistillConfig().temperature:
+        values["qat"]["temperature"] = config.distill.temperature
     return hashlib.sha256(json.dumps([source.weights_sha256, values], sort_keys=True).encode()).hexdigest()
 
 

@@ -221,7 +221,7 @@ def hash_teacher(config: Config) -> str | None:
 
 
 def hash_teachers(config: Config) -> list[str]:
-    """SHA-256 of each file that `distill.files` names.
+    """SHA-256 of each file that `distill.files` names, its description with it where it has one.
 
     Raises:
         InputError: no such file.
@@ -233,7 +233,7 @@ def _hash(path: Path, key: str, remedy: str) -> str:
     if not path.is_file():
         raise InputError(f"{key} {path}: no such file: {remedy}")
     try:
-        return files.sha256(path)
+        return files.sha256_with_spec(path)
     except OSError as error:
         raise InputError(f"{key} {path}: {files.explain(error)}") from error
 

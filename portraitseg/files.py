@@ -59,6 +59,19 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def spec_path(path: Path) -> Path:
+    """Where the description of a stranger's .tflite lies: beside it, `.toml` in place of its suffix."""
+    return path.with_suffix(".toml")
+
+
+def sha256_with_spec(path: Path) -> str:
+    """What the answers of an exported file follow from: its SHA-256, and its description's where it has one."""
+    own, spec = sha256(path), spec_path(path)
+    if path.suffix != ".tflite" or not spec.exists():
+        return own
+    return hashlib.sha256(f"{own}\n{sha256(spec)}\n".encode()).hexdigest()
+
+
 def size_bytes(path: Path) -> int:
     """Bytes of a file, or of all files in a folder."""
     if path.is_dir():

@@ -22,12 +22,12 @@ def average(weights: Sequence[Path], out: Path) -> None:
         out: the h5 to write.
 
     Raises:
-        InputError: fewer than two, another network or size among them, `out` is one of them, or as `checkpoint.load`.
+        InputError: fewer than two, another network or size among them, `out` exists, or as `checkpoint.load`.
     """
     if len(weights) < 2:
         raise InputError("average: needs two h5 or more: give --weights once for each")
-    if out.resolve() in {path.resolve() for path in weights}:
-        raise InputError(f"--out {out}: is one of those that are averaged: name another file")
+    if out.exists():
+        raise InputError(f"--out {out}: exists: name a new file")
     networks = [checkpoint.load(path) for path in weights]
     first, *others = (_describe(network) for network in networks)
     for path, other in zip(weights[1:], others, strict=True):

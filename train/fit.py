@@ -77,6 +77,7 @@ def fit(
     evaluate: Callable[[Any], float] | None = None,
     freeze_ranges: Callable[[Any], Sequence[Any]] | None = None,
     on_start: Callable[[], None] = lambda: None,
+    remedy: str = "name another RUN, or pass --overwrite to begin anew",
 ) -> FitResult:
     """Trains a model, or goes on where a stopped run left off.
 
@@ -95,6 +96,7 @@ def fit(
         freeze_ranges: model → the variables that training no longer moves after this call; for
             `plan.freeze_ranges_epochs`.
         on_start: called once the folder is known to be this training's, before anything is written.
+        remedy: where the folder holds another training, what the user can do.
 
     Raises:
         InputError: unusable data or configuration, or a state of another training in `folder`.
@@ -114,6 +116,7 @@ def fit(
         examples=val_keys[: Board.PHOTOS],
         freeze_ranges=freeze_ranges,
         on_start=on_start,
+        remedy=remedy,
     )
     return loop.run()
 
@@ -147,6 +150,7 @@ class _Loop:
     examples: tuple[str, ...]
     freeze_ranges: Callable[[Any], Sequence[Any]] | None
     on_start: Callable[[], None]
+    remedy: str
 
     def run(self) -> FitResult:
         progress = self._restore()
@@ -176,8 +180,7 @@ class _Loop:
         progress, arrays = stored
         if progress.fingerprint != expected:
             raise InputError(
-                f"{self.folder} holds a training with another configuration or other photos: "
-                "name another RUN, or pass --overwrite to begin anew"
+                f"{self.folder} holds a training with another configuration or other photos: {self.remedy}"
             )
         self.optimization.restore(arrays)
         return progress
@@ -189,17 +192,16 @@ class _Loop:
         board = Board(self.folder, self.recipe.dataset, self.examples, self.config.model.size)
         display = Display(self.label, total, progress.step, progress.best_iou)
         with _stop_signals() as stop, stream, board, display:
-            recent: list[dict[str, float]] = []
             for batch in stream:
                 self._freeze(progress.step)
-                recent.append(self._step(batch, progress.step, total))
+                progress.recent.append(self._step(batch, progress.step, total))
                 progress.step += 1
-                display.advance(progress.step, float(np.mean([terms["loss"] for terms in recent[-_SHOWN_STEPS:]])))
+                shown = [terms["loss"] for terms in progress.recent[-_SHOWN_STEPS:]]
+                display.advance(progress.step, float(np.mean(shown)))
                 if progress.step % steps == 0:
-                    row = self._end_epoch(progress, recent, total)
+                    row = self._end_epoch(progress)
                     board.write(progress.step, row, self.optimization)
                     display.epoch(row, progress.best_iou)
-                    recent = []
                 if stop.is_set and progress.step < total:
                     state.save(self.folder, progress, self.optimization.arrays())
                     raise Interrupted(f"stopped after step {progress.step} of {total}, state saved in {self.folder}")
@@ -235,9 +237,10 @@ class _Loop:
             )
         return {**terms, "learning_rate": rate}
 
-    def _end_epoch(self, progress: Progress, recent: list[dict[str, float]], total: int) -> dict[str, float]:
+    def _end_epoch(self, progress: Progress) -> dict[str, float]:
         epoch = progress.step // self.recipe.steps_per_epoch
-        row = {name: float(np.mean([terms[name] for terms in recent])) for name in recent[0]}
+        row = {name: float(np.mean([terms[name] for terms in progress.recent])) for name in progress.recent[0]}
+        progress.recent.clear()
         model = self.optimization.deployed
         self.optimization.swap()
         try:

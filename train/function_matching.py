@@ -15,11 +15,11 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, Float32, UInt8
 
-from portraitseg import contract
+from portraitseg import contract, files
 from portraitseg.config import Config
 from portraitseg.errors import InputError
 from portraitseg.runners import open_runner
-from portraitseg.runners.peer import PeerRunner, read_spec, spec_path
+from portraitseg.runners.peer import PeerRunner, read_spec
 from portraitseg.runners.tflite import probe
 
 #: RGB photo of any size, uint8 → probability of person at the network's own size.
@@ -51,9 +51,13 @@ class FunctionMatching:
         images: UInt8[np.ndarray, "n h w c"],
         targets: UInt8[np.ndarray, "m h w"],
         plain: UInt8[np.ndarray, "n h w c"] | None,
+        is_certain: Sequence[bool],
         rng: np.random.Generator,
     ) -> tuple[UInt8[np.ndarray, "n h w c"], UInt8[np.ndarray, "m h w"], UInt8[np.ndarray, "n h w c"] | None]:
         """The photos, masks and plain photos of a batch, in new arrays; photos behind the m-th have no mask and stay.
+
+        Where `is_certain` (for each of the m) the mask stays as it is, unless the photo is mixed: of blank photos it is
+        known that they show nobody, whatever a teacher sees in a poster.
 
         Draws for each of the m: whether it is mixed, and if it is, the share of the first.
         """
@@ -61,13 +65,15 @@ class FunctionMatching:
         mixed, answers = images.copy(), targets.copy()
         mixed_plain = None if plain is None else plain.copy()
         for place, target in enumerate(targets):
-            blend = self.blend
+            blend = 0.0 if is_certain[place] else self.blend
             if rng.random() < self.mixup:
                 share, other = rng.uniform(_LEAST_SHARE, _GREATEST_SHARE), (place + 1) % len(targets)
                 mixed[place] = _mix(images, place, other, share)
                 if plain is not None and mixed_plain is not None:
                     mixed_plain[place] = _mix(plain, place, other, share)
                 blend = 1.0
+            if not blend:
+                continue
             answer = 255 * ask(teachers, np.ascontiguousarray(mixed[place, ..., :3]))
             answers[place] = np.rint(blend * answer + (1 - blend) * target)
         return mixed, answers, mixed_plain
@@ -107,7 +113,7 @@ def open_file(path: Path, is_probed: bool = False) -> Teacher:
     is_tflite = path.suffix == ".tflite" and path.exists()
     if is_tflite and not is_probed:
         probe(path)
-    description = spec_path(path)
+    description = files.spec_path(path)
     runner = PeerRunner(path, read_spec(description), 1) if is_tflite and description.exists() else open_runner(path)
     require_rgb(path, contract.CHANNEL_COUNT[runner.channels])
     return runner.predict

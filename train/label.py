@@ -20,8 +20,8 @@ from rich.progress import track
 from portraitseg import contract, files
 from portraitseg.cli import console, say
 from portraitseg.config import Config
-from portraitseg.data.base import hash_keys, is_measured
-from portraitseg.data.folder import LABELS_NAME, SPLITS_NAME, FolderDataset, open_folder, place, set_of
+from portraitseg.data.base import hash_keys, is_measured, set_of
+from portraitseg.data.folder import LABELS_NAME, SPLITS_NAME, FolderDataset, open_folder, place
 from portraitseg.errors import InputError
 from portraitseg.models import checkpoint
 from train.function_matching import SUFFIXES, Teacher, ask, open_file, require_rgb
@@ -53,7 +53,7 @@ def label(config: Config, weights: Sequence[Path], out: Path, blend: float) -> N
     unlabelled = _unlabelled(dataset, config)
     teachers = [open_teacher(path) for path in weights]
     origin = {
-        "weights_sha256": [files.sha256(path) for path in weights],
+        "weights_sha256": [files.sha256_with_spec(path) for path in weights],
         "blend": blend,
         "photos": {key: hash_keys(keys) for key, keys in (("train", train), ("unlabelled", unlabelled))},
     }

@@ -31,7 +31,7 @@ def write_sheet(path: Path, dataset: Dataset, config: Config, split: str, photos
         config: its size, seed and augmentations are used.
         split: of the data; its first photos are shown.
         photos: how many.
-        is_augmented: as training sees them in the first epoch, instead of as they are.
+        is_augmented: with the augmentations of the configuration (nothing pasted, mixed or redrawn), not as they are.
 
     Raises:
         InputError: a photo that cannot be read, or one without a mask.

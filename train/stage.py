@@ -12,6 +12,7 @@ from portraitseg.cli import console, warn
 from portraitseg.config import Config, decisive, hash_teacher, hash_teachers
 from portraitseg.contract import CHANNEL_COUNT
 from portraitseg.data import Dataset, hash_keys, open_dataset
+from portraitseg.data.base import set_of
 from portraitseg.errors import InputError
 from portraitseg.models import checkpoint
 from portraitseg.models.keras_route import keras, tf
@@ -54,6 +55,8 @@ def train_run(run: Run, config: Config, init: Path | None = None, overwrite: boo
         model = models.build_for_training(config.model.name, config.model.size, config.model.channels)
         needs = check_losses(model, config)
         load_start(deployed(model), config, init)
+        # of what was loaded: by the time that all photos are read, another training may have replaced it
+        init_sha256 = files.sha256(init) if init else ""
         if "teacher_logits" in needs:
             teacher.of(config)
         function_matching.check(config)
@@ -66,11 +69,12 @@ def train_run(run: Run, config: Config, init: Path | None = None, overwrite: boo
             )
         check_data(dataset, (config.data.train_split, config.data.val_split), needs_masks=True, mask_free=mask_free)
         if overwrite:
+            _check_kept(run, {"INIT": init, "distill.teacher": config.distill.teacher})
             clear(run)
         plan = Plan(
             epochs=config.train.epochs,
             learning_rate=config.train.learning_rate,
-            init_sha256=files.sha256(init) if init else "",
+            init_sha256=init_sha256,
         )
         result = fit(
             model,
@@ -81,7 +85,7 @@ def train_run(run: Run, config: Config, init: Path | None = None, overwrite: boo
             label=f"train {run.name}",
             on_start=lambda: files.write_text(run.config, config.model_dump_json(indent=2) + "\n"),
         )
-        record(run, config, dataset, result, commit, {"file": init.name, "sha256": plan.init_sha256} if init else None)
+        record(run, config, dataset, result, commit, {"file": init.name, "sha256": init_sha256} if init else None)
     of_what = f"in epoch {result.best_epoch}" if result.best_epoch else "of the weights as they began"
     console.print(f"best validation IoU {100 * result.best_iou:.2f} % {of_what}: {run.best}")
     return result
@@ -108,18 +112,24 @@ def load_start(model: Any, config: Config, init: Path | None) -> None:
 
 def clear(run: Run) -> None:
     """Takes away what an earlier training left in the run's folder, and nothing else."""
-    for name in (
-        "best.h5",
-        "last.h5",
-        "state.npz",
-        "config.json",
-        "artifact.json",
-        *(p.name for p in run.folder.glob("epoch_*.h5")),
-    ):
-        (run.folder / name).unlink(missing_ok=True)
-    for name in ("tensorboard", "qat"):
-        if (run.folder / name).is_dir():
-            shutil.rmtree(run.folder / name)
+    for path in _leavings(run):
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def _leavings(run: Run) -> list[Path]:
+    names = ("best.h5", "last.h5", "state.npz", "config.json", "artifact.json", "tensorboard", "qat")
+    return [*(run.folder / name for name in names), *run.folder.glob("epoch_*.h5")]
+
+
+def _check_kept(run: Run, needed: Mapping[str, Path | None]) -> None:
+    """Refuses to clear away what the training that comes begins with."""
+    going = {path.resolve() for path in _leavings(run)}
+    for what, path in needed.items():
+        if path is not None and going & {path.resolve(), *path.resolve().parents}:
+            raise InputError(f"{what} {path}: --overwrite would delete it: copy it elsewhere, or name another RUN")
 
 
 def record(
@@ -155,7 +165,7 @@ def record(
         # what these weights learnt from, they are bound by as well
         facts["init"] = dict(init)
     for name, keys in mask_free_photos(dataset, config).items():
-        sets = sorted({key.rpartition("/")[0] for key in keys})
+        sets = sorted({set_of(key) for key in keys})
         facts[f"{name}_photos"] = {"sets": sets, "photos": len(keys), "sha256_16": hash_keys(keys)}
     if config.loss.get("distillation"):
         facts["teacher_sha256"] = hash_teacher(config)

@@ -44,6 +44,7 @@ class Progress:
         best_iou: best validation IoU so far, [0, 1]; -1 before the first.
         best_epoch: the epoch (from 1) that reached it.
         history: one row of figures per epoch.
+        recent: figures of each step since the last epoch's end; a resumed epoch's row is the mean of all of them.
     """
 
     fingerprint: str
@@ -51,6 +52,7 @@ class Progress:
     best_iou: float = -1.0
     best_epoch: int = 0
     history: list[dict[str, float]] = field(default_factory=list)
+    recent: list[dict[str, float]] = field(default_factory=list)
 
 
 def save(folder: Path, progress: Progress, arrays: Mapping[str, list[np.ndarray]]) -> None:

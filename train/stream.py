@@ -5,10 +5,6 @@ from (seed, epoch, photo).
 """
 
 import multiprocessing
-import multiprocessing.connection
-import os
-import signal
-import threading
 from collections import deque
 from collections.abc import Collection, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -21,7 +17,9 @@ from jaxtyping import UInt8
 from portraitseg import contract
 from portraitseg.config import Config
 from portraitseg.data import Dataset, trainable_keys
+from portraitseg.data.base import blank_per_epoch
 from portraitseg.errors import InputError
+from portraitseg.workers import cores, settle
 from train import augmenter, function_matching, prior
 from train.augmenter import Augmenter
 from train.copy_paste import paste
@@ -112,9 +110,9 @@ class BatchRecipe:
         images, targets = np.stack([photo[0] for photo in photos]), np.stack([photo[1] for photo in labelled])
         plain = np.stack([photo[2] for photo in photos]) if self.with_plain else None
         if self.matching is not None:
-            images, targets, plain = self.matching(
-                images, targets, plain, np.random.default_rng([self.seed, _MATCH, step])
-            )
+            of_nobody = [int(order[place % len(order)]) >= len(self.keys) for place in places]
+            rng = np.random.default_rng([self.seed, _MATCH, step])
+            images, targets, plain = self.matching(images, targets, plain, of_nobody, rng)
         return Batch(
             images=images,
             targets=targets,
@@ -131,7 +129,8 @@ class BatchRecipe:
             key = _take(self.blank_keys, number, self.seed, _BLANK_ORDER)
         rng = np.random.default_rng([self.seed, _AUGMENT, epoch, index])
         photo = self._load_labelled(key, rng)
-        if self.paste_share:
+        # a photo of nobody has no person to put elsewhere
+        if self.paste_share and index < len(self.keys):
             photo = self._pasted(photo, np.random.default_rng([self.seed, _PASTE, epoch, index]))
         return self._with_previous(photo, rng)
 
@@ -201,7 +200,7 @@ def recipe_of(dataset: Dataset, config: Config, needs: Collection[str] = ()) -> 
         augment=augmenter.build(config.augment),
         is_soft=config.data.soft_masks,
         blank_keys=blank_keys,
-        blank_per_epoch=round(len(keys) * share / (1 - share)) if blank_keys else 0,
+        blank_per_epoch=blank_per_epoch(len(keys), share) if blank_keys else 0,
         unlabelled_keys=_unlabelled_keys(dataset, config) if unlabelled else (),
         unlabelled_per_batch=unlabelled,
         paste_share=config.train.paste_share,
@@ -239,7 +238,7 @@ class BatchStream:
 
     def __init__(self, recipe: BatchRecipe, start: int = 0, workers: int = 0) -> None:
         """Starts the workers; `workers` = 0: one per core."""
-        self._workers = workers or _cores()
+        self._workers = workers or cores()
         # spawn: TensorFlow's threads do not survive a fork
         self._pool = ProcessPoolExecutor(
             self._workers, multiprocessing.get_context("spawn"), initializer=_start_worker, initargs=(recipe,)
@@ -262,32 +261,13 @@ class BatchStream:
             yield self._pending.popleft().result()
 
 
-def _cores() -> int:
-    """Cores that this process may use; macOS does not say which those are."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 _recipe: BatchRecipe
 
 
 def _start_worker(recipe: BatchRecipe) -> None:
     global _recipe
     _recipe = recipe
-    # Ctrl-C is the parent's to handle: it finishes the step and saves
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_follow_parent, daemon=True).start()
-    import cv2
-
-    # one process per core: OpenCV's own threads would only get in each other's way
-    cv2.setNumThreads(1)
-
-
-def _follow_parent() -> None:
-    """Ends the worker when its parent is gone, SIGKILL included: idle workers would wait for ever."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        multiprocessing.connection.wait([parent.sentinel])
-        os._exit(1)
+    settle()
 
 
 def _make(step: int) -> Batch:

@@ -78,8 +78,13 @@ class Dataset(ABC):
         """The keys of a split by set: the part of the key before the slash; without one, the folder's own name."""
         groups: dict[str, list[str]] = {}
         for key in self.keys(split):
-            groups.setdefault(key.rpartition("/")[0] or Path(self.name).name or self.name, []).append(key)
+            groups.setdefault(set_of(key) or Path(self.name).name or self.name, []).append(key)
         return {name: tuple(keys) for name, keys in groups.items()}
+
+
+def set_of(key: str) -> str:
+    """The set of `<set>/<stem>`; empty for a folder that is one set."""
+    return key.rpartition("/")[0]
 
 
 def is_test_split(name: str) -> bool:
@@ -99,7 +104,12 @@ def trainable_keys(dataset: Dataset, sets: Iterable[str], val_split: str) -> tup
     for split, keys in dataset.splits.items():
         (measured if is_measured(split, val_split) else found).update(keys)
     names = set(sets)
-    return tuple(sorted(key for key in found - measured if key.rpartition("/")[0] in names))
+    return tuple(sorted(key for key in found - measured if set_of(key) in names))
+
+
+def blank_per_epoch(photos: int, share: float) -> int:
+    """How many photos of nobody an epoch of `photos` others has on top, so that they are this share of all."""
+    return round(photos * share / (1 - share))
 
 
 def hash_keys(keys: Iterable[str]) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 from portraitseg import files
 from portraitseg.config import DataConfig
 from portraitseg.data import reading
-from portraitseg.data.base import Dataset, Sample, draw_val, hash_keys, is_test_split
+from portraitseg.data.base import Dataset, Sample, draw_val, hash_keys, is_test_split, set_of
 from portraitseg.errors import InputError
 
 SPLITS_NAME = "splits.json"
@@ -210,16 +210,13 @@ def _has_control(name: str) -> bool:
     return any(ord(character) < 32 or ord(character) == 127 for character in name)
 
 
-def set_of(key: str) -> str:
-    """The set of `<set>/<stem>`; empty for a folder that is one set."""
-    return key.rpartition("/")[0]
-
-
 def _set_names(root: Path) -> list[str]:
     """`""` for the flat layout, else the sub-folders that hold images/."""
     if (root / "images").is_dir():
         return [""]
-    return sorted(child.name for child in root.iterdir() if (child / "images").is_dir() and child.name[0] != ".")
+    # a folder of masks alone is a set whose photos are missed
+    sets = (child for child in root.iterdir() if any((child / part).is_dir() for part in ("images", "masks")))
+    return sorted(child.name for child in sets if child.name[0] != ".")
 
 
 def place(root: Path, key: str, folder: str, suffix: str) -> Path:
@@ -231,6 +228,8 @@ def place(root: Path, key: str, folder: str, suffix: str) -> Path:
 def _pair_set(root: Path, name: str, is_mask_free: bool) -> dict[str, tuple[str, str | None]]:
     base = root / name
     _check_name(base, "set")
+    if not (base / "images").is_dir():
+        raise InputError(f"set {base}: masks/ without images/: add the photos, or take the masks out")
     images: dict[str, str] = {}
     for path in _sorted(base / "images"):
         if path.suffix.lower() not in reading.IMAGE_SUFFIXES:
@@ -247,7 +246,10 @@ def _pair_set(root: Path, name: str, is_mask_free: bool) -> dict[str, tuple[str,
         path = folder / f"{orphan}{masks[orphan]}"
         raise InputError(f"mask {path}: no photo of this name in {base / 'images'}: add it or take the mask out")
     if masks and is_mask_free:
-        raise InputError(f"set '{name}' is declared blank or unlabelled but has {folder}: take one of the two out")
+        raise InputError(
+            f"set '{name}' is one of data.blank_sets or data.unlabelled_sets but has {folder}: take the masks out, or "
+            "name other sets (--set 'data.blank_sets=[]')"
+        )
     prefix = f"{name}/" if name else ""
     pairs: dict[tuple[str, str | None], tuple[str, str | None]] = {}
     return {

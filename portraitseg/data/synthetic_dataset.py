@@ -28,8 +28,16 @@ class SyntheticDataset(Dataset):
 
 
 def open_synthetic(config: DataConfig, seed: int) -> SyntheticDataset:
-    """Splits `train`, `val` and `test` of different indices. The run's seed changes no portrait: scores compare."""
+    """Splits `train`, `val` and `test` of different indices. The run's seed changes no portrait: scores compare.
+
+    Raises:
+        InputError: a folder is given, whose photos would not be read.
+    """
     del seed
+    if config.root is not None:
+        raise InputError(
+            f"DATA {config.root}: the run's portraits are drawn, not read: leave DATA out, or FORMAT=folder"
+        )
     own = "Apache-2.0 (procedural, of this project)"
     train = config.synthetic_photos
     held_out = min(128, train // 8)

@@ -51,10 +51,15 @@ def separable(x: Any, filters: int, stride: int = 1, name: str = "") -> Any:
     return conv_bn(depthwise_bn(x, stride=stride, name=name), filters, name=f"{name}_pw")
 
 
-def inverted_residual(x: Any, filters: int, stride: int = 1, expansion: int = 6, name: str = "") -> Any:
-    """MobileNetV2's block (Sandler et al., 2018): expand, depthwise, linear projection; Add where shapes allow."""
-    y = conv_bn(x, expansion * x.shape[-1], name=f"{name}_expand")
-    y = depthwise_bn(y, stride=stride, name=name)
+def inverted_residual(
+    x: Any, filters: int, stride: int = 1, expansion: int = 6, kernel: int = 3, name: str = ""
+) -> Any:
+    """MobileNetV2's block (Sandler et al., 2018): expand (an `expansion` of 1: not), depthwise, linear projection.
+
+    (n, h, w, c) → (n, h/stride, w/stride, filters); with an Add where shapes allow.
+    """
+    y = conv_bn(x, expansion * x.shape[-1], name=f"{name}_expand") if expansion > 1 else x
+    y = depthwise_bn(y, kernel=kernel, stride=stride, name=name)
     y = conv_bn(y, filters, relu=False, name=f"{name}_project")
     return layers.Add(name=f"{name}_add")([x, y]) if stride == 1 and x.shape[-1] == filters else y
 

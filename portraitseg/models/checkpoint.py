@@ -219,7 +219,8 @@ def load_weights(model: Any, path: Path) -> None:
     """Loads the weights of an h5 into a network of the same architecture.
 
     Raises:
-        InputError: another network, the h5 of quantization-aware training for a float one, or a damaged file.
+        InputError: another network or number of channels, the h5 of quantization-aware training for a float one, or a
+            damaged file.
     """
     header = read_header(path)
     if header.is_quantized and not _holds_quantized(type(layer).__name__ for layer in model.layers):
@@ -229,6 +230,11 @@ def load_weights(model: Any, path: Path) -> None:
     own = model.name.removeprefix("quant_")
     if header.name != own:
         raise InputError(f"checkpoint {path}: holds '{header.name}', not '{own}': name an h5 of the same network")
+    if header.channels != (channels := model.input_shape[3]):
+        remedy = "set model.prior=true" if header.channels > channels else "name one of a run with model.prior=true"
+        raise InputError(
+            f"checkpoint {path}: of a network that takes {header.channels} channels, not {channels}: {remedy}"
+        )
     try:
         model.load_weights(str(path))
     except DAMAGED as error:

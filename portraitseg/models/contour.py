@@ -101,24 +101,9 @@ def encode(image: Any, numbers: Variant) -> list[Any]:
             skips.append(x)
             x = blocks.pad_to_multiple(x, 2, name=f"stage{stage}")
         for repeat in range(repeats):
-            x = inverted_residual(
-                x,
-                filters,
-                kernel,
-                stride if repeat == 0 else 1,
-                expansion,
-                f"stage{stage}_{repeat}",
-            )
+            step = stride if repeat == 0 else 1
+            x = blocks.inverted_residual(x, filters, step, expansion, kernel, name=f"stage{stage}_{repeat}")
     return [*skips, x]
-
-
-def inverted_residual(x: Any, filters: int, kernel: int, stride: int, expansion: int, name: str) -> Any:
-    """EfficientNet-Lite's block: expand, depthwise, linear projection; Add where shapes allow."""
-    expanded = expansion * x.shape[-1]
-    y = blocks.conv_bn(x, expanded, name=f"{name}_expand") if expansion > 1 else x
-    y = blocks.depthwise_bn(y, kernel=kernel, stride=stride, name=name)
-    y = blocks.conv_bn(y, filters, relu=False, name=f"{name}_project")
-    return layers.Add(name=f"{name}_add")([x, y]) if stride == 1 and x.shape[-1] == filters else y
 
 
 def decode(skips: list[Any], filters: tuple[int, ...]) -> Any:

@@ -72,17 +72,10 @@ def encode(image: Any, c: Callable[[int], int]) -> list[Any]:
             finer.append(x)
             x = blocks.pad_to_multiple(x, 2, name=f"stage{stage}")
         for repeat in range(repeats):
-            x = bottleneck(x, c(filters), stride if repeat == 0 else 1, expansion, name=f"stage{stage}_{repeat}")
+            step = stride if repeat == 0 else 1
+            x = blocks.inverted_residual(x, c(filters), step, expansion, name=f"stage{stage}_{repeat}")
     # the paper has no skip at half size
     return [*finer[1:], x]
-
-
-def bottleneck(x: Any, filters: int, stride: int, expansion: int, name: str) -> Any:
-    """MobileNetV2's block; its first one expands nothing. (n, h, w, c) → (n, h/stride, w/stride, filters)."""
-    if expansion > 1:
-        return blocks.inverted_residual(x, filters, stride, expansion, name)
-    x = blocks.depthwise_bn(x, stride=stride, name=name)
-    return blocks.conv_bn(x, filters, relu=False, name=f"{name}_project")
 
 
 def decode(features: list[Any], filters: tuple[int, ...]) -> Any:

@@ -42,11 +42,6 @@ class PeerSpec(BaseModel):
     "True where the channel is background."
 
 
-def spec_path(path: Path) -> Path:
-    """Where the description of a peer lies: beside it, with `.toml` in place of its suffix."""
-    return path.with_suffix(".toml")
-
-
 def read_spec(path: Path) -> PeerSpec:
     """Reads a description.
 
@@ -165,9 +160,11 @@ def _choose_output(path: Path, spec: PeerSpec, details: list[dict[str, Any]]) ->
     if len(fitting) != 1:
         shapes = ", ".join(f"'{found['name']}' {[int(side) for side in found['shape']]}" for found in details)
         what = "several outputs could be the mask: name one with output" if fitting else "no output fits"
-        raise InputError(f"{spec_path(path)}: {what} (output_channel = {spec.output_channel}; there are: {shapes})")
+        raise InputError(
+            f"{files.spec_path(path)}: {what} (output_channel = {spec.output_channel}; there are: {shapes})"
+        )
     if spec.activation == "softmax" and fitting[0]["shape"][3] < 2:
-        raise InputError(f"{spec_path(path)}: activation: softmax over a single channel is always 1")
+        raise InputError(f"{files.spec_path(path)}: activation: softmax over a single channel is always 1")
     return fitting[0]
 
 

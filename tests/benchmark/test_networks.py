@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from benchmark import contest, latency, networks, readme
+from benchmark import comparison, contest, latency, networks, readme
 from benchmark.__main__ import app
 from benchmark.plots import Point
 from benchmark.raster import scatter_png
@@ -105,6 +105,14 @@ def test_bad_use_of_networks(runs, arguments, message):
     with pytest.raises(InputError, match=message):
         command("networks", "--data", "photos", *arguments)
     assert not Path("benchmark").exists()
+
+
+def test_two_networks_of_one_name_are_refused_before_anything_is_measured(runs, monkeypatch):
+    Path("peers").mkdir()
+    write_tflite(Path("peers/b.tflite"), shape=(1, 24, 30, 3))
+    monkeypatch.setattr(comparison, "measure_together", lambda *_: pytest.fail("measured"))
+    with pytest.raises(InputError, match="two networks are called 'b'"):
+        command("networks", "--data", "photos", "--runs", "compare-a,compare-b", "--peers", "peers")
 
 
 class Stages:

@@ -66,8 +66,18 @@ def test_sets_without_masks(tmp_path: Path, kind: str) -> None:
         assert mask is not None and not mask.any()
     else:
         assert mask is None
-    with pytest.raises(InputError, match="declared blank or unlabelled but has"):
+    with pytest.raises(
+        InputError, match=r"one of data\.blank_sets or data\.unlabelled_sets but has .* name other sets"
+    ):
         open_folder(config(tmp_path, **{kind: ("people",)}), seed=0)
+
+
+def test_a_set_of_masks_alone_is_no_set(tmp_path: Path) -> None:
+    write_photos(tmp_path / "people", ("a", "b", "c"))
+    write_photos(tmp_path / "others", ("d",))
+    shutil.rmtree(tmp_path / "others/images")
+    with pytest.raises(InputError, match=r"set .*others: masks/ without images/: add the photos"):
+        open_folder(config(tmp_path), seed=0)
 
 
 def test_other_files_in_the_folders_are_passed_over(photos: Path) -> None:

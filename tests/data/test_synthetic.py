@@ -1,5 +1,7 @@
 """Tests of the procedural portraits: the same everywhere, plausible in amount, exact in alpha."""
 
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ from portraitseg.data import synthetic
 from portraitseg.data._synthetic_paint import fill, limb, oval, paint, stroke
 from portraitseg.data.synthetic import render
 from portraitseg.data.synthetic_dataset import open_synthetic
+from portraitseg.errors import InputError
 
 SMALL = (64, 64)
 
@@ -127,5 +130,7 @@ def test_bad_arguments_are_refused(index: int, size: tuple[int, int], seed: int)
 
 
 def test_weights_that_a_training_began_with_may_bind_it():
+    with pytest.raises(InputError, match=r"DATA photos: .* leave DATA out, or FORMAT=folder"):
+        open_synthetic(DataConfig(format="synthetic", root=Path("photos")), 7)
     assert open_synthetic(DataConfig(format="synthetic"), 7).licence.startswith("Apache-2.0")
     assert open_synthetic(DataConfig(format="synthetic", licence="non-commercial"), 7).licence == "non-commercial"

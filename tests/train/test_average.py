@@ -42,7 +42,7 @@ def test_what_has_no_mean_is_refused(trained, tmp_path):
             average([trained[0], tmp_path / "other.h5"], out)
     with pytest.raises(InputError, match="two h5 or more"):
         average(trained[:1], out)
-    with pytest.raises(InputError, match="is one of those"):
+    with pytest.raises(InputError, match="exists: name a new file"):
         average(trained, trained[1])
     with pytest.raises(InputError, match="no such file"):
         average([trained[0], tmp_path / "none.h5"], out)

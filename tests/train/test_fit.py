@@ -16,6 +16,7 @@ from portraitseg.models.keras_route import keras, tf
 from portraitseg.runs import Run
 from train import state
 from train.fit import Interrupted, Plan, fit
+from train.optimize import Optimization
 
 PLAN = Plan(epochs=3, learning_rate=2e-3)
 
@@ -84,9 +85,27 @@ def test_a_stopped_run_goes_on_bit_for_bit(whole, tmp_path, number):
     progress, _ = state.load(tmp_path)
     assert 0 < progress.step < 12
     model, result = _fit(tmp_path, evaluate=scores)
-    assert result == whole[2]
+    assert result == whole[2] and state.load(tmp_path)[0].history == state.load(whole[0])[0].history
     for a, b in zip(model.get_weights(), whole[1].get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_the_row_of_a_resumed_epoch_is_of_all_its_steps(whole, tmp_path, monkeypatch):
+    plain = Optimization.step
+
+    def stop_within_the_second_epoch(self, batch, rate, step):
+        if step == 5:
+            os.kill(os.getpid(), signal.SIGINT)
+        return plain(self, batch, rate, step)
+
+    monkeypatch.setattr(Optimization, "step", stop_within_the_second_epoch)
+    scores = _raising_scores()
+    with pytest.raises(Interrupted):
+        _fit(tmp_path, evaluate=scores)
+    monkeypatch.undo()
+    assert state.load(tmp_path)[0].step == 6
+    _fit(tmp_path, evaluate=scores)
+    assert state.load(tmp_path)[0].history == state.load(whole[0])[0].history
 
 
 def test_a_finished_run_is_not_trained_again(whole):
@@ -102,7 +121,7 @@ def test_another_configuration_does_not_go_on(whole):
         _fit(whole[0], config=_config(weight_decay=0.5))
 
 
-def test_where_the_photos_lie_does_not_matter(whole):
+def test_how_many_workers_there_are_does_not_matter(whole):
     _fit(whole[0], config=_config(workers=2))
 
 
@@ -181,6 +200,29 @@ def test_the_stage_writes_an_artifact_that_holds(tmp_path, monkeypatch):
         train_run(Run("c"), other, init=run.best)
 
 
+def test_overwriting_does_not_delete_what_it_begins_with(tmp_path, monkeypatch):
+    from train.stage import train_run
+
+    monkeypatch.chdir(tmp_path)
+    checkpoint.save(models.build("fast_scnn_w050", (64, 64)), Path("begun.h5"))
+    config = _config(epochs=0)
+    train_run(Run("a"), config, init=Path("begun.h5"))
+    before = {path: path.stat().st_mtime_ns for path in Run("a").folder.rglob("*") if path.suffix in (".h5", ".json")}
+    linked = Path("linked.h5")
+    linked.symlink_to(Run("a").best)
+    for init in (Run("a").best, linked):
+        with pytest.raises(InputError, match=r"INIT .*: --overwrite would delete it: copy it elsewhere"):
+            train_run(Run("a"), config, init=init, overwrite=True)
+    taught = parse_config(
+        {**config.model_dump(), "loss": {"bce": 1.0, "distillation": 1.0}, "distill": {"teacher": str(Run("a").best)}},
+        "test",
+    )
+    with pytest.raises(InputError, match=r"distill\.teacher .*: --overwrite would delete it"):
+        train_run(Run("a"), taught, init=Path("begun.h5"), overwrite=True)
+    assert before == {path: path.stat().st_mtime_ns for path in before}
+    train_run(Run("a"), config, init=Path("begun.h5"), overwrite=True)
+
+
 def test_without_epochs_the_weights_are_kept(tmp_path, monkeypatch):
     from train.stage import train_run
 
@@ -231,6 +273,16 @@ def test_training_does_not_begin_with_weights_of_quantization_aware_training():
     load_start(network, config, weights / "contour_small-256x256.h5")
     with pytest.raises(InputError, match="quantization-aware training: give the float h5"):
         load_start(network, config, weights / "contour_small-256x256-qat.h5")
+
+
+def test_weights_of_another_number_of_channels_name_the_setting(tmp_path):
+    for channels, message in (
+        (3, r"takes 3 channels, not 4: name one of a run with model\.prior=true"),
+        (4, "set model.prior"),
+    ):
+        checkpoint.save(models.build("contour_small", (64, 64), channels), tmp_path / "a.h5")
+        with pytest.raises(InputError, match=message):
+            checkpoint.load_weights(models.build("contour_small", (64, 64), 7 - channels), tmp_path / "a.h5")
 
 
 def test_two_writers_of_one_run_are_refused(tmp_path, monkeypatch):

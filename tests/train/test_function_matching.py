@@ -1,6 +1,7 @@
 """Teachers that look at the augmented photos: what they say is in the masks, and of mixtures it is all there is."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -92,11 +93,38 @@ def test_photos_without_masks_and_plain_photos(teacher):
     images = np.random.default_rng(0).integers(0, 256, (5, 24, 30, 4), np.uint8)
     targets = np.zeros((3, 24, 30), np.uint8)
     matching = function_matching.FunctionMatching((teacher,), 0.5, 1.0)
-    mixed, answers, plain = matching(images, targets, images, np.random.default_rng(1))
+    mixed, answers, plain = matching(images, targets, images, [False] * 3, np.random.default_rng(1))
     assert answers.shape == targets.shape and answers.any() and not targets.any()
     np.testing.assert_array_equal(mixed, plain)
     np.testing.assert_array_equal(mixed[3:], images[3:])
     assert all(not np.array_equal(mixed[i], images[i]) for i in range(3))
+
+
+def test_the_masks_of_photos_of_nobody_stay(teacher):
+    images = np.random.default_rng(0).integers(0, 256, (3, 24, 30, 3), np.uint8)
+    targets = np.zeros((3, 24, 30), np.uint8)
+    matching = function_matching.FunctionMatching((teacher,), 0.5, 0.0)
+    same, answers, _ = matching(images, targets, None, [False, True, False], np.random.default_rng(1))
+    assert answers[0].any() and answers[2].any() and not answers[1].any()
+    np.testing.assert_array_equal(same, images)
+    # mixed with another photo, it is known no longer
+    _, answers, _ = replace(matching, mixup=1.0)(images, targets, None, [False, True, False], np.random.default_rng(1))
+    assert answers[1].any()
+
+
+def test_batches_say_which_photos_show_nobody(teacher, monkeypatch):
+    dataset, config = _open({"files": [str(teacher)]})
+    recipe = recipe_of(dataset, config)
+    seen = []
+
+    def note(self, images, targets, plain, is_certain, rng):
+        seen.append(is_certain)
+        return images, targets, plain
+
+    monkeypatch.setattr(function_matching.FunctionMatching, "__call__", note)
+    recipe.make(0)
+    replace(recipe, blank_keys=recipe.keys[:1], blank_per_epoch=10 * len(recipe.keys)).make(0)
+    assert not any(seen[0]) and any(seen[1])
 
 
 def test_what_cannot_teach_is_refused(tmp_path):
@@ -125,6 +153,11 @@ def test_a_hash_knows_the_teachers_by_their_content(teacher, tmp_path):
     copy.write_bytes(teacher.read_bytes())
     one = values(files=[str(teacher)])
     assert one == values(files=[str(copy)]) != values(files=[str(teacher)], mixup=0.1)
+    # what it is told about its pixels changes its answers
+    copy.with_suffix(".toml").write_text("scale = 2.0\n")
+    assert one != (described := values(files=[str(copy)]))
+    copy.with_suffix(".toml").write_text("scale = 3.0\n")
+    assert described != values(files=[str(copy)])
     other = write_tflite(tmp_path / "other.tflite", shape=(1, 24, 32, 3))
     assert one != values(files=[str(other)])
     other.unlink()

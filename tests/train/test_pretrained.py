@@ -10,7 +10,7 @@ from portraitseg import models
 from portraitseg.data.synthetic import render
 from portraitseg.errors import InputError
 from portraitseg.models import checkpoint, contour
-from portraitseg.models.keras_route import keras
+from portraitseg.models.keras_route import keras, tf
 from train import pretrained
 from train.__main__ import app
 
@@ -68,6 +68,18 @@ def test_every_size_takes_them(name):
 def test_the_stem_of_four_keeps_the_response_to_a_plain_colour():
     kernel = np.random.default_rng(0).normal(size=(3, 3, 3, 8)).astype(np.float32)
     np.testing.assert_allclose(pretrained._in_four(kernel).sum((0, 1)), kernel.sum((0, 1)), rtol=1e-5, atol=1e-6)
+
+
+def test_the_stem_of_four_is_the_one_of_three_on_half_the_side():
+    """To the last bit of what fits: the third row and column of a kernel reach beyond the four pixels."""
+    generator = np.random.default_rng(1)
+    kernel, photo = generator.normal(size=(3, 3, 3, 8)), generator.uniform(size=(1, 32, 48, 3))
+    kernel[2], kernel[:, 2] = 0, 0
+    kernel, photo = kernel.astype(np.float32), photo.astype(np.float32)
+    halved = photo.reshape(1, 16, 2, 24, 2, 3).mean((2, 4))
+    # zeros below and to the right, as TensorFlow pads an even side for a stride of 2
+    expected = tf.nn.conv2d(halved, kernel, 2, "SAME")
+    np.testing.assert_allclose(tf.nn.conv2d(photo, pretrained._in_four(kernel), 4, "SAME"), expected, atol=1e-5)
 
 
 def test_a_smaller_size_begins_with_what_a_larger_one_learnt_and_imagenet_elsewhere(tmp_path):

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
+from benchmark.networks import photos_per_epoch
 from portraitseg.config import DataConfig, parse_config
 from portraitseg.data import open_dataset
 from portraitseg.data.base import Sample
@@ -167,6 +168,21 @@ def test_a_share_of_an_epoch_is_blank(folder):
     assert sorted(all_blank) == [101, 101, 101, 102, 102, 102]
 
 
+def test_pasting_leaves_the_share_of_nobody(folder):
+    recipe = _recipe_of(folder, blank_share=0.25, paste_share=1.0)
+    for epoch in range(4):
+        targets = [target for position in range(3) for target in recipe.make(3 * epoch + position).targets]
+        assert sum(not target.any() for target in targets) == 3
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.25])
+def test_the_benchmark_counts_the_photos_of_an_epoch_as_training_does(folder, share):
+    train = {"batch_size": 4, "blank_share": share}
+    config = parse_config({"data": {"format": "folder", "root": str(folder)}, "train": train}, "test")
+    dataset, recipe = open_dataset(config.data, 0), _recipe_of(folder, blank_share=share)
+    assert photos_per_epoch(config, dataset) == recipe.steps_per_epoch * recipe.batch_size
+
+
 def test_where_there_is_nobodys_photo_an_epoch_has_none(folder):
     """The configurations ask for a share that an ordinary folder cannot give."""
     splits = json.loads((folder / "splits.json").read_text())["splits"]
@@ -247,8 +263,9 @@ def test_a_person_is_put_before_a_photo_of_nobody_or_of_others(folder):
             # the mask has both persons, the wider of which hides the other's outline
             assert (target >= front_target).all()
             grey = int(image[0, -1, 0])
-            other = _width(grey) if grey in GREYS["a"] else 0
-            assert int(target[0].astype(bool).sum()) == max(width, other)
+            # before a photo of nobody stands nobody: the share of those stays what was asked for
+            other = _width(grey) if grey in GREYS["a"] and width else 0
+            assert int(target[0].astype(bool).sum()) == (max(width, other) if width else 0)
     # those to measure on are never behind
     assert behind <= {*range(1, 10), 101, 102} and behind & {101, 102} and behind & {*range(1, 10)}
 
