@@ -85,6 +85,12 @@ class Parity(Record):
     photos: Count | None = None
     not_run: str | None = None
 
+    @model_validator(mode="after")
+    def _ran_or_says_why_not(self) -> "Parity":
+        if (self.passed is None) == (self.not_run is None):
+            raise ValueError("either passed, or not_run with its reason")
+        return self
+
 
 class GpuCheck(Record):
     """One route over a phone's GPU delegate."""

@@ -150,7 +150,8 @@ entries = st.builds(
     recipe=texts,
     input=tensors,
     output=tensors,
-    parity=st.builds(manifest.Parity, reference=texts, max_abs=st.none() | numbers, passed=st.none() | st.booleans()),
+    parity=st.builds(manifest.Parity, reference=texts, max_abs=st.none() | numbers, passed=st.booleans())
+    | st.builds(manifest.Parity, reference=texts, not_run=texts),
     gpu=st.lists(
         st.builds(manifest.GpuCheck, route=texts, verdict=st.sampled_from(["passed", "failed", "not_run"])), max_size=2
     ).map(tuple),
@@ -231,6 +232,8 @@ FAULTS: dict[str, tuple[Callable[[Any], None], str]] = {
     "backslashes": (_set("files", 0, "path", to="..\\b"), "stay inside its folder"),
     "the folder itself": (_set("files", 0, "path", to="."), "stay inside its folder"),
     "no path": (_set("files", 0, "path", to=""), "stay inside its folder"),
+    "passed without having run": (_set("files", 0, "parity", "not_run", to="no macOS"), "either passed, or not_run"),
+    "neither passed nor not run": (_drop("files", 0, "parity", "passed"), "either passed, or not_run"),
     "a list": (lambda value: value["files"].append(value["files"][0]), "names a file twice"),
 }
 

@@ -85,7 +85,9 @@ def test_report(tmp_path: Path, gain: float, verdict: str) -> None:
     path = tmp_path / "a.tflite"
     path.write_bytes(bytes(1_500_000))
     cost = Cost(50, 6, 3, 0.25, 2, {"classic": 1.0, "mldrift": 0.5})
-    line = mixed_command.Line(path, 0.95, 0.7, Parity(reference="keras", mean_abs=0.004, mask_iou=0.99), cost)
+    line = mixed_command.Line(
+        path, 0.95, 0.7, Parity(reference="keras", mean_abs=0.004, mask_iou=0.99, passed=True), cost
+    )
     text = mixed_command.to_markdown([line], ("x", "y"), gain, "val", None)
     assert "Spared: x, y." in text and verdict in text
     cells = "| a.tflite | 1.50 | 95.00 | 70.00 | 0.004 | 0.9900 | 50 | 6 | 3 | 25 % | 2 | 100 % | 50 % |"
