@@ -178,7 +178,8 @@ def test_pasting_leaves_the_share_of_nobody(folder):
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.25])
 def test_the_benchmark_counts_the_photos_of_an_epoch_as_training_does(folder, share):
     train = {"batch_size": 4, "blank_share": share}
-    config = parse_config({"data": {"format": "folder", "root": str(folder)}, "train": train}, "test")
+    data = {"format": "folder", "root": str(folder), "unlabelled_sets": ["u"]}
+    config = parse_config({"data": data, "train": train}, "test")
     dataset, recipe = open_dataset(config.data, 0), _recipe_of(folder, blank_share=share)
     assert photos_per_epoch(config, dataset) == recipe.steps_per_epoch * recipe.batch_size
 
