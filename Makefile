@@ -18,7 +18,7 @@ WITH_SET = $(foreach pair,$(SET),--set "$(pair)")
 .DEFAULT_GOAL := demo
 .PHONY: demo train export-android export-ios export-onnx check-gpu check-gpu-classic check-gpu-web gpu-driver check-mediapipe check-assets release check-qat sensitivity mixed matrix benchmark report benchmark-compare benchmark-device compare benchmark-networks benchmark-quantization benchmark-operators benchmark-speed test test-full lint format lock golden clean help
 
-# whatever else is set: the demo is the same for everybody
+# whichever photos, files or settings are named: the demo is of the synthetic portraits, as its configuration says
 DEMO = $(MAKE) --no-print-directory RUN=demo DATA= FORMAT= SPLITS= PEERS= REFERENCE= SET=
 
 demo: ## train, export and benchmark on the embedded synthetic portraits, as run `demo`

@@ -389,7 +389,7 @@ def _parse_threads(text: str, option: str = "--threads") -> tuple[int, ...]:
 
 def _host_threads(text: str) -> tuple[int, ...]:
     """As `_parse_threads`; `all` → the powers of two up to the cores that this process may use, and their number."""
-    from benchmark.scoring import cores
+    from portraitseg.workers import cores
 
     count = cores()
     if text.strip() == "all":
@@ -426,7 +426,7 @@ def _choose_splits(dataset: "Dataset", named: str | None, config: "Config") -> t
     if named is not None:
         splits = tuple(dict.fromkeys(part.strip() for part in named.split(",")))
     else:
-        from portraitseg.data import is_test_split
+        from portraitseg.data.base import is_test_split
 
         splits = tuple(name for name in dataset.splits if is_test_split(name))
     if not splits:

@@ -53,9 +53,9 @@ def compare_networks(
     known = {target.name for network in listed for target in network.targets.values()}
     listed += networks.peer_networks([target for target in targets if target.name not in known])
     chosen_base = (base or runs[0].name).removeprefix(networks.RUN_PREFIX)
-    if chosen_base not in [network.name for network in listed]:
-        raise InputError(f"--base {base}: no such network (there are: {', '.join(n.name for n in listed)})")
     names = [network.name for network in listed]
+    if chosen_base not in names:
+        raise InputError(f"--base {base}: no such network (there are: {', '.join(names)})")
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise InputError(
             f"two networks are called '{twice[0]}' (a run's name without '{networks.RUN_PREFIX}', a peer's file): "

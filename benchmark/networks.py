@@ -13,8 +13,7 @@ from benchmark.table import Row, lines_to_csv, markdown_line, parse_cell, read_l
 from benchmark.targets import FOREIGN, Target, collect_targets
 from portraitseg import manifest, tflite_graph
 from portraitseg.config import Config, load_config
-from portraitseg.data import Dataset, is_test_split, trainable_keys
-from portraitseg.data.base import blank_per_epoch
+from portraitseg.data.base import Dataset, blank_per_epoch, is_test_split, trainable_keys
 from portraitseg.errors import InputError
 from portraitseg.runs import Run
 
@@ -131,7 +130,6 @@ def make_network_rows(networks: Sequence[Network], base: str, measurement: Measu
         networks: in the order of the table.
         base: name of the one that the others are compared with.
         measurement: of all their files.
-
     """
     (base_network,) = [network for network in networks if network.name == base]
     measured = make_rows(measurement)

@@ -151,14 +151,9 @@ def processes(workers: int | None, photos: int) -> int:
     return workers or (cores() if photos >= LEAST_PHOTOS else 1)
 
 
-def identify_file(target: Target) -> dict[str, str]:
-    """What the scores of a file follow from: its bytes, and how a peer is described."""
-    description = files.spec_path(target.path)
-    is_described = target.manifest is None and description.exists()
-    return {
-        "sha256": target.sha256 or files.sha256(target.path),
-        "description": files.sha256(description) if is_described else "",
-    }
+def identify_file(target: Target) -> str:
+    """Hash of what the scores of a file follow from: its bytes, and how a peer is described."""
+    return target.sha256 or files.sha256_with_spec(target.path)
 
 
 def identify_photos(dataset: Dataset, keys: Sequence[str]) -> str:

@@ -68,7 +68,9 @@ def show_data(
     set: SetOption = None,
     split: Annotated[str | None, typer.Option(help="Default: the training split.")] = None,
     photos: Annotated[int, typer.Option(min=1, max=200)] = 16,
-    augmented: Annotated[bool, typer.Option("--augmented", help="As training sees them.")] = False,
+    augmented: Annotated[
+        bool, typer.Option("--augmented", help="With the augmentations of the configuration.")
+    ] = False,
 ) -> None:
     """Draw photos above their masks, as they are or augmented."""
     resolved = resolve_config(config, data, format, set)

@@ -11,8 +11,8 @@ from portraitseg import files, manifest, models
 from portraitseg.cli import console, warn
 from portraitseg.config import Config, decisive, hash_teacher, hash_teachers
 from portraitseg.contract import CHANNEL_COUNT
-from portraitseg.data import Dataset, hash_keys, open_dataset
-from portraitseg.data.base import set_of
+from portraitseg.data import open_dataset
+from portraitseg.data.base import Dataset, hash_keys, set_of
 from portraitseg.errors import InputError
 from portraitseg.models import checkpoint
 from portraitseg.models.keras_route import keras, tf

@@ -16,8 +16,7 @@ from jaxtyping import UInt8
 
 from portraitseg import contract
 from portraitseg.config import Config
-from portraitseg.data import Dataset, trainable_keys
-from portraitseg.data.base import blank_per_epoch
+from portraitseg.data.base import Dataset, blank_per_epoch, trainable_keys
 from portraitseg.errors import InputError
 from portraitseg.workers import cores, settle
 from train import augmenter, function_matching, prior
@@ -104,13 +103,14 @@ class BatchRecipe:
         epoch, position = divmod(step, self.steps_per_epoch)
         order = _permutation(self.seed, _ORDER, epoch, self._epoch_photos)
         places = [position * self.batch_size + offset for offset in range(self.batch_size)]
-        labelled = [self._make_labelled(int(order[place % len(order)]), epoch) for place in places]
+        indices = [int(order[place % len(order)]) for place in places]
+        labelled = [self._make_labelled(index, epoch) for index in indices]
         first = step * self.unlabelled_per_batch
         photos = labelled + [self._make_unlabelled(first + offset) for offset in range(self.unlabelled_per_batch)]
         images, targets = np.stack([photo[0] for photo in photos]), np.stack([photo[1] for photo in labelled])
         plain = np.stack([photo[2] for photo in photos]) if self.with_plain else None
         if self.matching is not None:
-            of_nobody = [int(order[place % len(order)]) >= len(self.keys) for place in places]
+            of_nobody = [index >= len(self.keys) for index in indices]
             rng = np.random.default_rng([self.seed, _MATCH, step])
             images, targets, plain = self.matching(images, targets, plain, of_nobody, rng)
         return Batch(

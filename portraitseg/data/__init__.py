@@ -4,19 +4,9 @@ from collections.abc import Callable
 
 from portraitseg.config import DataConfig
 from portraitseg.data import eg1800, folder, synthetic_dataset
-from portraitseg.data.base import Dataset, Sample, hash_keys, is_measured, is_test_split, spread, trainable_keys
+from portraitseg.data.base import Dataset, Sample, hash_keys, spread
 
-__all__ = [
-    "DATASETS",
-    "Dataset",
-    "Sample",
-    "hash_keys",
-    "is_measured",
-    "is_test_split",
-    "open_dataset",
-    "spread",
-    "trainable_keys",
-]
+__all__ = ["DATASETS", "Dataset", "Sample", "hash_keys", "open_dataset", "spread"]
 
 DATASETS: dict[str, Callable[[DataConfig, int], Dataset]] = {
     "folder": folder.open_folder,
