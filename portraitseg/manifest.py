@@ -107,6 +107,12 @@ class GpuCheck(Record):
     driver: str | None = None
     reason: str | None = None
 
+    @model_validator(mode="after")
+    def _says_why_not(self) -> "GpuCheck":
+        if self.verdict != "passed" and not self.reason:
+            raise ValueError(f"'{self.verdict}' without its reason")
+        return self
+
 
 class Quality(Record):
     """Scores of the exported file on one split."""
@@ -127,7 +133,7 @@ class FileEntry(Record):
     bytes: Count
     model: Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]
     channels: Literal["rgb", "rgba", "prior"]
-    recipe: str
+    recipe: Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]
     input: Tensor
     output: Tensor
     parity: Parity

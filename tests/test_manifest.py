@@ -114,6 +114,7 @@ def test_what_we_write_is_valid_for_outsiders(tmp_path: Path) -> None:
 hashes = st.text("0123456789abcdef", min_size=64, max_size=64)
 short_hashes = st.text("0123456789abcdef", min_size=16, max_size=16)
 texts = st.text(st.characters(codec="utf-8", exclude_categories=["Cs"]), max_size=20)
+reasons = texts.filter(bool)
 numbers = st.floats(allow_nan=False, allow_infinity=False)
 shares = st.floats(0, 1)
 counts = st.integers(0, 2**53)
@@ -147,13 +148,15 @@ entries = st.builds(
     bytes=counts,
     model=names,
     channels=st.sampled_from(["rgb", "rgba", "prior"]),
-    recipe=texts,
+    recipe=names,
     input=tensors,
     output=tensors,
     parity=st.builds(manifest.Parity, reference=texts, max_abs=st.none() | numbers, passed=st.booleans())
     | st.builds(manifest.Parity, reference=texts, not_run=texts),
     gpu=st.lists(
-        st.builds(manifest.GpuCheck, route=texts, verdict=st.sampled_from(["passed", "failed", "not_run"])), max_size=2
+        st.builds(manifest.GpuCheck, route=texts, verdict=st.just("passed"))
+        | st.builds(manifest.GpuCheck, route=texts, verdict=st.sampled_from(["failed", "not_run"]), reason=reasons),
+        max_size=2,
     ).map(tuple),
     quality=st.lists(
         st.builds(
@@ -226,6 +229,11 @@ FAULTS: dict[str, tuple[Callable[[Any], None], str]] = {
     "share above 1": (_set("files", 0, "quality", 0, "iou", to=95.0), "files.0.quality.0.iou: "),
     "text for a number": (_set("source", "seed", to="seven"), "source.seed: "),
     "verdict": (_set("files", 0, "gpu", 0, "verdict", to="maybe"), "files.0.gpu.0.verdict: "),
+    "a refusal without its reason": (
+        _set("files", 0, "gpu", 0, "verdict", to="not_run"),
+        "'not_run' without its reason",
+    ),
+    "recipe of two words": (_set("files", 0, "recipe", to="fp16 fast"), "files.0.recipe: "),
     "shape of zero": (_set("files", 0, "input", "shape", to=[1, 0, 256, 3]), "files.0.input.shape.1: "),
     "absolute path": (_set("files", 0, "path", to="/etc/passwd"), "stay inside its folder"),
     "path that leaves": (_set("files", 0, "path", to="a/../../b"), "stay inside its folder"),

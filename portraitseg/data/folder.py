@@ -82,7 +82,8 @@ def open_folder(config: DataConfig, seed: int) -> FolderDataset:
         raise InputError(f"DATA {root}: no such folder: give the folder that holds the photos now with DATA=")
     mask_free = {*config.blank_sets, *config.unlabelled_sets}
     suffixes: dict[str, tuple[str, str | None]] = {}
-    for name in _set_names(root):
+    names, warnings = _set_names(root, mask_free)
+    for name in names:
         suffixes.update(_pair_set(root, name, is_mask_free=name in mask_free))
     if not suffixes:
         raise InputError(
@@ -102,7 +103,7 @@ def open_folder(config: DataConfig, seed: int) -> FolderDataset:
             **{name: tuple(sorted(k for k in suffixes if set_of(k) == name)) for name in sorted(mask_free)},
         }
         splits = {name: keys for name, keys in splits.items() if keys or name in drawn}
-    warnings = _check_unmasked(splits, suffixes, config, root)
+    warnings += _check_unmasked(splits, suffixes, config, root)
     if (root / LABELS_NAME).exists() and not config.soft_masks:
         warnings += (
             "soft masks of trained networks are read as hard ones, above half or not: --set data.soft_masks=true",
@@ -210,13 +211,26 @@ def _has_control(name: str) -> bool:
     return any(ord(character) < 32 or ord(character) == 127 for character in name)
 
 
-def _set_names(root: Path) -> list[str]:
-    """`""` for the flat layout, else the sub-folders that hold images/."""
-    if (root / "images").is_dir():
-        return [""]
+def _set_names(root: Path, mask_free: set[str]) -> tuple[list[str], tuple[str, ...]]:
+    """The sub-folders that hold images/, and a warning of those left out.
+
+    `""` is the flat layout, images/ in the root: sets beside it are taken where they are declared to have no masks,
+    since a folder beside images/ may be a copy of it.
+    """
+    parts = ("images", "masks")
+    children = (child for child in root.iterdir() if child.name not in parts and child.name[0] != ".")
     # a folder of masks alone is a set whose photos are missed
-    sets = (child for child in root.iterdir() if any((child / part).is_dir() for part in ("images", "masks")))
-    return sorted(child.name for child in sets if child.name[0] != ".")
+    sets = sorted(child.name for child in children if any((child / part).is_dir() for part in parts))
+    if not (root / "images").is_dir():
+        return sets, ()
+    left_out = [name for name in sets if name not in mask_free]
+    taken = ["", *(name for name in sets if name in mask_free)]
+    if not left_out:
+        return taken, ()
+    return taken, (
+        f"sets beside {root / 'images'} are left out, to take them give images/ and masks/ a folder of their own: "
+        f"{len(left_out)} (first: {left_out[0]})",
+    )
 
 
 def place(root: Path, key: str, folder: str, suffix: str) -> Path:

@@ -72,6 +72,23 @@ def test_sets_without_masks(tmp_path: Path, kind: str) -> None:
         open_folder(config(tmp_path, **{kind: ("people",)}), seed=0)
 
 
+def test_sets_beside_a_flat_one(photos: Path) -> None:
+    """Photos of nobody count; what may be a copy does not, and is named."""
+    (photos / "splits.json").unlink()
+    write_photos(photos / "blank", ("w",))
+    shutil.rmtree(photos / "blank/masks")
+    data = open_folder(config(photos), seed=0)
+    assert sorted(data.splits["train"] + data.splits["val"]) == ["a", "b", "c", "d"]
+    assert data.splits["blank"] == ("blank/w",)
+    assert not data.load("blank/w").mask.any() and data.load("a").mask.any()
+    assert not data.warnings
+    shutil.copytree(photos / "blank/images", photos / "backup/images")
+    again = open_folder(config(photos), seed=0)
+    assert again.splits == data.splits
+    (warning,) = again.warnings
+    assert "left out" in warning and warning.endswith("1 (first: backup)")
+
+
 def test_a_set_of_masks_alone_is_no_set(tmp_path: Path) -> None:
     write_photos(tmp_path / "people", ("a", "b", "c"))
     write_photos(tmp_path / "others", ("d",))

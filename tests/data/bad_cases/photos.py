@@ -28,6 +28,19 @@ def cases() -> Iterator[Case]:
         "mask of another size", 2, ("masks/a.png", "same size"), partial(spoil.mask_of, np.full((9, 9), 255, np.uint8))
     )
     yield Case("mask without a photo", 2, ("masks/a.png", "add it"), partial(spoil.remove, "DATA/images/a.png"))
+    yield Case(
+        "a set of masks without photos",
+        2,
+        ("people/b", "masks/ without images/", "add the photos"),
+        lambda f: ((f / "people/a/images").mkdir(parents=True), (f / "people/b/masks").mkdir(parents=True)),
+        ("check-data", "--data", "people"),
+    )
+    yield Case(
+        "a set beside images/",
+        0,
+        ("sets beside DATA/images are left out", "folder of their own: 1 (first: more)"),
+        lambda f: (f / "DATA/more/images").mkdir(parents=True),
+    )
     yield Case("two photos of one name", 2, ("a.png", "rename"), lambda f: spoil.photo().save(f / "DATA/images/a.jpg"))
     yield Case(
         "photo that vanished from a split",
