@@ -47,7 +47,7 @@ class Tensor:
         signature: the shape with -1 for every open side; equals `shape` where all sides are fixed.
         is_constant: its values are in the file.
         is_variable: it keeps its value from one run to the next.
-        scales, zero_points: of a quantized tensor, one or one per channel; else empty.
+        scales, zero_points: of a quantized tensor, as many of one as of the other, one or one per channel; else empty.
         values: of a short integer constant, flat; else None.
     """
 
@@ -247,8 +247,7 @@ def _tensor(model: Any, tensor: Any, index: int) -> Tensor:
         raise InputError(f"damaged TFLite file: tensor {index} names buffer {tensor.Buffer()}")
     buffer = model.Buffers(tensor.Buffer())
     dtype = _names("TensorType").get(tensor.Type(), str(tensor.Type()))
-    quantization = tensor.Quantization()
-    count = quantization.ScaleLength() if quantization is not None else 0
+    scales, zero_points = _quantization(tensor.Quantization(), index)
     return Tensor(
         index=index,
         name=(tensor.Name() or b"").decode(errors="replace")[:MAX_NAME],
@@ -258,10 +257,22 @@ def _tensor(model: Any, tensor: Any, index: int) -> Tensor:
         # offsets above 1 point behind the flatbuffer, where files over 2 GB keep their weights
         is_constant=buffer.DataLength() > 0 or buffer.Offset() > 1,
         is_variable=bool(tensor.IsVariable()),
-        scales=tuple(float(scale) for scale in quantization.ScaleAsNumpy()) if count else (),
-        zero_points=tuple(int(point) for point in quantization.ZeroPointAsNumpy()) if count else (),
+        scales=scales,
+        zero_points=zero_points,
         values=_values(buffer, dtype),
     )
+
+
+def _quantization(stored: Any, index: int) -> tuple[tuple[float, ...], tuple[int, ...]]:
+    """Scales and zero points; as in TFLite's runtime, a file without zero points means 0, and too few are a fault."""
+    count = stored.ScaleLength() if stored is not None else 0
+    if not count:
+        return (), ()
+    points = stored.ZeroPointLength()
+    if points not in (0, count) or (points == 0 and not stored.ZeroPointIsNone()):
+        raise InputError(f"damaged TFLite file: tensor {index} has {count} scales and {points} zero points")
+    zero_points = tuple(int(point) for point in stored.ZeroPointAsNumpy()) if points else (0,) * count
+    return tuple(float(scale) for scale in stored.ScaleAsNumpy()), zero_points
 
 
 def _values(buffer: Any, dtype: str) -> tuple[int, ...] | None:

@@ -1,5 +1,6 @@
 """Fixtures that several packages' tests share."""
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,10 @@ from tests.data.bad_cases import write_photos
 # a machine that trains in the background misses any deadline now and then
 settings.register_profile("portraitseg", deadline=None)
 settings.load_profile("portraitseg")
+
+# what a shell starts with & ignores Ctrl-C, and hands that on to the processes in which tests press it
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture

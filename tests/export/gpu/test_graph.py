@@ -1,13 +1,14 @@
 import random
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from portraitseg.errors import InputError
 from portraitseg.tflite_graph import layer_of, parse_graph, read_graph
-from tests.export.gpu import zoo
+from tests.export.gpu import builder, zoo
 
 
 def test_reads_operators_tensors_and_attributes() -> None:
@@ -27,6 +28,22 @@ def test_reads_quantization_and_short_integer_constants() -> None:
     assert graph.ops[0].outputs[0].zero_points == (-128,)
     assert graph.ops[0].outputs[0].scales == (pytest.approx(1 / 255),)
     assert parse_graph(zoo.mean(), "zoo").ops[1].inputs[1].values == (1, 2)  # type: ignore[union-attr]
+
+
+def test_zero_points_are_as_many_as_scales() -> None:
+    """TFLite's runtime takes a file that has none as 0, and refuses one that has too few."""
+
+    def with_points(points: list[int] | None) -> bytes:
+        made = builder.Builder()
+        x = made.input((1, 4, 4, 3), dtype="INT8", scale=np.full(3, 0.5))
+        made.tensors[x].quantization.zeroPoint = points
+        return made.content(x)
+
+    assert parse_graph(with_points(None), "zoo").inputs[0].zero_points == (0, 0, 0)
+    assert parse_graph(with_points([1, 2, 3]), "zoo").inputs[0].zero_points == (1, 2, 3)
+    for points in ([], [1]):
+        with pytest.raises(InputError, match=f"zoo: damaged TFLite file: tensor 0 has 3 scales and {len(points)} zero"):
+            parse_graph(with_points(points), "zoo")
 
 
 def test_reads_open_sizes_custom_and_absent_inputs() -> None:
