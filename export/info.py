@@ -141,8 +141,8 @@ def _tensor(tensor: Tensor) -> str:
     if len(tensor.scales) > 1:
         return f"{text}, {len(tensor.scales)} scales"
     if tensor.scales:
-        zero_point = tensor.zero_points[0] if tensor.zero_points else 0
-        return f"{text}, scale {tensor.scales[0]:.8g} ({_fraction(tensor.scales[0])}), zero point {zero_point}"
+        (scale,), (zero_point,) = tensor.scales, tensor.zero_points
+        return f"{text}, scale {scale:.8g} ({_fraction(scale)}), zero point {zero_point}"
     return text
 
 

@@ -28,6 +28,7 @@ _MAX_FAULTS = 1000
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Sha256Short = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
+Word = Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0)]
 
@@ -131,9 +132,9 @@ class FileEntry(Record):
     path: str
     sha256: Sha256
     bytes: Count
-    model: Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]
+    model: Word
     channels: Literal["rgb", "rgba", "prior"]
-    recipe: Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]
+    recipe: Word
     input: Tensor
     output: Tensor
     parity: Parity

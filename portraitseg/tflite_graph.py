@@ -264,15 +264,13 @@ def _tensor(model: Any, tensor: Any, index: int) -> Tensor:
 
 
 def _quantization(stored: Any, index: int) -> tuple[tuple[float, ...], tuple[int, ...]]:
-    """Scales and zero points; as in TFLite's runtime, a file without zero points means 0, and too few are a fault."""
+    """Scales and zero points; TFLite's runtime refuses another number of the one than of the other, none included."""
     count = stored.ScaleLength() if stored is not None else 0
     if not count:
         return (), ()
-    points = stored.ZeroPointLength()
-    if points not in (0, count) or (points == 0 and not stored.ZeroPointIsNone()):
+    if (points := stored.ZeroPointLength()) != count:
         raise InputError(f"damaged TFLite file: tensor {index} has {count} scales and {points} zero points")
-    zero_points = tuple(int(point) for point in stored.ZeroPointAsNumpy()) if points else (0,) * count
-    return tuple(float(scale) for scale in stored.ScaleAsNumpy()), zero_points
+    return tuple(float(scale) for scale in stored.ScaleAsNumpy()), tuple(int(p) for p in stored.ZeroPointAsNumpy())
 
 
 def _values(buffer: Any, dtype: str) -> tuple[int, ...] | None:

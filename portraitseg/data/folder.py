@@ -1,6 +1,7 @@
 """Format `folder`: images/<stem>.jpg beside masks/<stem>.png, one set or several, with or without splits.json."""
 
 import json
+import os
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -218,10 +219,13 @@ def _set_names(root: Path, mask_free: set[str]) -> tuple[list[str], tuple[str, .
     since a folder beside images/ may be a copy of it.
     """
     parts = ("images", "masks")
+    is_flat = (root / "images").is_dir()
+    # without permission Path.is_dir raises: a set would be missed; beside a flat one it may be the disk's lost+found
+    is_folder = os.path.isdir if is_flat else Path.is_dir
     children = (child for child in root.iterdir() if child.name not in parts and child.name[0] != ".")
     # a folder of masks alone is a set whose photos are missed
-    sets = sorted(child.name for child in children if any((child / part).is_dir() for part in parts))
-    if not (root / "images").is_dir():
+    sets = sorted(child.name for child in children if any(is_folder(child / part) for part in parts))
+    if not is_flat:
         return sets, ()
     left_out = [name for name in sets if name not in mask_free]
     taken = ["", *(name for name in sets if name in mask_free)]

@@ -1,4 +1,5 @@
 import struct
+import warnings
 import zlib
 from pathlib import Path
 from typing import Any
@@ -174,6 +175,7 @@ def test_the_real_files_read_as_with_scipy() -> None:
 
     root = ROOT.parent / "shared/data/eg1800_as_distributed"
     if not root.is_dir():
+        warnings.warn(f"no {root}: the real .mat files were not read", stacklevel=1)
         pytest.skip(f"no {root}")
     for path in [root / "trainlist.mat", root / "testlist.mat", *sorted((root / eg1800.MASKS).glob("*.mat"))]:
         expected = {name: value for name, value in loadmat(path).items() if not name.startswith("__")}

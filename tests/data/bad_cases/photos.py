@@ -41,6 +41,13 @@ def cases() -> Iterator[Case]:
         ("sets beside DATA/images are left out", "folder of their own: 1 (first: more)"),
         lambda f: (f / "DATA/more/images").mkdir(parents=True),
     )
+    yield Case(
+        "a folder beside images/ without permission to read it",
+        0,
+        (),
+        lambda f: (f / "DATA/lost+found").mkdir(),
+        barred="DATA/lost+found",
+    )
     yield Case("two photos of one name", 2, ("a.png", "rename"), lambda f: spoil.photo().save(f / "DATA/images/a.jpg"))
     yield Case(
         "photo that vanished from a split",

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ai_edge_litert.interpreter import Interpreter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -30,20 +31,23 @@ def test_reads_quantization_and_short_integer_constants() -> None:
     assert parse_graph(zoo.mean(), "zoo").ops[1].inputs[1].values == (1, 2)  # type: ignore[union-attr]
 
 
-def test_zero_points_are_as_many_as_scales() -> None:
-    """TFLite's runtime takes a file that has none as 0, and refuses one that has too few."""
-
-    def with_points(points: list[int] | None) -> bytes:
-        made = builder.Builder()
-        x = made.input((1, 4, 4, 3), dtype="INT8", scale=np.full(3, 0.5))
-        made.tensors[x].quantization.zeroPoint = points
-        return made.content(x)
-
-    assert parse_graph(with_points(None), "zoo").inputs[0].zero_points == (0, 0, 0)
-    assert parse_graph(with_points([1, 2, 3]), "zoo").inputs[0].zero_points == (1, 2, 3)
-    for points in ([], [1]):
-        with pytest.raises(InputError, match=f"zoo: damaged TFLite file: tensor 0 has 3 scales and {len(points)} zero"):
-            parse_graph(with_points(points), "zoo")
+@pytest.mark.parametrize("points", [None, [], [1], [1, 2, 3]])
+def test_zero_points_are_as_many_as_scales(points: list[int] | None) -> None:
+    """We take what TFLite's runtime takes, and refuse what it refuses."""
+    made = builder.Builder()
+    x = made.input((1, 4, 4, 3), dtype="INT8", scale=np.full(3, 0.5))
+    made.tensors[x].quantization.zeroPoint, made.tensors[x].quantization.quantizedDimension = points, 3
+    content = made.content(x)
+    if points == [1, 2, 3]:
+        assert parse_graph(content, "zoo").inputs[0].zero_points == (1, 2, 3)
+        Interpreter(model_content=content)
+        return
+    with pytest.raises(
+        InputError, match=f"zoo: damaged TFLite file: tensor 0 has 3 scales and {len(points or [])} zero"
+    ):
+        parse_graph(content, "zoo")
+    with pytest.raises(ValueError, match="zero_point"):
+        Interpreter(model_content=content)
 
 
 def test_reads_open_sizes_custom_and_absent_inputs() -> None:
