@@ -85,6 +85,21 @@ def test_scores_are_compared_photo_by_photo(tmp_path):
     assert not any(change.is_regression for change in risen) and "noise" not in of(risen, "test_a iou").change
 
 
+def test_a_fall_inside_a_wide_interval_is_no_regression(tmp_path):
+    # a mean of -0.2 points that a few photos decide: the interval reaches from -0.6 to +0.2 or so
+    wide = np.random.default_rng(5).normal(0, 0.03, 200)
+    wide += -0.002 - wide.mean()
+    before = scores()
+    after = {**before, "iou": before["iou"] + wide}
+    base = tables(tmp_path / "base", [row()], before)
+    change = of(compare(tables(tmp_path / "new", [row(iou=0.898)], after), base), "test_a iou")
+    assert change.change.startswith("-0.20") and "inside the noise" in change.change and not change.is_regression
+    # the same mean, alike on every photo, is one
+    steady = {**before, "iou": before["iou"] - 0.002}
+    change = of(compare(tables(tmp_path / "steady", [row(iou=0.898)], steady), base), "test_a iou")
+    assert change.change.startswith("-0.20") and change.is_regression
+
+
 def test_photos_of_a_later_table_are_not_those_of_an_earlier_one_beside_it(tmp_path):
     new = tables(tmp_path / "run", [row(iou=0.6, iou_low=0.5, iou_high=0.7)], scores(-0.3))
     before = new.with_name("before.csv")

@@ -1,5 +1,7 @@
 """The report: what it holds, that nothing in it is taken for markup, and that it works in a browser."""
 
+import base64
+import hashlib
 import html.parser
 import json
 import re
@@ -78,6 +80,7 @@ def test_report_of_a_run(measured):
     # IoU against latency and against size, for each split
     assert outline.seen.count("svg") == 4
     assert all(link.startswith(("#", "data:image/")) for link in outline.links), "the page must load nothing"
+    assert {link[1:] for link in outline.links if link.startswith("#")} <= set(outline.ids), "a link leads nowhere"
     assert "a tiny file has no Keras model" in text and "test_a_" in text
 
 
@@ -115,6 +118,26 @@ def test_everything_is_escaped():
     text = build(Content(run=HOSTILE, rows=rows, manifests={}, history=history, no_photos=HOSTILE))
     outline = Outline(text)
     assert outline.seen.count("script") == 1 and "alert(1)</script>" not in text and "<!-- x" not in text
+
+
+def test_the_policy_allows_this_script_alone():
+    text = build(Content(run="r", rows=[row()], manifests={}))
+    policy = re.search(r'http-equiv="Content-Security-Policy" content="([^"]*)"', text)
+    script = re.search(r"<script>(.*?)</script>", text, re.DOTALL)
+    assert policy and script and text.count("<script") == 1
+    directives = dict(part.strip().split(" ", 1) for part in html.unescape(policy[1]).split(";"))
+    digest = base64.b64encode(hashlib.sha256(script[1].encode()).digest()).decode()
+    assert directives == {
+        "default-src": "'none'",
+        "img-src": "data:",
+        "style-src": "'unsafe-inline'",
+        "script-src": f"'sha256-{digest}'",
+        # default-src does not cover these two
+        "base-uri": "'none'",
+        "form-action": "'none'",
+    }
+    # before anything that could load something
+    assert text.index("Content-Security-Policy") < min(text.index("<style"), text.index("<script"))
 
 
 def test_page_without_a_single_figure():
