@@ -16,7 +16,7 @@ WITH_CONFIG = $(if $(CONFIG),--config "$(CONFIG)")
 WITH_SET = $(foreach pair,$(SET),--set "$(pair)")
 
 .DEFAULT_GOAL := demo
-.PHONY: demo train export-android export-ios export-onnx check-gpu check-gpu-classic check-gpu-web gpu-driver check-mediapipe check-assets release check-qat sensitivity mixed matrix benchmark report benchmark-compare benchmark-device compare benchmark-networks benchmark-quantization benchmark-operators benchmark-speed test test-full lint format lock golden clean help
+.PHONY: demo train export-android export-ios export-onnx check-gpu check-gpu-classic check-gpu-web gpu-driver check-mediapipe check-assets release check-qat sensitivity matrix benchmark report benchmark-compare benchmark-device compare benchmark-networks benchmark-quantization benchmark-operators benchmark-speed test test-full lint format lock golden clean help
 
 # whichever photos, files or settings are named: the demo is of the synthetic portraits, as its configuration says
 DEMO = $(MAKE) --no-print-directory RUN=demo DATA= FORMAT= SPLITS= PEERS= REFERENCE= SET=
@@ -68,9 +68,6 @@ check-qat: $(ENV) ## which layers of a run's network QAT would refuse, leave flo
 
 sensitivity: $(ENV) ## signal-to-noise of every layer, int8 beside float: RUN= DATA=
 	@$(PY) -m export sensitivity --run "$(RUN)" $(WITH_DATA) $(WITH_SET)
-
-mixed: $(ENV) ## whether it pays to leave the few layers float that lose most by int8: RUN= DATA=
-	@$(PY) -m export mixed --run "$(RUN)" $(WITH_DATA) $(WITH_SET)
 
 matrix: $(ENV) ## every exported file beside every other and beside Keras: RUN= DATA=
 	@$(PY) -m export matrix --run "$(RUN)" $(WITH_DATA) $(WITH_SET)

@@ -163,7 +163,7 @@ def quantization(
     runs: Annotated[str, typer.Option("--runs", help="Exported runs, with commas.")],
     recipes: Annotated[
         str, typer.Option(help="Beside fp32, with commas; what a run does not have is left out.")
-    ] = "static_wi8_ai8,mixed_wi8_ai8,qat_wi8_ai8",
+    ] = "static_wi8_ai8,qat_wi8_ai8",
     data: Annotated[Path | None, typer.Option(help="As in `networks`.")] = None,
     data_format: Annotated[str | None, typer.Option("--format", help="Format of the data.")] = None,
     splits: Annotated[str | None, typer.Option(help="With commas; default: all that begin with `test`.")] = None,

@@ -28,7 +28,6 @@ RECIPES = (
     "static_wi8_ai8",
     "static_wi8_ai8_u8",
     "static_wi8_ai16",
-    "mixed_wi8_ai8",
     "qat_wi8_ai8",
     "qat_wi8_ai8_u8",
 )

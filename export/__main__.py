@@ -160,25 +160,6 @@ def sensitivity(
     run_sensitivity(run, recipe, photos, _moved(data, format) + (set or []))
 
 
-@app.command()
-def mixed(
-    run: RunOption = "default",
-    count: Annotated[int, typer.Option("--count", min=1, help="Layers that stay float at most.")] = 3,
-    layers: Annotated[str, typer.Option("--layers", help="These instead, with commas.")] = "",
-    data: DataOption = None,
-    format: FormatOption = None,
-    set: SetOption = None,
-) -> None:
-    """Whether it pays to leave the few layers float that lose most by int8; publishes the file where it does."""
-    from export.mixed_command import run_mixed
-    from export.stage import load_run_config
-    from portraitseg.runs import Run
-
-    place = Run(run)
-    named = [name for part in layers.split(",") if (name := part.strip())]
-    run_mixed(place, load_run_config(place, _moved(data, format) + (set or [])), count, named)
-
-
 def _export(
     target: str, run: str, data: Path | None, format: str | None, overrides: list[str] | None, skip_qat: bool
 ) -> None:

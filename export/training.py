@@ -14,7 +14,7 @@ from export import preflight, qat
 from export.recipes import RECIPES
 from portraitseg import contract, files, manifest, metrics
 from portraitseg.cli import say
-from portraitseg.config import Config, DistillConfig, decisive
+from portraitseg.config import Config, decisive
 from portraitseg.data import Dataset
 from portraitseg.runners import open_runner
 from portraitseg.runs import Run
@@ -93,7 +93,7 @@ def trained_qat(
     result = fit(
         model,
         dataset=dataset,
-        config=config_of(config, run.best),
+        config=config_of(config),
         plan=plan_of(config, source.weights_sha256),
         folder=run.qat,
         label=f"qat {run.name}",
@@ -132,23 +132,12 @@ def finished_qat(run: Run, source: manifest.Source, config: Config) -> Path | No
     return best if is_this and best.exists() and finished.get("weights_sha256") == files.sha256(best) else None
 
 
-def config_of(config: Config, float_weights: Path) -> Config:
-    """What the losses of quantization-aware training are.
-
-    Args:
-        config: of the run.
-        float_weights: h5 that it starts from; the teacher where `qat.distillation` is above 0, whatever taught it.
-    """
+def config_of(config: Config) -> Config:
+    """The configuration of quantization-aware training: that of the run, with the losses that a single mask has."""
     from train import losses
 
     # what is exported, and so quantized, has no boundary head
-    terms = losses.without(config.loss, "boundary_logits")
-    if not config.qat.distillation:
-        return config.model_copy(update={"loss": terms})
-    terms = {**terms, "distillation": config.qat.distillation}
-    return config.model_copy(
-        update={"loss": terms, "distill": config.distill.model_copy(update={"teacher": float_weights})}
-    )
+    return config.model_copy(update={"loss": losses.without(config.loss, "boundary_logits")})
 
 
 def plan_of(config: Config, init_sha256: str) -> "Plan":
@@ -171,9 +160,6 @@ def plan_of(config: Config, init_sha256: str) -> "Plan":
 def _origin(source: manifest.Source, config: Config) -> str:
     """Hash of what decides the training: float weights and configuration, but not where photos lie, nor `export`."""
     values = decisive(config, {"data": {"root"}, "export": True})
-    # the float network teaches, which `decisive` does not know; left out at its default, as it was always
-    if config.qat.distillation and config.distill.temperature != DistillConfig().temperature:
-        values["qat"]["temperature"] = config.distill.temperature
     return hashlib.sha256(json.dumps([source.weights_sha256, values], sort_keys=True).encode()).hexdigest()
 
 

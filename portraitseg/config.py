@@ -14,14 +14,8 @@ from portraitseg.errors import InputError
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
-ScheduleName = Literal["cosine", "polynomial", "constant"]
+ScheduleName = Literal["cosine", "constant"]
 
-
-#: A configuration is two kilobytes; more is some other file.
-MAX_BYTES = 100_000
-
-#: Parts of a dotted key; ours have three. The standard library's parser takes quadratic time in them.
-MAX_KEY_PARTS = 100
 
 #: Faults that one message lists.
 _SHOWN_FAULTS = 5
@@ -31,9 +25,16 @@ _SHOWN_FAULTS = 5
 #: trained before is still recognised.
 LATER: Mapping[str, tuple[str, ...]] = {
     "model": ("pretrained", "prior"),
-    "train": ("unlabelled_per_batch", "blank_share", "paste_share"),
+    "train": ("blank_share", "paste_share"),
     "distill": ("files", "blend", "mixup"),
-    "qat": ("schedule", "freeze_ranges_epochs", "distillation"),
+    "qat": ("schedule", "freeze_ranges_epochs"),
+}
+
+#: What runs of before saved and nothing reads any more, with the values at which it decided nothing.
+REMOVED: Mapping[str, Mapping[str, Any]] = {
+    "train": {"unlabelled_per_batch": 0},
+    "distill": {"teacher": None, "temperature": 2.0},
+    "qat": {"distillation": 0.0},
 }
 
 
@@ -56,7 +57,7 @@ class DataConfig(Section):
     blank_sets: tuple[str, ...] = ("blank",)
     "Sets without masks whose photos show nobody."
     unlabelled_sets: tuple[str, ...] = ()
-    "Sets whose masks are unknown; only losses that need no mask may use them."
+    "Sets whose masks are unknown: `python -m train label` draws them."
     soft_masks: bool = False
     "True: values between 0 and 255 are alpha; False: > 127 is person."
     synthetic_photos: Annotated[int, Field(ge=8, le=500_000)] = 2048
@@ -94,9 +95,6 @@ class TrainConfig(Section):
     epochs: Annotated[int, Field(ge=0, le=1_000_000)] = 30
     "Over the training split; 0: the weights that it begins with are kept as they are, to be exported."
     batch_size: Annotated[int, Field(ge=1, le=4096)] = 16
-    "Photos with masks."
-    unlabelled_per_batch: Annotated[int, Field(ge=0, le=4096)] = 0
-    "Photos of `data.unlabelled_sets` that each batch has on top, for the losses that need no mask."
     blank_share: Annotated[float, Field(ge=0, le=0.5)] = 0.0
     "Share of an epoch's photos that are of `data.blank_sets`, all background; they come on top of `data.train_split`."
     paste_share: Probability = 0.0
@@ -119,10 +117,6 @@ class TrainConfig(Section):
 class DistillConfig(Section):
     """The networks that are learnt from."""
 
-    teacher: Path | None = None
-    "A float h5 that training wrote, of any network and size; used by the loss `distillation` alone."
-    temperature: Annotated[float, Field(gt=0, le=100)] = 2.0
-    "By which both networks' logits are divided in that loss."
     files: Annotated[tuple[Path, ...], Field(strict=False)] = ()
     "Exported files of RGB photos, anybody's (.tflite, .onnx), that look at each augmented photo of training."
     blend: Probability = 0.5
@@ -144,8 +138,6 @@ class QatConfig(Section):
     "Epochs at the end in which the statistics of batch norm no longer move."
     freeze_ranges_epochs: Annotated[int, Field(ge=0, le=1_000_000)] = 1
     "Epochs at the end in which the ranges of activations no longer move either; never more than `freeze_bn_epochs`."
-    distillation: Annotated[float, Field(ge=0)] = 0.0
-    "Weight of the loss `distillation` with the float network as the teacher; 0: the losses are those of `loss`."
 
 
 class ExportConfig(Section):
@@ -200,24 +192,13 @@ def decisive(config: Config, exclude: Mapping[str, Any]) -> dict[str, Any]:
     values = config.model_dump(mode="json", exclude=dict(exclude))
     defaults = Config().model_dump(mode="json")
     distill = values.pop("distill")
-    if config.loss.get("distillation") or config.distill.files:
-        teacher = hash_teacher(config) if config.loss.get("distillation") else None
-        values["distill"] = {**distill, "teacher": teacher, "files": hash_teachers(config)}
+    if config.distill.files:
+        values["distill"] = {**distill, "files": hash_teachers(config)}
     for section, names in LATER.items():
         for name in names:
             if section in values and values[section].get(name) == defaults[section][name]:
                 values[section].pop(name, None)
     return values
-
-
-def hash_teacher(config: Config) -> str | None:
-    """SHA-256 of the h5 that `distill.teacher` names; None where it names none.
-
-    Raises:
-        InputError: no such file.
-    """
-    path = config.distill.teacher
-    return None if path is None else _hash(path, "distill.teacher", "name a float h5, or set loss.distillation to 0")
 
 
 def hash_teachers(config: Config) -> list[str]:
@@ -226,16 +207,16 @@ def hash_teachers(config: Config) -> list[str]:
     Raises:
         InputError: no such file.
     """
-    return [_hash(path, "distill.files", "name exported files, or none") for path in config.distill.files]
+    return [_hash(path) for path in config.distill.files]
 
 
-def _hash(path: Path, key: str, remedy: str) -> str:
+def _hash(path: Path) -> str:
     if not path.is_file():
-        raise InputError(f"{key} {path}: no such file: {remedy}")
+        raise InputError(f"distill.files {path}: no such file: name exported files, or none")
     try:
         return files.sha256_with_spec(path)
     except OSError as error:
-        raise InputError(f"{key} {path}: {files.explain(error)}") from error
+        raise InputError(f"distill.files {path}: {files.explain(error)}") from error
 
 
 def load_config(path: Path | None, overrides: list[str] | None = None) -> Config:
@@ -254,10 +235,12 @@ def load_config(path: Path | None, overrides: list[str] | None = None) -> Config
             if not path.is_file():
                 raise InputError(f"config {path}: no such file: name a .toml, such as those in train/configs/")
             with path.open("rb") as file:
-                content = file.read(MAX_BYTES + 1)
+                content = file.read()
         except OSError as error:
             raise InputError(f"config {path}: {files.explain(error)}") from error
         values = parse_text(content, f"config {path}", is_json=path.suffix == ".json")
+        if path.suffix == ".json":
+            _forget_removed(values, f"config {path}")
     for override in overrides or []:
         # these two are taken whole from a file; an override changes one key of what would be taken
         if (section := override.strip().partition(".")[0]) in ("augment", "loss"):
@@ -266,24 +249,30 @@ def load_config(path: Path | None, overrides: list[str] | None = None) -> Config
     return parse_config(values, str(path) if path else "config")
 
 
+def _forget_removed(values: dict[str, Any], origin: str) -> None:
+    """Takes out of a saved configuration what is no longer there, where it decided nothing."""
+    for section, keys in REMOVED.items():
+        found = values.get(section)
+        if not isinstance(found, dict):
+            continue
+        for key, value in keys.items():
+            if found.pop(key, value) != value:
+                raise InputError(
+                    f"{origin}: {section}.{key} was used and is no longer there (CHANGELOG.md): train anew without it, "
+                    "or take the commit that the run's artifact.json names"
+                )
+
+
 def parse_text(content: bytes, origin: str, is_json: bool = False) -> dict[str, Any]:
     """The values of a TOML (or JSON) text, not yet checked against the types.
 
     Raises:
-        InputError: too long, not UTF-8, not TOML (or a JSON object), nested too deep, a key twice.
+        InputError: not UTF-8, not TOML (or a JSON object), nested too deep, a key twice.
     """
-    if len(content) > MAX_BYTES:
-        raise InputError(f"{origin}: over {MAX_BYTES // 1000} kB, more than a configuration can have")
     try:
-        text = content.decode("utf-8")
-        if is_json:
-            values = json.loads(text, object_pairs_hook=files.unique_pairs)
-        elif any(line.count(".") > MAX_KEY_PARTS and line.lstrip()[0] != "#" for line in text.split("\n")):
-            raise InputError(f"{origin}: a key of more than {MAX_KEY_PARTS} parts: write section.key = value")
-        else:
-            values = tomllib.loads(text)
-    except InputError:
-        raise
+        # some editors put a byte order mark before it
+        text = content.decode("utf-8-sig")
+        values = json.loads(text, object_pairs_hook=files.unique_pairs) if is_json else tomllib.loads(text)
     except RecursionError as error:
         raise InputError(f"{origin}: nested too deep: write sections with keys and values") from error
     except ValueError as error:
@@ -304,9 +293,6 @@ def parse_config(values: Any, origin: str) -> Config:
         # as JSON, because there strict means: a list may be a tuple and a string a path, but "30" is no number
         return Config.model_validate_json(json.dumps(values), strict=True)
     except ValidationError as error:
-        # a million faults would be a million dictionaries
-        if error.error_count() > 100 * _SHOWN_FAULTS:
-            raise InputError(f"{origin}: {error.error_count()} faults: this is no configuration") from error
         faults = [_describe_fault(dict(fault)) for fault in error.errors()]
         more = f"; and {len(faults) - _SHOWN_FAULTS} more" if len(faults) > _SHOWN_FAULTS else ""
         raise InputError(f"{origin}: {'; '.join(faults[:_SHOWN_FAULTS])}{more}") from error

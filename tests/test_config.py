@@ -111,7 +111,7 @@ def test_any_folder_name_comes_through_the_command_line(name: str) -> None:
         ({"train": {"batch_size": 0}}, ["train.batch_size: ", "greater than or equal to 1"]),
         ({"train": {"ema": 1}}, ["train.ema: ", "less than 1"]),
         ({"train": {"workers": 10**6}}, ["train.workers: ", "less than or equal to 256"]),
-        ({"train": {"schedule": "step"}}, ["train.schedule: ", "'cosine', 'polynomial' or 'constant'"]),
+        ({"train": {"schedule": "step"}}, ["train.schedule: ", "'cosine' or 'constant'"]),
         ({"train": {"learning_rate": float("inf")}}, ["train.learning_rate: ", "finite"]),
         ({"model": {"size": [256]}}, ["model.size.1: Field required"]),
         ({"model": {"size": [256, 256, 3]}}, ["model.size: ", "at most 2"]),
@@ -138,8 +138,6 @@ def test_several_faults_are_listed_and_many_are_not() -> None:
     with pytest.raises(InputError, match="and 5 more") as some:
         parse_config({f"k{i}": 1 for i in range(10)}, "x")
     assert len(str(some.value)) < 1000
-    with pytest.raises(InputError, match="9000 faults"):
-        parse_config({f"k{i}": 1 for i in range(9000)}, "x")
 
 
 @pytest.mark.parametrize(
@@ -149,14 +147,33 @@ def test_several_faults_are_listed_and_many_are_not() -> None:
         ("seed = 1\nseed = 2", "not TOML"),
         ("[train]\n[train]", "not TOML"),
         ("a = " + "[" * 5000, "nested too deep"),
-        ("a." * 20_000 + "a = 1", "more than 100 parts"),
-        ("# " + "x" * 200_000, "over 100 kB"),
         ("seed = " + "9" * 5000, "not TOML"),
     ],
 )
 def test_texts_that_are_refused(text: str, part: str) -> None:
     with pytest.raises(InputError, match=part):
         parse_text(text.encode(), "x")
+
+
+def test_a_byte_order_mark_is_no_fault(tmp_path: Path) -> None:
+    path = tmp_path / "saved_by_an_editor.toml"
+    path.write_bytes(b"\xef\xbb\xbf[train]\nepochs = 1\n")
+    assert load_config(path).train.epochs == 1
+
+
+def test_a_saved_configuration_may_have_what_was_removed_where_it_decided_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "config.json"
+    saved = json.loads(Config().model_dump_json())
+    for section, keys in config.REMOVED.items():
+        saved[section] |= keys
+    path.write_text(json.dumps(saved))
+    assert load_config(path) == Config()
+    path.write_text(json.dumps(saved | {"qat": saved["qat"] | {"distillation": 0.5}}))
+    with pytest.raises(InputError, match=r"config\.json: qat\.distillation was used and is no longer there"):
+        load_config(path)
+    # in a file that somebody writes it is a mistake like any other
+    with pytest.raises(InputError, match=r"qat\.distillation: unknown key"):
+        parse_config({"qat": {"distillation": 0.0}}, "x")
 
 
 def test_json_with_a_key_twice_is_refused() -> None:

@@ -91,16 +91,6 @@ def test_a_later_field_that_is_used_makes_another_hash(changed: dict[str, dict[s
     assert _origin(SOURCE, other) != QAT_ORIGIN
 
 
-def test_the_temperature_of_distillation_in_qat_makes_another_origin() -> None:
-    """The teacher there is the float network, so that no `distill` section may be in use."""
-
-    def origin(temperature: float) -> str:
-        values = {**SAVED, "qat": {**SAVED["qat"], "distillation": 1.0}, "distill": {"temperature": temperature}}
-        return _origin(SOURCE, parse_config(values, "taught"))
-
-    assert origin(2.0) != origin(8.0) != _origin(SOURCE, parse_config(SAVED, "saved"))
-
-
 def test_what_is_left_out_is_in_the_configuration() -> None:
     values = Config().model_dump()
     assert all(name in values[section] for section, names in LATER.items() for name in names)

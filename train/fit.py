@@ -127,7 +127,7 @@ def fingerprint(model: Any, config: Config, plan: Plan, recipe: BatchRecipe) -> 
     values["train"].pop("workers")
     parts = [repr(values), _repr_as_before(plan), model.name, repr(recipe.keys)]
     # none where there are none, as before there could be any
-    parts += [repr(keys) for keys in (recipe.blank_keys, recipe.unlabelled_keys) if keys]
+    parts += [repr(keys) for keys in (recipe.blank_keys,) if keys]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from portraitseg import files, manifest, models
 from portraitseg.cli import console, warn
-from portraitseg.config import Config, decisive, hash_teacher, hash_teachers
+from portraitseg.config import Config, decisive, hash_teachers
 from portraitseg.contract import CHANNEL_COUNT
 from portraitseg.data import open_dataset
 from portraitseg.data.base import Dataset, hash_keys, set_of
@@ -18,7 +18,7 @@ from portraitseg.models import checkpoint
 from portraitseg.models.keras_route import keras, tf
 from portraitseg.models.widen import copy_widened
 from portraitseg.runs import Run
-from train import augmenter, function_matching, losses, pretrained, teacher
+from train import augmenter, function_matching, losses, pretrained
 from train.check import check_data
 from train.fit import FitResult, Plan, fit
 from train.optimize import check_losses, deployed
@@ -53,23 +53,22 @@ def train_run(run: Run, config: Config, init: Path | None = None, overwrite: boo
         # resumed and uninterrupted runs are to agree to the last bit; measured cost on two cores: none
         tf.config.experimental.enable_op_determinism()
         model = models.build_for_training(config.model.name, config.model.size, config.model.channels)
-        needs = check_losses(model, config)
+        check_losses(model, config)
         load_start(deployed(model), config, init)
         # of what was loaded: by the time that all photos are read, another training may have replaced it
         init_sha256 = files.sha256(init) if init else ""
-        if "teacher_logits" in needs:
-            teacher.of(config)
         function_matching.check(config)
         dataset = open_dataset(config.data, config.seed)
-        mask_free = {f"{name} photos": keys for name, keys in mask_free_photos(dataset, config).items()}
-        if config.train.blank_share and "blank photos" not in mask_free:
+        blank = recipe_of(dataset, config).blank_keys
+        mask_free = {"blank photos": blank} if blank else {}
+        if config.train.blank_share and not blank:
             warn(
                 f"train.blank_share: {dataset.name} has no photos of nobody in a set called "
                 f"{' or '.join(config.data.blank_sets) or '(data.blank_sets names none)'}: training goes without"
             )
         check_data(dataset, (config.data.train_split, config.data.val_split), needs_masks=True, mask_free=mask_free)
         if overwrite:
-            _check_kept(run, {"INIT": init, "distill.teacher": config.distill.teacher})
+            _check_kept(run, init)
             clear(run)
         plan = Plan(
             epochs=config.train.epochs,
@@ -124,12 +123,11 @@ def _leavings(run: Run) -> list[Path]:
     return [*(run.folder / name for name in names), *run.folder.glob("epoch_*.h5")]
 
 
-def _check_kept(run: Run, needed: Mapping[str, Path | None]) -> None:
+def _check_kept(run: Run, init: Path | None) -> None:
     """Refuses to clear away what the training that comes begins with."""
     going = {path.resolve() for path in _leavings(run)}
-    for what, path in needed.items():
-        if path is not None and going & {path.resolve(), *path.resolve().parents}:
-            raise InputError(f"{what} {path}: --overwrite would delete it: copy it elsewhere, or name another RUN")
+    if init is not None and going & {init.resolve(), *init.resolve().parents}:
+        raise InputError(f"INIT {init}: --overwrite would delete it: copy it elsewhere, or name another RUN")
 
 
 def record(
@@ -164,11 +162,9 @@ def record(
     if init is not None:
         # what these weights learnt from, they are bound by as well
         facts["init"] = dict(init)
-    for name, keys in mask_free_photos(dataset, config).items():
-        sets = sorted({set_of(key) for key in keys})
-        facts[f"{name}_photos"] = {"sets": sets, "photos": len(keys), "sha256_16": hash_keys(keys)}
-    if config.loss.get("distillation"):
-        facts["teacher_sha256"] = hash_teacher(config)
+    if blank := recipe_of(dataset, config).blank_keys:
+        sets = sorted({set_of(key) for key in blank})
+        facts["blank_photos"] = {"sets": sets, "photos": len(blank), "sha256_16": hash_keys(blank)}
     if config.distill.files:
         facts["distill"] = {
             "files_sha256": hash_teachers(config),
@@ -176,17 +172,6 @@ def record(
             "mixup": config.distill.mixup,
         }
     manifest.add_stage(run.artifact, source, "train", facts)
-
-
-def mask_free_photos(dataset: Dataset, config: Config) -> dict[str, tuple[str, ...]]:
-    """The `blank` and `unlabelled` photos that training uses on top of the training split.
-
-    Raises:
-        InputError: the configuration asks for unlabelled ones, and there are none.
-    """
-    recipe = recipe_of(dataset, config)
-    kinds = {"blank": recipe.blank_keys, "unlabelled": recipe.unlabelled_keys}
-    return {name: keys for name, keys in kinds.items() if keys}
 
 
 def config_hash(config: Config) -> str:

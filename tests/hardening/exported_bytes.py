@@ -1,7 +1,7 @@
 """Hashes of every exported file: what a user gets changes only where somebody meant it to.
 
     python -m tests.hardening.exported_bytes            # compares with the committed table; exit 1 where one differs
-    python -m tests.hardening.exported_bytes --write    # writes the table anew; a changed line needs one in CHANGELOG.md
+    python -m tests.hardening.exported_bytes --write    # anew; a changed line of the table needs one in CHANGELOG.md
 
 Exports the released runs from weights/*.h5, which must give the committed files too, and a tiny network of every line
 of `MODELS` with seeded random weights. Files are converted only: no training, no parity. About six minutes of one core.
@@ -16,7 +16,6 @@ import json
 import os
 import re
 import shutil
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -71,9 +70,8 @@ def released(name: str) -> Iterator[tuple[str, str]]:
     Raises:
         CheckFailed: one that is not.
     """
-    from export import qat
+    from export import qat, targets
     from export.product import Networks
-    from export.targets import TARGETS as registry
     from export.unwrap import unwrap
     from portraitseg.models import checkpoint
 
@@ -94,7 +92,7 @@ def released(name: str) -> Iterator[tuple[str, str]]:
     )
     for target in TARGETS:
         committed = {entry.path for entry in listed[target].files} if target in listed else set()
-        for path, digest in _convert(registry[target].products(networks), _is_shipped):
+        for path, digest in _convert(targets.TARGETS[target].products(networks), _is_shipped):
             if path in committed and digest != content_hash(assets[target] / path):
                 raise CheckFailed(f"{name}: {path}: not the bytes that are committed in {assets[target]}")
             committed.discard(path)
@@ -105,9 +103,8 @@ def released(name: str) -> Iterator[tuple[str, str]]:
 
 def tiny(name: str) -> Iterator[tuple[str, str]]:
     """Name and hash of each file of a tiny network with seeded random weights."""
-    from export import qat
+    from export import qat, targets
     from export.product import Networks
-    from export.targets import TARGETS as registry
     from portraitseg import models
 
     float_model = models.build(name, _SIZE)
@@ -119,7 +116,7 @@ def tiny(name: str) -> Iterator[tuple[str, str]]:
     qat.calibrate(quantized, float_model, inputs)
     networks = Networks(float_model, quantized, inputs, run=name, licence="Apache-2.0")
     for target in ("android", "ios"):
-        yield from _convert(registry[target].products(networks), _is_telling)
+        yield from _convert(targets.TARGETS[target].products(networks), _is_telling)
 
 
 def _is_shipped(path: str) -> bool:
@@ -131,7 +128,9 @@ def _is_shipped(path: str) -> bool:
 
 def _is_telling(path: str) -> bool:
     """One file of each way: float and integer TFLite, bytes and alpha, Core ML."""
-    return path.endswith(("-rgb-fp16.tflite", "-rgb-qat_wi8_ai8.tflite", "-rgba-qat_wi8_ai8_u8.tflite", "-fp16.mlpackage"))
+    return path.endswith(
+        ("-rgb-fp16.tflite", "-rgb-qat_wi8_ai8.tflite", "-rgba-qat_wi8_ai8_u8.tflite", "-fp16.mlpackage")
+    )
 
 
 def _convert(products: Any, is_wanted: Any) -> Iterator[tuple[str, str]]:
@@ -202,4 +201,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main))
+    cli.run(main)
