@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benchmark.networks import RECIPES, RUN_PREFIX, photos_per_epoch
-from portraitseg import cli, files, manifest
+from portraitseg import cli, files, identity, manifest
 from portraitseg.config import Config, load_config
 from portraitseg.data import open_dataset
 from portraitseg.errors import InputError
@@ -88,6 +88,8 @@ def plan(models: Sequence[str], images: int, data: Sequence[str], overrides: Seq
         settings = load_config(toml, [*data, *share, *every]).qat.model_dump(mode="json")
         # each of them: the export would take from the run what an earlier contest set
         qat = tuple(f"qat.{name}={json.dumps(value)}" for name, value in settings.items())
+        # what the table compares, and no file more
+        qat = (*qat, f"export.recipes={json.dumps(RECIPES)}")
         config = load_config(toml, [*data, *own])
         entries.append(Entry(Run(f"{RUN_PREFIX}{stem}"), toml, config, own, qat, tuple(data)))
     if len({entry.run.name for entry in entries}) < len(entries):
@@ -151,7 +153,7 @@ def is_trained(entry: Entry) -> bool:
         return False
     record = manifest.read(manifest.Artifact, run.artifact)
     return (
-        _decisive(load_config(run.config)) == _decisive(entry.config)
+        _is_training_of(run, entry.config)
         and record.stages.get("train", {}).get("epochs") == entry.config.train.epochs
         and record.source.weights_sha256 == files.sha256(run.best)
     )
@@ -187,16 +189,16 @@ def _find_config(name: str) -> tuple[Path, tuple[str, ...]]:
     raise InputError(f"--models {name}: no {toml} (there are: {known or 'none'})")
 
 
-def _decisive(config: Config) -> object:
-    # where the photos lie, how many processes read them, and what the export sets, do not change the weights
-    return config.model_dump(
-        mode="json", exclude={"data": {"root", "licence"}, "train": {"workers"}, "qat": True, "export": True}
-    )
+def _is_training_of(run: Run, config: Config) -> bool:
+    """Whether the run's training, finished or not, is that of the configuration, teachers included."""
+    if not run.identity.exists():
+        return False
+    return bool(json.loads(run.identity.read_text(encoding="utf-8")).get("training") == identity.of_training(config))
 
 
 def _fit_arguments(entry: Entry, location: Sequence[str], overwrite: bool) -> list[str]:
     arguments = ["--run", entry.run.name, "--config", str(entry.toml), *location, *_sets(entry.overrides)]
-    has_another = entry.run.config.exists() and _decisive(load_config(entry.run.config)) != _decisive(entry.config)
+    has_another = entry.run.config.exists() and not _is_training_of(entry.run, entry.config)
     return [*arguments, "--overwrite"] if overwrite and has_another else arguments
 
 

@@ -15,7 +15,7 @@ RunOption = Annotated[str, typer.Option("--run", help="Name of the run, as given
 DataOption = Annotated[Path | None, typer.Option("--data", help="Folder of the photos, where they have moved since.")]
 FormatOption = Annotated[str | None, typer.Option("--format", help="folder, eg1800 or synthetic.")]
 SetOption = Annotated[list[str] | None, typer.Option("--set", help="qat.key=value, export.key=value; repeatable.")]
-SkipQatOption = Annotated[bool, typer.Option("--skip-qat", help="Leave out the files that need QAT.")]
+SkipQatOption = Annotated[bool, typer.Option("--skip-qat", help="No QAT: int8 files post-training instead.")]
 
 
 @app.callback()

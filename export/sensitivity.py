@@ -262,7 +262,7 @@ def run_sensitivity(run_name: str, recipe: str, photo_count: int, overrides: lis
             listed = sorted(path.name for path in run.android.glob("*-rgb-*.tflite"))
             raise InputError(
                 f"{run.android}: {len(found)} files of recipe '{wanted}' (there are: {', '.join(listed) or 'none'}): "
-                f"run `make export-android RUN={run_name}` first"
+                f"run `make export-android RUN={run_name} SET=export.recipes=all` first"
             )
         paths.append(found[0])
     dataset = open_dataset(config.data, config.seed)

@@ -1,6 +1,5 @@
 """Quantization-aware training of a run, done once for the same weights and configuration."""
 
-import hashlib
 import json
 import shutil
 import tempfile
@@ -12,9 +11,9 @@ import numpy as np
 
 from export import preflight, qat
 from export.recipes import RECIPES
-from portraitseg import contract, files, manifest, metrics
-from portraitseg.cli import say
-from portraitseg.config import Config, decisive
+from portraitseg import contract, files, identity, manifest, metrics
+from portraitseg.cli import say, warn
+from portraitseg.config import Config
 from portraitseg.data import Dataset
 from portraitseg.runners import open_runner
 from portraitseg.runs import Run
@@ -81,7 +80,7 @@ def trained_qat(
     if (best := finished_qat(run, source, config)) is not None:
         _record_settings(run, source, config)
         return qat.load_qat(best)
-    origin, best = _origin(source, config), run.qat / "best.h5"
+    origin, best = identity.of_qat(config, source.weights_sha256), run.qat / "best.h5"
     _clear_if_of_another(run, origin)
     # the next export reads its settings from here: with others it would train anew and clear what this one made
     files.write_text(run.config, config.model_dump_json(indent=2) + "\n")
@@ -128,7 +127,7 @@ def finished_qat(run: Run, source: manifest.Source, config: Config) -> Path | No
     """The h5 of a quantization-aware training of these weights with this configuration; None: not finished."""
     best = run.qat / "best.h5"
     finished = manifest.read(manifest.Artifact, run.artifact).stages.get("qat", {})
-    is_this = finished.get("origin") == _origin(source, config)
+    is_this = finished.get("origin") == identity.of_qat(config, source.weights_sha256)
     return best if is_this and best.exists() and finished.get("weights_sha256") == files.sha256(best) else None
 
 
@@ -157,16 +156,17 @@ def plan_of(config: Config, init_sha256: str) -> "Plan":
     )
 
 
-def _origin(source: manifest.Source, config: Config) -> str:
-    """Hash of what decides the training: float weights and configuration, but not where photos lie, nor `export`."""
-    values = decisive(config, {"data": {"root"}, "export": True})
-    return hashlib.sha256(json.dumps([source.weights_sha256, values], sort_keys=True).encode()).hexdigest()
-
-
 def _clear_if_of_another(run: Run, origin: str) -> None:
     marker = run.qat / ORIGIN_NAME
-    if marker.exists() and json.loads(marker.read_text(encoding="utf-8")) == {"origin": origin}:
+    if _read_origin(marker) == origin:
         return
     if run.qat.exists():
+        if identity.is_of_earlier_scheme(_read_origin(marker)):
+            warn(f"{run.qat} is of an earlier version, and whether it is this training cannot be told: it begins anew")
         shutil.rmtree(run.qat)
     files.write_json(marker, {"origin": origin})
+
+
+def _read_origin(marker: Path) -> str:
+    """Empty where none is said."""
+    return str(json.loads(marker.read_text(encoding="utf-8")).get("origin", "")) if marker.exists() else ""

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from portraitseg import files
 from portraitseg.errors import InputError
@@ -21,21 +21,20 @@ ScheduleName = Literal["cosine", "constant"]
 _SHOWN_FAULTS = 5
 
 
-#: Fields that came after the first trainings, by section: at their defaults they are in no hash, so that what was
-#: trained before is still recognised.
-LATER: Mapping[str, tuple[str, ...]] = {
-    "model": ("pretrained", "prior"),
-    "train": ("blank_share", "paste_share"),
-    "distill": ("files", "blend", "mixup"),
-    "qat": ("schedule", "freeze_ranges_epochs"),
-}
-
 #: What runs of before saved and nothing reads any more, with the values at which it decided nothing.
 REMOVED: Mapping[str, Mapping[str, Any]] = {
     "train": {"unlabelled_per_batch": 0},
     "distill": {"teacher": None, "temperature": 2.0},
     "qat": {"distillation": 0.0},
 }
+
+
+def _split_names(value: object) -> object:
+    """`a,b` → ("a", "b"): what is typed on a command line."""
+    if isinstance(value, str):
+        return tuple(name.strip() for name in value.split(","))
+    # strict, a tuple is not made of what JSON had as a list
+    return tuple(value) if isinstance(value, list) else value
 
 
 class Section(BaseModel):
@@ -143,6 +142,8 @@ class QatConfig(Section):
 class ExportConfig(Section):
     """What the export stage needs beside the weights."""
 
+    recipes: Annotated[tuple[str, ...], BeforeValidator(_split_names), Field(min_length=1)] = ("released",)
+    "Which files are made: names of recipes, `released` (what a release keeps), `all` (for tables)."
     calibration_photos: Annotated[int, Field(ge=1, le=1_000_000)] = 128
     "Photos of the training split that set the ranges of post-training quantization."
     parity_photos: Annotated[int, Field(ge=1, le=1_000_000)] = 16
@@ -176,47 +177,6 @@ class Config(Section):
     distill: DistillConfig = DistillConfig()
     qat: QatConfig = QatConfig()
     export: ExportConfig = ExportConfig()
-
-
-def decisive(config: Config, exclude: Mapping[str, Any]) -> dict[str, Any]:
-    """The values that a hash is made of; what `LATER` names is left out at its default.
-
-    Teachers are in it by their content, not by where they lie, and only where they are used.
-
-    Args:
-        exclude: what decides nothing, as pydantic's `model_dump` takes it.
-
-    Raises:
-        InputError: a teacher is needed and cannot be read.
-    """
-    values = config.model_dump(mode="json", exclude=dict(exclude))
-    defaults = Config().model_dump(mode="json")
-    distill = values.pop("distill")
-    if config.distill.files:
-        values["distill"] = {**distill, "files": hash_teachers(config)}
-    for section, names in LATER.items():
-        for name in names:
-            if section in values and values[section].get(name) == defaults[section][name]:
-                values[section].pop(name, None)
-    return values
-
-
-def hash_teachers(config: Config) -> list[str]:
-    """SHA-256 of each file that `distill.files` names, its description with it where it has one.
-
-    Raises:
-        InputError: no such file.
-    """
-    return [_hash(path) for path in config.distill.files]
-
-
-def _hash(path: Path) -> str:
-    if not path.is_file():
-        raise InputError(f"distill.files {path}: no such file: name exported files, or none")
-    try:
-        return files.sha256_with_spec(path)
-    except OSError as error:
-        raise InputError(f"distill.files {path}: {files.explain(error)}") from error
 
 
 def load_config(path: Path | None, overrides: list[str] | None = None) -> Config:

@@ -1,18 +1,18 @@
 """The training loop of float and of quantization-aware training: resumes, stops cleanly, shows its progress."""
 
-import hashlib
 import math
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import numpy as np
 
-from portraitseg.config import Config, ScheduleName, decisive
+from portraitseg import identity
+from portraitseg.config import Config, ScheduleName
 from portraitseg.data import Dataset
 from portraitseg.errors import CheckFailed, InputError
 from portraitseg.models import checkpoint
@@ -27,9 +27,6 @@ from train.stream import Batch, BatchRecipe, BatchStream, recipe_of
 
 #: Steps whose mean is shown while an epoch runs.
 _SHOWN_STEPS = 20
-
-#: Fields of `Plan` that came after the first trainings.
-_LATER = frozenset({"schedule", "freeze_ranges_epochs"})
 
 
 @dataclass(frozen=True)
@@ -122,20 +119,14 @@ def fit(
 
 
 def fingerprint(model: Any, config: Config, plan: Plan, recipe: BatchRecipe) -> str:
-    """Hash of all that decides the course of a training; where the photos lie and how many workers read them do not."""
-    values = decisive(config, {"data": {"root", "licence"}, "qat": True, "export": True})
-    values["train"].pop("workers")
-    parts = [repr(values), _repr_as_before(plan), model.name, repr(recipe.keys)]
-    # none where there are none, as before there could be any
-    parts += [repr(keys) for keys in (recipe.blank_keys,) if keys]
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
-
-
-def _repr_as_before(plan: Plan) -> str:
-    """`repr`, but without what came later and is not used: trainings of before are to go on."""
-    values = [(item, getattr(plan, item.name)) for item in fields(plan)]
-    used = [f"{item.name}={value!r}" for item, value in values if item.name not in _LATER or value != item.default]
-    return f"Plan({', '.join(used)})"
+    """What decides the course of a training; where the photos lie and how many workers read them do not."""
+    facts = {
+        "model": model.name,
+        "plan": identity.used_fields(plan),
+        "keys": recipe.keys,
+        "blank_keys": recipe.blank_keys,
+    }
+    return identity.of_fit(config, facts)
 
 
 @dataclass
@@ -179,6 +170,11 @@ class _Loop:
             return Progress(expected)
         progress, arrays = stored
         if progress.fingerprint != expected:
+            if identity.is_of_earlier_scheme(progress.fingerprint):
+                raise InputError(
+                    f"{self.folder} holds a training that an earlier version began, and whether it is this one cannot "
+                    f"be told: finish it with that version, or {self.remedy}"
+                )
             raise InputError(
                 f"{self.folder} holds a training with another configuration or other photos: {self.remedy}"
             )

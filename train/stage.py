@@ -1,15 +1,13 @@
 """The train stage: configuration and photos in; h5 files, the resolved configuration and artifact.json out."""
 
-import hashlib
-import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from portraitseg import files, manifest, models
+from portraitseg import files, identity, manifest, models
 from portraitseg.cli import console, warn
-from portraitseg.config import Config, decisive, hash_teachers
+from portraitseg.config import Config
 from portraitseg.contract import CHANNEL_COUNT
 from portraitseg.data import open_dataset
 from portraitseg.data.base import Dataset, hash_keys, set_of
@@ -82,12 +80,18 @@ def train_run(run: Run, config: Config, init: Path | None = None, overwrite: boo
             plan=plan,
             folder=run.folder,
             label=f"train {run.name}",
-            on_start=lambda: files.write_text(run.config, config.model_dump_json(indent=2) + "\n"),
+            on_start=lambda: _begin(run, config),
         )
         record(run, config, dataset, result, commit, {"file": init.name, "sha256": init_sha256} if init else None)
     of_what = f"in epoch {result.best_epoch}" if result.best_epoch else "of the weights as they began"
     console.print(f"best validation IoU {100 * result.best_iou:.2f} % {of_what}: {run.best}")
     return result
+
+
+def _begin(run: Run, config: Config) -> None:
+    """Says, beside the configuration, what the training is known by: the teachers' files may change later."""
+    files.write_text(run.config, config.model_dump_json(indent=2) + "\n")
+    files.write_json(run.identity, {"training": identity.of_training(config)})
 
 
 def load_start(model: Any, config: Config, init: Path | None) -> None:
@@ -119,7 +123,7 @@ def clear(run: Run) -> None:
 
 
 def _leavings(run: Run) -> list[Path]:
-    names = ("best.h5", "last.h5", "state.npz", "config.json", "artifact.json", "tensorboard", "qat")
+    names = ("best.h5", "last.h5", "state.npz", "config.json", "identity.json", "artifact.json", "tensorboard", "qat")
     return [*(run.folder / name for name in names), *run.folder.glob("epoch_*.h5")]
 
 
@@ -138,7 +142,7 @@ def record(
     weights = files.sha256(run.best)
     source = manifest.Source(
         model=config.model.name,
-        config_sha256=config_hash(config),
+        config_sha256=identity.of_config(config),
         git_commit=commit,
         seed=config.seed,
         weights_sha256=weights,
@@ -167,14 +171,8 @@ def record(
         facts["blank_photos"] = {"sets": sets, "photos": len(blank), "sha256_16": hash_keys(blank)}
     if config.distill.files:
         facts["distill"] = {
-            "files_sha256": hash_teachers(config),
+            "files_sha256": identity.teachers(config),
             "blend": config.distill.blend,
             "mixup": config.distill.mixup,
         }
     manifest.add_stage(run.artifact, source, "train", facts)
-
-
-def config_hash(config: Config) -> str:
-    """SHA-256 of the resolved configuration without the folder of the photos: the same on every machine."""
-    values = decisive(config, {"data": {"root"}})
-    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()

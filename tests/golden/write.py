@@ -1,14 +1,17 @@
 """`python -m tests.golden.write`: writes anew the committed files that the code generates."""
 
+import json
 import tempfile
 from pathlib import Path
 
-from portraitseg import files, manifest
+from portraitseg import files, identity, manifest
+from portraitseg.config import Config
 from tests.data import bad_cases
 
 ROOT = Path(__file__).parents[2]
 SCHEMA = ROOT / "docs/manifest.schema.json"
 BAD_INPUT = ROOT / "docs/bad-input.md"
+DEFAULTS = ROOT / "tests/golden/defaults.json"
 
 
 def bad_input() -> str:
@@ -20,9 +23,15 @@ def bad_input() -> str:
     return bad_cases.table(outcomes)
 
 
+def defaults() -> str:
+    """The defaults by key and the scheme of identities that they go with."""
+    values = {"scheme": identity.SCHEME, "defaults": identity._flat(Config())}
+    return json.dumps(values, indent=1) + "\n"
+
+
 def main() -> None:
     """Writes them."""
-    for path, content in ((SCHEMA, manifest.schema()), (BAD_INPUT, bad_input())):
+    for path, content in ((DEFAULTS, defaults()), (SCHEMA, manifest.schema()), (BAD_INPUT, bad_input())):
         files.write_text(path, content)
         print(f"{path.relative_to(ROOT)} written")
 
