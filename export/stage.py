@@ -83,7 +83,8 @@ def export_run(run: Run, config: Config, target_name: str, skip_qat: bool = Fals
         The manifest as written.
 
     Raises:
-        InputError: no such run or recipe, weights or photos other than it was trained with, a layer that cannot be quantized.
+        InputError: no such run or recipe, weights or photos other than it was trained with, a layer that cannot be
+            quantized.
         CheckFailed: files that are too far from the Keras model, after all were measured.
     """
     target = TARGETS[target_name]

@@ -59,7 +59,7 @@ class Target:
         chosen = frozenset(name for name in named if with_qat or self.recipes[name] != "qat")
         if not chosen:
             raise InputError(
-                f"export.recipes: {', '.join(asked)}: none of them is for this target (it has: {', '.join(self.recipes)})"
+                f"export.recipes: {', '.join(asked)}: none is for this target (it has: {', '.join(self.recipes)})"
             )
         return chosen
 

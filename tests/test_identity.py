@@ -15,7 +15,7 @@ PINNED = Path(__file__).parent / "golden" / "defaults.json"
 
 REMEDY = (
     f"defaults changed: what was trained before would be taken for another training, or another for it. Raise "
-    f"portraitseg.identity.SCHEME (now {identity.SCHEME}), run `python -m tests.golden.write` and say so in CHANGELOG.md"
+    f"identity.SCHEME (now {identity.SCHEME}), run `python -m tests.golden.write` and say so in CHANGELOG.md"
 )
 
 

@@ -182,7 +182,7 @@ def test_which_files_are_made(target: str, asked: str, with_qat: bool, expected:
     ("target", "asked", "message"),
     [
         ("android", "int4", r"unknown recipe 'int4' \(known: released, all, dynamic"),
-        ("ios", "qat_wi8_ai8", r"none of them is for this target \(it has: fp16, int8"),
+        ("ios", "qat_wi8_ai8", r"none is for this target \(it has: fp16, int8"),
     ],
 )
 def test_recipes_that_are_refused(target: str, asked: str, message: str) -> None:
