@@ -254,13 +254,20 @@ def recommend(listed: Manifest, target: Target) -> dict[str, str]:
     return {device: path for device, path in found.items() if path is not None}
 
 
-def load_run_config(run: Run, overrides: list[str] | None) -> Config:
+def load_run_config(
+    run: Run, overrides: list[str] | None, data: Path | None = None, format: str | None = None
+) -> Config:
     """The configuration that training saved, with overrides of what may still change.
+
+    Args:
+        run: trained.
+        overrides: `--set`.
+        data, format: where the photos have moved, `--data` and `--format`.
 
     Raises:
         InputError: not trained yet, or an override of what decided the training.
     """
-    from portraitseg.config import load_config
+    from portraitseg.config import data_overrides, load_config
 
     for override in overrides or []:
         section = override.partition("=")[0].strip().partition(".")[0]
@@ -268,7 +275,7 @@ def load_run_config(run: Run, overrides: list[str] | None) -> Config:
             raise InputError(f"--set {override}: at export only qat.*, export.*, data.root and data.format can be set")
     if not run.config.exists():
         raise InputError(f"{run.config}: no such file: run `make train RUN={run.name}` first")
-    return load_config(run.config, overrides)
+    return load_config(run.config, data_overrides(run.config, data, format) + (overrides or []))
 
 
 def _entry(product: Product, path: Path, model: str, result: Parity, gpu: tuple[GpuCheck, ...]) -> FileEntry:

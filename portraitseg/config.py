@@ -189,24 +189,54 @@ def load_config(path: Path | None, overrides: list[str] | None = None) -> Config
     Raises:
         InputError: unreadable file, unknown key, wrong type or impossible value, with the dotted path.
     """
-    values: dict[str, Any] = {}
-    if path is not None:
-        try:
-            if not path.is_file():
-                raise InputError(f"config {path}: no such file: name a .toml, such as those in train/configs/")
-            with path.open("rb") as file:
-                content = file.read()
-        except OSError as error:
-            raise InputError(f"config {path}: {files.explain(error)}") from error
-        values = parse_text(content, f"config {path}", is_json=path.suffix == ".json")
-        if path.suffix == ".json":
-            _forget_removed(values, f"config {path}")
+    values = {} if path is None else read_values(path)
     for override in overrides or []:
         # these two are taken whole from a file; an override changes one key of what would be taken
         if (section := override.strip().partition(".")[0]) in ("augment", "loss"):
             values.setdefault(section, copy.deepcopy(getattr(Config(), section)))
         _apply_override(values, override)
     return parse_config(values, str(path) if path else "config")
+
+
+def data_overrides(path: Path | None, data: Path | None, format: str | None) -> list[str]:
+    """What `--data` and `--format` override: photos that lie elsewhere are of the format that the configuration names.
+
+    Portraits that are drawn lie nowhere: a folder in their place is of format `folder`.
+
+    Args:
+        path: of the configuration, as for `load_config`; one that does not exist says nothing.
+        data: folder of photos, if one is named.
+        format: of the photos, if it is named.
+
+    Raises:
+        InputError: a configuration that cannot be read.
+    """
+    overrides = []
+    if data is not None:
+        overrides.append(f"data.root={json.dumps(str(data))}")
+        if format is None:
+            section = read_values(path).get("data") if path is not None and path.is_file() else None
+            stated = section.get("format", "synthetic") if isinstance(section, dict) else "synthetic"
+            format = "folder" if stated == "synthetic" else str(stated)
+    return overrides if format is None else [*overrides, f"data.format={json.dumps(format)}"]
+
+
+def read_values(path: Path) -> dict[str, Any]:
+    """The values of a file, not yet checked against the types.
+
+    Raises:
+        InputError: unreadable, not TOML or JSON, or a setting that was used and is no longer there.
+    """
+    try:
+        if not path.is_file():
+            raise InputError(f"config {path}: no such file: name a .toml, such as those in train/configs/")
+        content = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"config {path}: {files.explain(error)}") from error
+    values = parse_text(content, f"config {path}", is_json=path.suffix == ".json")
+    if path.suffix == ".json":
+        _forget_removed(values, f"config {path}")
+    return values
 
 
 def _forget_removed(values: dict[str, Any], origin: str) -> None:

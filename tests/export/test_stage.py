@@ -224,12 +224,16 @@ def test_overrides_of_the_export_are_taken(trained: Run) -> None:
 
 
 def test_photos_that_moved_keep_their_format(trained: Run) -> None:
-    from export.__main__ import _moved
-
-    moved = stage.load_run_config(trained, _moved(Path('pho"tos'), None))
-    assert (moved.data.root, moved.data.format) == (Path('pho"tos'), CONFIG.data.format)
-    assert stage.load_run_config(trained, _moved(Path("photos"), "folder")).data.format == "folder"
-    assert _moved(None, None) == []
+    photos = CONFIG.data.model_copy(update={"format": "eg1800", "root": Path("x")})
+    files.write_text(trained.config, CONFIG.model_copy(update={"data": photos}).model_dump_json())
+    try:
+        moved = stage.load_run_config(trained, None, Path('pho"tos'))
+        assert (moved.data.root, moved.data.format) == (Path('pho"tos'), "eg1800")
+        assert stage.load_run_config(trained, None, Path("photos"), "folder").data.format == "folder"
+    finally:
+        files.write_text(trained.config, CONFIG.model_dump_json())
+    # portraits that are drawn lie nowhere: a folder in their place is one
+    assert stage.load_run_config(trained, None, Path("photos")).data.format == "folder"
 
 
 def test_other_photos_are_refused(trained: Run) -> None:

@@ -7,10 +7,12 @@ from pathlib import Path
 from portraitseg import files, identity, manifest
 from portraitseg.config import Config
 from tests.data import bad_cases
+from tests.golden import commands
 
 ROOT = Path(__file__).parents[2]
 SCHEMA = ROOT / "docs/manifest.schema.json"
 BAD_INPUT = ROOT / "docs/bad-input.md"
+COMMANDS = ROOT / "docs/commands.md"
 DEFAULTS = ROOT / "tests/golden/defaults.json"
 
 
@@ -31,7 +33,8 @@ def defaults() -> str:
 
 def main() -> None:
     """Writes them."""
-    for path, content in ((DEFAULTS, defaults()), (SCHEMA, manifest.schema()), (BAD_INPUT, bad_input())):
+    generated = {DEFAULTS: defaults(), COMMANDS: commands.document(), SCHEMA: manifest.schema(), BAD_INPUT: bad_input()}
+    for path, content in generated.items():
         files.write_text(path, content)
         print(f"{path.relative_to(ROOT)} written")
 
