@@ -75,7 +75,10 @@ def trained_qat(
         InputError: a layer that cannot be quantized.
         CheckFailed: training diverged.
     """
+    from train import losses
     from train.fit import fit
+    from train.optimize import Optimization
+    from train.stream import recipe_of
 
     if (best := finished_qat(run, source, config)) is not None:
         _record_settings(run, source, config)
@@ -89,10 +92,11 @@ def trained_qat(
     model = qat.quantize(float_model)
     qat.calibrate(model, float_model, calibration)
     is_by_file = config.qat.select == "tflite"
+    trained = config_of(config)
     result = fit(
-        model,
-        dataset=dataset,
-        config=config_of(config),
+        Optimization(model, trained),
+        recipe=recipe_of(dataset, trained, losses.needs(trained.loss)),
+        config=trained,
         plan=plan_of(config, source.weights_sha256),
         folder=run.qat,
         label=f"qat {run.name}",

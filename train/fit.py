@@ -13,17 +13,16 @@ import numpy as np
 
 from portraitseg import identity
 from portraitseg.config import Config, ScheduleName
-from portraitseg.data import Dataset
 from portraitseg.errors import CheckFailed, InputError
 from portraitseg.models import checkpoint
-from train import losses, state
+from train import state
 from train.board import Board
 from train.display import Display
 from train.evaluate import KerasEvaluator
 from train.optimize import Optimization, is_finite
 from train.schedule import learning_rate
 from train.state import Progress
-from train.stream import Batch, BatchRecipe, BatchStream, recipe_of
+from train.stream import Batch, BatchRecipe, BatchStream
 
 #: Steps whose mean is shown while an epoch runs.
 _SHOWN_STEPS = 20
@@ -64,9 +63,9 @@ class Interrupted(KeyboardInterrupt):
 
 
 def fit(
-    model: Any,
+    optimization: Optimization,
     *,
-    dataset: Dataset,
+    recipe: BatchRecipe,
     config: Config,
     plan: Plan,
     folder: Path,
@@ -82,10 +81,10 @@ def fit(
     state.npz (to resume) and tensorboard/.
 
     Args:
-        model: of `models.build_for_training`, or a QAT network. What is evaluated and saved is its mask alone; on
-            return it holds the best weights.
-        dataset: with `data.train_split` and `data.val_split`.
-        config: of the run.
+        optimization: of a model of `models.build_for_training`, or of a QAT network. What is evaluated and saved is its
+            mask alone; on return it holds the best weights.
+        recipe: of the batches; its dataset has `data.val_split` too.
+        config: of both.
         plan: epochs and learning rate.
         folder: of this training.
         label: its name on the terminal.
@@ -96,15 +95,14 @@ def fit(
         remedy: where the folder holds another training, what the user can do.
 
     Raises:
-        InputError: unusable data or configuration, or a state of another training in `folder`.
+        InputError: no split to validate on, photos that cannot be read, or a state of another training in `folder`.
         CheckFailed: a loss that is not finite; the last good state stays.
         Interrupted: after a signal, with the state saved.
     """
-    recipe = recipe_of(dataset, config, losses.needs(config.loss))
-    val_keys = dataset.keys(config.data.val_split)
+    val_keys = recipe.dataset.keys(config.data.val_split)
     loop = _Loop(
-        optimization=Optimization(model, config),
-        evaluate=evaluate or KerasEvaluator(dataset, val_keys, config.model.size),
+        optimization=optimization,
+        evaluate=evaluate or KerasEvaluator(recipe.dataset, val_keys, config.model.size),
         recipe=recipe,
         config=config,
         plan=plan,

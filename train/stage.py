@@ -10,7 +10,7 @@ from portraitseg.cli import console, warn
 from portraitseg.config import Config
 from portraitseg.contract import CHANNEL_COUNT
 from portraitseg.data import open_dataset
-from portraitseg.data.base import Dataset, hash_keys, set_of
+from portraitseg.data.base import hash_keys, set_of
 from portraitseg.errors import InputError
 from portraitseg.models import checkpoint
 from portraitseg.models.keras_route import keras, tf
@@ -19,8 +19,8 @@ from portraitseg.runs import Run
 from train import augmenter, function_matching, losses, pretrained
 from train.check import check_data
 from train.fit import FitResult, Plan, fit
-from train.optimize import check_losses, deployed
-from train.stream import recipe_of
+from train.optimize import Optimization, check_losses, deployed
+from train.stream import BatchRecipe, recipe_of
 
 _TOOLS = ("tensorflow", "tf-keras", "numpy", "opencv-python-headless", "pillow")
 
@@ -51,15 +51,16 @@ def train_run(run: Run, config: Config, init: Path | None = None, overwrite: boo
         # resumed and uninterrupted runs are to agree to the last bit; measured cost on two cores: none
         tf.config.experimental.enable_op_determinism()
         model = models.build_for_training(config.model.name, config.model.size, config.model.channels)
-        check_losses(model, config)
+        needs = check_losses(model, config)
         load_start(deployed(model), config, init)
+        optimization = Optimization(model, config)
         # of what was loaded: by the time that all photos are read, another training may have replaced it
         init_sha256 = files.sha256(init) if init else ""
         function_matching.check(config)
         dataset = open_dataset(config.data, config.seed)
-        blank = recipe_of(dataset, config).blank_keys
-        mask_free = {"blank photos": blank} if blank else {}
-        if config.train.blank_share and not blank:
+        recipe = recipe_of(dataset, config, needs)
+        mask_free = {"blank photos": recipe.blank_keys} if recipe.blank_keys else {}
+        if config.train.blank_share and not recipe.blank_keys:
             warn(
                 f"train.blank_share: {dataset.name} has no photos of nobody in a set called "
                 f"{' or '.join(config.data.blank_sets) or '(data.blank_sets names none)'}: training goes without"
@@ -74,15 +75,16 @@ def train_run(run: Run, config: Config, init: Path | None = None, overwrite: boo
             init_sha256=init_sha256,
         )
         result = fit(
-            model,
-            dataset=dataset,
+            optimization,
+            recipe=recipe,
             config=config,
             plan=plan,
             folder=run.folder,
             label=f"train {run.name}",
             on_start=lambda: _begin(run, config),
         )
-        record(run, config, dataset, result, commit, {"file": init.name, "sha256": init_sha256} if init else None)
+        began = {"file": init.name, "sha256": init_sha256} if init else None
+        record(run, config, recipe, result, commit, began)
     of_what = f"in epoch {result.best_epoch}" if result.best_epoch else "of the weights as they began"
     console.print(f"best validation IoU {100 * result.best_iou:.2f} % {of_what}: {run.best}")
     return result
@@ -135,10 +137,10 @@ def _check_kept(run: Run, init: Path | None) -> None:
 
 
 def record(
-    run: Run, config: Config, dataset: Dataset, result: FitResult, commit: str, init: Mapping[str, str] | None = None
+    run: Run, config: Config, recipe: BatchRecipe, result: FitResult, commit: str, init: Mapping[str, str] | None = None
 ) -> None:
     """Writes artifact.json: where the weights come from (`commit`: of the code that trained), and how it went."""
-    split = config.data.train_split
+    dataset, split = recipe.dataset, config.data.train_split
     weights = files.sha256(run.best)
     source = manifest.Source(
         model=config.model.name,
@@ -166,7 +168,7 @@ def record(
     if init is not None:
         # what these weights learnt from, they are bound by as well
         facts["init"] = dict(init)
-    if blank := recipe_of(dataset, config).blank_keys:
+    if blank := recipe.blank_keys:
         sets = sorted({set_of(key) for key in blank})
         facts["blank_photos"] = {"sets": sets, "photos": len(blank), "sha256_16": hash_keys(blank)}
     if config.distill.files:
