@@ -29,6 +29,11 @@ REMOVED: Mapping[str, Mapping[str, Any]] = {
 }
 
 
+def _none_as_word(value: object) -> object:
+    """What runs of before saved as null."""
+    return "none" if value is None else value
+
+
 def _split_names(value: object) -> object:
     """`a,b` → ("a", "b"): what is typed on a command line."""
     if isinstance(value, str):
@@ -74,11 +79,11 @@ class DataConfig(Section):
 class ModelConfig(Section):
     """Which network, at which size."""
 
-    name: str = "fast_scnn"
+    name: str = "contour_medium"
     size: tuple[Annotated[int, Field(ge=32, le=2048)], Annotated[int, Field(ge=32, le=2048)]] = (256, 256)
     "(height, width) of the network's input."
-    pretrained: Literal["imagenet"] | None = None
-    "Where the encoder's weights come from; `imagenet`: for contour_* only."
+    pretrained: Annotated[Literal["auto", "imagenet", "none"], BeforeValidator(_none_as_word)] = "auto"
+    "Where the encoder's weights come from; `auto`: ImageNet where there are weights for the network, contour_*."
     prior: bool = False
     "Whether a fourth channel takes the previous frame's mask, for video."
 
@@ -91,14 +96,14 @@ class ModelConfig(Section):
 class TrainConfig(Section):
     """The optimisation."""
 
-    epochs: Annotated[int, Field(ge=0, le=1_000_000)] = 30
+    epochs: Annotated[int, Field(ge=0, le=1_000_000)] = 20
     "Over the training split; 0: the weights that it begins with are kept as they are, to be exported."
     batch_size: Annotated[int, Field(ge=1, le=4096)] = 16
-    blank_share: Annotated[float, Field(ge=0, le=0.5)] = 0.0
+    blank_share: Annotated[float, Field(ge=0, le=0.5)] = 0.03
     "Share of an epoch's photos that are of `data.blank_sets`, all background; they come on top of `data.train_split`."
     paste_share: Probability = 0.0
     "Probability that the person of a photo is put before another: of nobody, where there are blank ones, or of others."
-    learning_rate: Positive = 1e-3
+    learning_rate: Positive = 4e-3
     warmup_epochs: Annotated[float, Field(ge=0)] = 1
     schedule: ScheduleName = "cosine"
     weight_decay: Annotated[float, Field(ge=0)] = 1e-4
@@ -127,13 +132,13 @@ class DistillConfig(Section):
 class QatConfig(Section):
     """Quantization-aware training; what is not named here is as in `train`."""
 
-    epochs: Annotated[int, Field(ge=1, le=1_000_000)] = 6
+    epochs: Annotated[int, Field(ge=1, le=1_000_000)] = 2
     learning_rate: Positive = 1e-4
     schedule: ScheduleName | None = None
     "Of the learning rate; None: as in `train`."
     select: Literal["keras", "tflite"] = "tflite"
     "What chooses the best epoch: the Keras model's IoU on val, or that of the converted int8 file."
-    freeze_bn_epochs: Annotated[int, Field(ge=0, le=1_000_000)] = 2
+    freeze_bn_epochs: Annotated[int, Field(ge=0, le=1_000_000)] = 1
     "Epochs at the end in which the statistics of batch norm no longer move."
     freeze_ranges_epochs: Annotated[int, Field(ge=0, le=1_000_000)] = 1
     "Epochs at the end in which the ranges of activations no longer move either; never more than `freeze_bn_epochs`."
@@ -151,7 +156,7 @@ class ExportConfig(Section):
 
 
 class Config(Section):
-    """Everything that decides a run."""
+    """Everything that decides a run; the defaults are what we recommend, train/configs/contour_medium.toml."""
 
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 7
     data: DataConfig = DataConfig()
@@ -160,19 +165,27 @@ class Config(Section):
     augment: dict[str, dict[str, float]] = {
         "horizontal_flip": {"p": 0.5},
         "vertical_flip": {"p": 0.02},
+        "quarter_turn": {"p": 0.04},
         "rotate_scale": {"p": 0.7},
+        "crop_stretch": {"p": 0.3},
         "add": {"p": 0.2},
         "add_per_channel": {"p": 0.2},
         "gamma": {"p": 0.3},
+        "colour_jitter": {"p": 0.3},
+        "grayscale": {"p": 0.05},
+        "low_light": {"p": 0.05},
+        "backlight": {"p": 0.05},
         "occlusion_patches": {"p": 0.05},
         "mean_blur": {"p": 0.03},
         "median_blur": {"p": 0.03},
         "gaussian_blur": {"p": 0.08},
+        "motion_blur": {"p": 0.08},
+        "jpeg": {"p": 0.1},
         "add_per_element": {"p": 0.1},
         "gaussian_noise": {"p": 0.0},
     }
     "Augmentations in the order in which they are applied: name → its probability `p` and its own parameters."
-    loss: dict[str, Annotated[float, Field(ge=0)]] = {"bce": 1.0, "dice": 1.0}
+    loss: dict[str, Annotated[float, Field(ge=0)]] = {"edge_weighted_bce": 1.0, "dice": 1.0}
     "Loss terms: name → weight in the sum."
     distill: DistillConfig = DistillConfig()
     qat: QatConfig = QatConfig()
@@ -221,8 +234,12 @@ def data_overrides(path: Path | None, data: Path | None, format: str | None) -> 
     return overrides if format is None else [*overrides, f"data.format={json.dumps(format)}"]
 
 
-def read_values(path: Path) -> dict[str, Any]:
-    """The values of a file, not yet checked against the types.
+def read_values(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """The values of a file, and of what it extends, not yet checked against the types.
+
+    Args:
+        path: a .toml, or the .json of a run, which extends nothing.
+        seen: the files that extend it.
 
     Raises:
         InputError: unreadable, not TOML or JSON, or a setting that was used and is no longer there.
@@ -236,7 +253,24 @@ def read_values(path: Path) -> dict[str, Any]:
     values = parse_text(content, f"config {path}", is_json=path.suffix == ".json")
     if path.suffix == ".json":
         _forget_removed(values, f"config {path}")
-    return values
+        return values
+    return _extended(values, path, seen)
+
+
+def _extended(values: dict[str, Any], path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
+    """The values over those of the file that `extend` names; of `augment` and `loss` the later one is taken whole."""
+    if (name := values.pop("extend", None)) is None:
+        return values
+    if not isinstance(name, str):
+        raise InputError(f'config {path}: extend: name one file, such as extend = "contour_medium.toml"')
+    base = path.parent / name
+    if (seen := (*seen, path.resolve())) and base.resolve() in seen:
+        raise InputError(f"config {path}: extend: {base} extends this file in turn: take one of the two out")
+    merged = read_values(base, seen)
+    for key, value in values.items():
+        is_merged = key not in ("augment", "loss") and isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = {**merged[key], **value} if is_merged else value
+    return merged
 
 
 def _forget_removed(values: dict[str, Any], origin: str) -> None:

@@ -1,4 +1,6 @@
 import json
+import re
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from portraitseg import config
-from portraitseg.config import Config, load_config, parse_config, parse_text
+from portraitseg.config import Config, data_overrides, load_config, parse_config, parse_text, read_values
 from portraitseg.errors import InputError
 
 ROOT = Path(__file__).parents[1]
@@ -63,6 +65,77 @@ def test_our_own_configurations_are_read(path: Path) -> None:
     load_config(path, ["data.root=x"])
 
 
+def test_the_defaults_are_what_we_recommend() -> None:
+    path = ROOT / "train/configs/contour_medium.toml"
+    assert load_config(path) == Config()
+    # it says all that decides a network's training, so that a default that moves shows here
+    stated = read_values(path)
+    assert set(stated["augment"]) == set(Config().augment) and {"name", "pretrained"} <= set(stated["model"])
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "train/configs").glob("*.toml")), ids=lambda path: path.name)
+def test_a_configuration_says_only_what_differs(path: Path) -> None:
+    if (base := tomllib.loads(path.read_text(encoding="utf-8"))).pop("extend", None) is None:
+        assert path.name == "contour_medium.toml"
+        return
+    extended = read_values(path.parent / tomllib.loads(path.read_text(encoding="utf-8"))["extend"])
+    for section, values in base.items():
+        if section in ("augment", "loss"):
+            assert values != extended[section]
+        else:
+            same = {key for key, value in values.items() if extended.get(section, {}).get(key) == value}
+            assert not same, f"{section}: {same}"
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "train/configs").glob("*.toml")), ids=lambda path: path.name)
+def test_a_configuration_begins_with_one_recipe(path: Path) -> None:
+    head = path.read_text(encoding="utf-8").partition("\n\n")[0].splitlines()
+    assert all(line.startswith("# ") for line in head) and len(head) <= 7
+    commands = [line for line in head if line.startswith("#   make")]
+    assert 1 <= len(commands) <= 3
+    if path.name != "demo.toml":
+        assert any("IoU on val" in line and re.search(r"\d+ ?.* minutes", line) for line in head)
+
+
+def test_what_extends_is_merged_by_key_and_its_lists_of_terms_are_taken_whole(tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "base.toml").write_text(
+        "seed = 3\n[train]\nepochs = 5\nema = 0.5\n[loss]\nbce = 1.0\ndice = 1.0\n[augment]\nadd = { p = 0.5 }\n"
+    )
+    (tmp_path / "sub/middle.toml").write_text('extend = "../base.toml"\n[train]\nepochs = 6\n')
+    (tmp_path / "top.toml").write_text('extend = "sub/middle.toml"\n[train]\nbatch_size = 2\n[loss]\nbce = 2.0\n')
+    read = load_config(tmp_path / "top.toml", ["train.ema=0.25"])
+    assert (read.seed, read.train.epochs, read.train.batch_size, read.train.ema) == (3, 6, 2, 0.25)
+    assert read.loss == {"bce": 2.0} and read.augment == {"add": {"p": 0.5}}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('extend = "a.toml"', "extends this file in turn"),
+        ('extend = "none.toml"', r"none\.toml: no such file"),
+        ("extend = 3", "extend: name one file"),
+    ],
+)
+def test_what_cannot_be_extended(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "a.toml"
+    path.write_text(text)
+    with pytest.raises(InputError, match=message):
+        load_config(path)
+
+
+def test_photos_that_are_named_without_a_format(tmp_path: Path) -> None:
+    """They are of the format that the configuration names; where it draws portraits, a folder."""
+    path = tmp_path / "a.toml"
+    path.write_text('[data]\nformat = "eg1800"\n')
+    for config_path, expected in ((path, "eg1800"), (None, "folder"), (tmp_path / "none.json", "folder")):
+        overrides = data_overrides(config_path, Path("ph otos"), None)
+        assert overrides == ['data.root="ph otos"', f'data.format="{expected}"']
+    assert load_config(path, data_overrides(path, Path("x"), None)).data.format == "eg1800"
+    assert data_overrides(path, Path("x"), "folder")[1] == 'data.format="folder"'
+    assert data_overrides(path, None, None) == []
+
+
 def test_every_key_can_be_overridden() -> None:
     read = load_config(
         None,
@@ -80,7 +153,7 @@ def test_every_key_can_be_overridden() -> None:
     )
     assert read.seed == 9 and read.model.size == (320, 192) and read.train.learning_rate == 1.0
     assert read.data.root == Path("/my photos/ü") and read.data.blank_sets == ("a", "b") and read.data.soft_masks
-    assert read.augment == {**Config().augment, "gamma": {"p": 0.5}} and read.loss == {"bce": 2, "dice": 1}
+    assert read.augment == {**Config().augment, "gamma": {"p": 0.5}} and read.loss == {**Config().loss, "bce": 2}
 
 
 def test_a_section_of_a_file_is_taken_whole_and_then_overridden_by_key(tmp_path: Path) -> None:

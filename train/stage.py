@@ -102,14 +102,16 @@ def load_start(model: Any, config: Config, init: Path | None) -> None:
     Raises:
         InputError: another network, one of quantization-aware training, damaged, or no ImageNet weights for it.
     """
+    chosen = config.model.pretrained
+    with_imagenet = chosen == "imagenet" or (chosen == "auto" and pretrained.is_known(config.model.name))
     if config.model.prior and (init is None or checkpoint.read_header(init).channels == CHANNEL_COUNT["rgb"]):
-        if config.model.pretrained is None and init is None:
+        if not with_imagenet and init is None:
             return
         rgb = models.build(config.model.name, config.model.size)
         load_start(rgb, config.model_copy(update={"model": config.model.model_copy(update={"prior": False})}), init)
         copy_widened(rgb, model)
         return
-    if config.model.pretrained is not None and not config.model.prior:
+    if with_imagenet and not config.model.prior:
         pretrained.load_imagenet(model)
     if init is not None:
         checkpoint.load_weights(model, init)

@@ -138,7 +138,7 @@ def _recipe_of(folder, needs=(), augment=None, **train):
         {
             "data": {"format": "folder", "root": str(folder)},
             "model": {"size": [32, 32]},
-            "train": {"batch_size": 4, **train},
+            "train": {"batch_size": 4, "blank_share": 0.0, **train},
             "augment": augment or {},
         },
         "test",

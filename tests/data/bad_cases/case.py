@@ -26,7 +26,8 @@ _NOBODY = 65534
 _STILL_READABLE = 77
 
 CHECK = ("check-data", "--data", "DATA")
-FIT = ("fit", "--set", "data.synthetic_photos=8", "--set", "model.size=[32, 32]", "--set", "train.workers=1")
+_SETTINGS = ("data.synthetic_photos=8", "model.name=fast_scnn", "model.size=[32, 32]", "train.workers=1")
+FIT = ("fit", *(word for pair in (*_SETTINGS, "train.blank_share=0") for word in ("--set", pair)))
 
 
 @dataclass(frozen=True)
