@@ -201,7 +201,9 @@ def contest(
     threads: options.Threads = "1",
     profile: options.Profile = "quick",
     reference: options.Reference = None,
-    out: Annotated[Path, typer.Option(help="As in `networks`.")] = Path("benchmark/results/networks.csv"),
+    out: Annotated[Path, typer.Option(help="The table; .md and plots come beside it.")] = Path(
+        "benchmark/results/networks.csv"
+    ),
     overrides: options.Set = None,
     overwrite: options.Overwrite = False,
 ) -> None:
