@@ -16,7 +16,7 @@ WITH_CONFIG = $(if $(CONFIG),--config "$(CONFIG)")
 WITH_SET = $(foreach pair,$(SET),--set "$(pair)")
 
 .DEFAULT_GOAL := demo
-.PHONY: demo train export-android export-ios export-onnx check-gpu check-gpu-classic check-gpu-web gpu-driver check-mediapipe check-assets release check-qat sensitivity mixed matrix benchmark report benchmark-compare benchmark-device compare benchmark-networks benchmark-quantization benchmark-operators benchmark-speed test test-full lint format lock golden clean help
+.PHONY: demo train export-android export-ios export-onnx benchmark compare check-gpu check-gpu-classic check-gpu-web gpu-driver check-mediapipe check-assets release test test-full lint format lock clean help
 
 # whichever photos, files or settings are named: the demo is of the synthetic portraits, as its configuration says
 DEMO = $(MAKE) --no-print-directory RUN=demo DATA= FORMAT= SPLITS= PEERS= REFERENCE= SET=
@@ -63,52 +63,15 @@ release: $(ENV) ## keep of an exported run what can be committed: files for apps
 check-assets: $(ENV) ## whether the files of RUN= are what was exported: hashes and golden masks
 	@for folder in $(or $(wildcard android_assets/$(RUN) ios_assets/$(RUN)),android_assets/$(RUN)); do $(PY) -m export check-assets "$$folder" || exit $$?; done
 
-check-qat: $(ENV) ## which layers of a run's network QAT would refuse, leave float or rewrite: RUN=
-	@$(PY) -m export check-qat --run "$(RUN)"
-
-sensitivity: $(ENV) ## signal-to-noise of every layer, int8 beside float: RUN= DATA=
-	@$(PY) -m export sensitivity --run "$(RUN)" $(WITH_DATA) $(WITH_SET)
-
-mixed: $(ENV) ## whether it pays to leave the few layers float that lose most by int8: RUN= DATA=
-	@$(PY) -m export mixed --run "$(RUN)" $(WITH_DATA) $(WITH_SET)
-
-matrix: $(ENV) ## every exported file beside every other and beside Keras: RUN= DATA=
-	@$(PY) -m export matrix --run "$(RUN)" $(WITH_DATA) $(WITH_SET)
-
 benchmark: $(ENV) ## quality and latency of every exported file: RUN= DATA= SPLITS= PEERS= REFERENCE= THREADS= PROFILE=quick|full ROBUSTNESS=1
 	@$(PY) -m benchmark run --run "$(RUN)" $(WITH_DATA) --profile "$(PROFILE)" $(if $(SPLITS),--splits "$(SPLITS)") \
 	  $(if $(PEERS),--peers "$(PEERS)") $(if $(REFERENCE),--reference "$(REFERENCE)") $(if $(THREADS),--threads "$(THREADS)") $(if $(ROBUSTNESS),--robustness) $(WITH_SET)
-
-report: $(ENV) ## one HTML page of a benchmark, with photos, for yourself: RUN= DATA= FORMAT= PHOTOS=
-	@$(PY) -m benchmark report --run "$(RUN)" $(WITH_DATA) $(if $(PHOTOS),--photos "$(PHOTOS)") $(WITH_SET)
-
-benchmark-compare: $(ENV) ## what changed since an earlier table; fails on a regression beyond noise: RUN= BASE=results.csv
-	@$(PY) -m benchmark compare --run "$(RUN)" --base "$(BASE)"
-
-benchmark-device: $(ENV) ## latency on a phone, by adb: RUN= BENCHMARK_MODEL=path|litert-cli ADB= SERIAL= PEERS= REFERENCE= THREADS=
-	@$(PY) -m benchmark device --run "$(RUN)" $(if $(ADB),--adb "$(ADB)") --benchmark-model "$(BENCHMARK_MODEL)" \
-	  $(if $(SERIAL),--serial "$(SERIAL)") $(if $(PEERS),--peers "$(PEERS)") $(if $(REFERENCE),--reference "$(REFERENCE)") \
-	  $(if $(THREADS),--threads "$(THREADS)")
 
 WITH_TABLE = $(if $(BASE),--base "$(BASE)") $(if $(SPLITS),--splits "$(SPLITS)") $(if $(PEERS),--peers "$(PEERS)") \
   $(if $(REFERENCE),--reference "$(REFERENCE)") $(if $(THREADS),--threads "$(THREADS)") --profile "$(PROFILE)" $(if $(OUT),--out "$(OUT)")
 
 compare: $(ENV) ## train, export and measure several networks on the same photos: MODELS="a b" IMAGES=30000 RATES=1e-3,2e-3 DATA= BASE= SPLITS= PEERS= SET= OVERWRITE=1
 	@$(PY) -m benchmark contest --models "$(MODELS)" $(if $(IMAGES),--images "$(IMAGES)") $(if $(RATES),--rates "$(RATES)") $(WITH_DATA) $(WITH_TABLE) $(WITH_SET) $(if $(OVERWRITE),--overwrite)
-
-benchmark-networks: $(ENV) ## exported runs in one table with plots: RUNS=a,b BASE= DATA= SPLITS= PEERS= REFERENCE=
-	@$(PY) -m benchmark networks --runs "$(RUNS)" $(WITH_DATA) $(WITH_TABLE)
-
-benchmark-quantization: $(ENV) ## each recipe beside the float file of its run, paired by photo: RUNS=a,b DATA= SPLITS= PEERS= REFERENCE= THREADS= OUT=
-	@$(PY) -m benchmark quantization --runs "$(RUNS)" $(WITH_DATA) $(if $(SPLITS),--splits "$(SPLITS)") $(if $(PEERS),--peers "$(PEERS)") \
-	  $(if $(REFERENCE),--reference "$(REFERENCE)") $(if $(THREADS),--threads "$(THREADS)") --profile "$(PROFILE)" $(if $(OUT),--out "$(OUT)")
-
-benchmark-operators: $(ENV) ## time per operator of .tflite files: FILES="a.tflite …" (default: RUN='s rgb fp32 and int8) THREADS= OUT=folder
-	@$(PY) -m benchmark operators $(if $(FILES),$(FILES),$(wildcard android_assets/$(RUN)/*-rgb-fp32.tflite android_assets/$(RUN)/*-rgb-qat_wi8_ai8.tflite)) \
-	  $(if $(THREADS),--threads "$(THREADS)") $(if $(OUT),--out "$(OUT)")
-
-benchmark-speed: $(ENV) ## our own speed: training against cores, export by file, memory against photos: CONFIG= DATA= RUN= FILE=a.tflite
-	@$(PY) -m benchmark speed $(WITH_CONFIG) $(WITH_DATA) $(WITH_SET) $(if $(filter-out default,$(RUN)),--run "$(RUN)") $(if $(FILE),--file "$(FILE)")
 
 test: $(ENV) ## the tests that CI runs
 	@$(PY) -m pytest -n auto --maxprocesses 4 --dist loadfile
@@ -125,9 +88,6 @@ lint: $(ENV) ## lint, format check, types, import rules
 format: $(ENV) ## put the code into its form
 	@.venv/bin/ruff check --fix .
 	@.venv/bin/ruff format .
-
-golden: $(ENV) ## write tests/golden/ and the manifest's schema anew; a changed file needs a line in CHANGELOG.md
-	@$(PY) -m tests.golden.write
 
 lock: ## resolve pyproject.toml anew into requirements.lock (needs uv)
 	@uv pip compile --universal --generate-hashes --python-version 3.11 --group dev pyproject.toml -o requirements.lock

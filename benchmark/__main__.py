@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from portraitseg import cli
+from portraitseg import cli, options
 
 if TYPE_CHECKING:
     from portraitseg.config import Config
@@ -17,30 +17,24 @@ app = cli.new_app("Measures exported files: quality, latency and size in one tab
 
 @app.command()
 def run(
-    run_name: Annotated[str, typer.Option("--run", help="Name of the run.")] = "default",
-    data: Annotated[Path | None, typer.Option(help="Folder of photos; default: the data of the run.")] = None,
-    data_format: Annotated[str | None, typer.Option("--format", help="Format of the data.")] = None,
-    splits: Annotated[
-        str | None, typer.Option(help="Splits, with commas; default: all that begin with `test`.")
-    ] = None,
-    peers: Annotated[Path | None, typer.Option(help="Folder of .tflite files to measure beside ours.")] = None,
+    run_name: options.Run = "default",
+    data: options.Data = None,
+    data_format: options.Format = None,
+    splits: options.Splits = None,
+    peers: options.Peers = None,
     threads: Annotated[
         str | None,
         typer.Option(help="Thread counts, with commas, or `all` up to the cores; default: quick 1, full all."),
     ] = None,
-    profile: Annotated[
-        str, typer.Option(help="Of the latency: quick, about a minute; full, ten times the rounds.")
-    ] = "quick",
-    reference: Annotated[Path | None, typer.Option(help="File whose latency is 1 in the ratio.")] = None,
+    profile: options.Profile = "quick",
+    reference: options.Reference = None,
     with_robustness: Annotated[
         bool, typer.Option("--robustness", help="Also under what a phone does to a photo; takes seven times as long.")
     ] = False,
     workers: Annotated[
         int | None, typer.Option(min=1, max=256, help="Processes that score photos; default: one for each core.")
     ] = None,
-    overrides: Annotated[
-        list[str] | None, typer.Option("--set", help="section.key=value of the configuration.")
-    ] = None,
+    overrides: options.Set = None,
 ) -> None:
     """Scores and times every file of a run; writes runs/<run>/benchmark/ and the quality in the manifests."""
     from benchmark.latency import PROFILES
@@ -88,14 +82,14 @@ def operators(
 
 @app.command()
 def speed(
-    config: Annotated[Path | None, typer.Option(help="A .toml from train/configs/.")] = None,
-    data: Annotated[Path | None, typer.Option(help="Folder of photos; without it, synthetic portraits.")] = None,
-    data_format: Annotated[str | None, typer.Option("--format", help="Format of the data.")] = None,
+    config: options.Config = None,
+    data: options.Data = None,
+    data_format: options.Format = None,
     run_name: Annotated[str | None, typer.Option("--run", help="A trained run, to time its export.")] = None,
     file: Annotated[Path | None, typer.Option(help="A .tflite, to measure the memory of scoring.")] = None,
     steps: Annotated[int, typer.Option(min=1, help="Batches of each training measurement.")] = 30,
     photos: Annotated[str, typer.Option(help="Numbers of photos to measure memory with.")] = "100,1000,10000",
-    overrides: Annotated[list[str] | None, typer.Option("--set", help="section.key=value of the training.")] = None,
+    overrides: options.Set = None,
 ) -> None:
     """Our own speed, as Markdown: training against cores, export by file, memory against the number of photos."""
     from benchmark import speed as own
@@ -126,23 +120,19 @@ def speed(
 
 @app.command()
 def networks(
-    runs: Annotated[str, typer.Option("--runs", help="Exported runs, with commas.")],
-    base: Annotated[str | None, typer.Option(help="The network that others are compared with; default: the first.")] = (
-        None
-    ),
-    data: Annotated[Path | None, typer.Option(help="Folder of photos; default: the data of the first run.")] = None,
-    data_format: Annotated[str | None, typer.Option("--format", help="Format of the data.")] = None,
-    splits: Annotated[str, typer.Option(help="With commas; nothing is chosen on a test split: add them once.")] = "val",
-    peers: Annotated[Path | None, typer.Option(help="Folder of .tflite files to measure beside.")] = None,
-    threads: Annotated[str, typer.Option(help="Thread counts, with commas, or `all` up to the cores.")] = "1",
-    profile: Annotated[str, typer.Option(help="Of the latency: quick or full.")] = "quick",
-    reference: Annotated[Path | None, typer.Option(help="File whose latency is 1 in the ratio.")] = None,
+    runs: options.Runs,
+    base: options.Base = None,
+    data: options.Data = None,
+    data_format: options.Format = None,
+    splits: options.ValSplits = "val",
+    peers: options.Peers = None,
+    threads: options.Threads = "1",
+    profile: options.Profile = "quick",
+    reference: options.Reference = None,
     out: Annotated[Path, typer.Option(help="The table; .md and plots come beside it.")] = Path(
         "benchmark/results/networks.csv"
     ),
-    overrides: Annotated[
-        list[str] | None, typer.Option("--set", help="section.key=value of the configuration.")
-    ] = None,
+    overrides: options.Set = None,
 ) -> None:
     """Several networks in one table: size, quality and latency of float and int8 files, differences to a base."""
     from benchmark.comparison import compare_networks
@@ -160,21 +150,19 @@ def networks(
 
 @app.command()
 def quantization(
-    runs: Annotated[str, typer.Option("--runs", help="Exported runs, with commas.")],
+    runs: options.Runs,
     recipes: Annotated[
         str, typer.Option(help="Beside fp32, with commas; what a run does not have is left out.")
-    ] = "static_wi8_ai8,mixed_wi8_ai8,qat_wi8_ai8",
-    data: Annotated[Path | None, typer.Option(help="As in `networks`.")] = None,
-    data_format: Annotated[str | None, typer.Option("--format", help="Format of the data.")] = None,
-    splits: Annotated[str | None, typer.Option(help="With commas; default: all that begin with `test`.")] = None,
-    peers: Annotated[Path | None, typer.Option(help="As in `networks`.")] = None,
-    threads: Annotated[str, typer.Option(help="As in `networks`.")] = "1",
-    profile: Annotated[str, typer.Option(help="As in `networks`.")] = "quick",
-    reference: Annotated[Path | None, typer.Option(help="As in `networks`.")] = None,
+    ] = "static_wi8_ai8,qat_wi8_ai8",
+    data: options.Data = None,
+    data_format: options.Format = None,
+    splits: options.Splits = None,
+    peers: options.Peers = None,
+    threads: options.Threads = "1",
+    profile: options.Profile = "quick",
+    reference: options.Reference = None,
     out: Annotated[Path, typer.Option(help="The table; .md comes beside it.")] = Path("runs/quantization.csv"),
-    overrides: Annotated[
-        list[str] | None, typer.Option("--set", help="section.key=value of the configuration.")
-    ] = None,
+    overrides: options.Set = None,
 ) -> None:
     """What integers cost: each recipe beside its run's float file, paired by photo, and their latencies."""
     from benchmark.quantization import compare_recipes
@@ -205,23 +193,21 @@ def contest(
         str | None, typer.Option(help="Learning rates to try first; default: the configuration's.")
     ] = None,
     rate_images: Annotated[int, typer.Option(min=1, help="Photos that each of these trials sees.")] = 3_500,
-    base: Annotated[str | None, typer.Option(help="As in `networks`.")] = None,
-    data: Annotated[Path | None, typer.Option(help="Folder of photos; without it, synthetic portraits.")] = None,
-    data_format: Annotated[str | None, typer.Option("--format", help="Format of the data.")] = None,
-    splits: Annotated[str, typer.Option(help="As in `networks`.")] = "val",
-    peers: Annotated[Path | None, typer.Option(help="As in `networks`.")] = None,
-    threads: Annotated[str, typer.Option(help="As in `networks`.")] = "1",
-    profile: Annotated[str, typer.Option(help="As in `networks`.")] = "quick",
-    reference: Annotated[Path | None, typer.Option(help="As in `networks`.")] = None,
-    out: Annotated[Path, typer.Option(help="As in `networks`.")] = Path("benchmark/results/networks.csv"),
-    overrides: Annotated[
-        list[str] | None, typer.Option("--set", help="section.key=value of every training; repeatable.")
-    ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Train anew where a run holds another one.")] = False,
+    base: options.Base = None,
+    data: options.Data = None,
+    data_format: options.Format = None,
+    splits: options.ValSplits = "val",
+    peers: options.Peers = None,
+    threads: options.Threads = "1",
+    profile: options.Profile = "quick",
+    reference: options.Reference = None,
+    out: Annotated[Path, typer.Option(help="The table; .md and plots come beside it.")] = Path(
+        "benchmark/results/networks.csv"
+    ),
+    overrides: options.Set = None,
+    overwrite: options.Overwrite = False,
 ) -> None:
     """Trains and exports several networks on the same photos, as many of them, and makes their table; resumable."""
-    import json
-
     from benchmark import contest as training
     from benchmark import tuning
     from benchmark.comparison import compare_networks
@@ -229,10 +215,7 @@ def contest(
 
     location = [] if data is None else ["--data", str(data)]
     location += [] if data_format is None else ["--format", data_format]
-    given = [] if data is None else [f"data.root={json.dumps(str(data), ensure_ascii=False)}"]
-    if data is not None or data_format is not None:
-        given.append(f"data.format={json.dumps(data_format or 'folder')}")
-    entries = training.plan(models.replace(",", " ").split(), images, given, overrides or [])
+    entries = training.plan(models.replace(",", " ").split(), images, data, data_format, overrides or [])
     untuned: dict[str, str] = {}
     asked = len(entries)
     if rates is not None:
@@ -278,7 +261,7 @@ def readme(
 @app.command()
 def compare(
     base: Annotated[Path, typer.Option(help="The earlier results.csv; its photos.csv beside it makes it exact.")],
-    run_name: Annotated[str, typer.Option("--run", help="Name of the run.")] = "default",
+    run_name: options.Run = "default",
 ) -> None:
     """Prints what changed since an earlier table; exit 1 where something got worse beyond noise."""
     from benchmark import compare as comparison
@@ -299,13 +282,11 @@ def compare(
 
 @app.command()
 def report(
-    run_name: Annotated[str, typer.Option("--run", help="Name of the run.")] = "default",
-    data: Annotated[Path | None, typer.Option(help="Folder of photos; default: the data of the run.")] = None,
-    data_format: Annotated[str | None, typer.Option("--format", help="Format of the data.")] = None,
+    run_name: options.Run = "default",
+    data: options.Data = None,
+    data_format: options.Format = None,
     photos: Annotated[int, typer.Option(min=0, max=100, help="Photos of each split, worst first; 0: none.")] = 8,
-    overrides: Annotated[
-        list[str] | None, typer.Option("--set", help="section.key=value of the configuration.")
-    ] = None,
+    overrides: options.Set = None,
 ) -> None:
     """Writes runs/<run>/benchmark/report.html: one page that works offline. It holds photos: keep it to yourself."""
     from benchmark.collect import collect
@@ -334,15 +315,15 @@ def report(
 
 @app.command()
 def device(
-    run_name: Annotated[str, typer.Option("--run", help="Name of the run.")] = "default",
+    run_name: options.Run = "default",
     adb: Annotated[Path, typer.Option(help="Android's adb: a path, or a name on PATH.")] = Path("adb"),
     benchmark_model: Annotated[
         Path, typer.Option(help="TFLite's benchmark_model for the phone, or litert-cli: what that tool has downloaded.")
     ] = Path("benchmark_model"),
     serial: Annotated[str | None, typer.Option(help="Which phone, where there are several.")] = None,
-    peers: Annotated[Path | None, typer.Option(help="Folder of .tflite files to measure beside ours.")] = None,
-    reference: Annotated[Path | None, typer.Option(help="File whose latency is 1 in the ratio.")] = None,
-    threads: Annotated[str, typer.Option(help="Thread counts of the CPU, with commas.")] = "1,4",
+    peers: options.Peers = None,
+    reference: options.Reference = None,
+    threads: options.Threads = "1,4",
     passes: Annotated[int, typer.Option(min=1, max=100, help="How often each file is measured.")] = 3,
 ) -> None:
     """Times the .tflite files on a phone's CPU, GPU and NPU; writes runs/<run>/benchmark/device.csv."""
@@ -402,9 +383,7 @@ def _host_threads(text: str) -> tuple[int, ...]:
 
 def _read_config(run: "Run", data: Path | None, data_format: str | None, overrides: list[str]) -> "Config":
     """The run's configuration with the data of the command line; the defaults where a released run has no own one."""
-    import json
-
-    from portraitseg.config import load_config
+    from portraitseg.config import data_overrides, load_config
     from portraitseg.errors import InputError
 
     if not run.config.exists() and data is None and data_format is None and not overrides:
@@ -412,13 +391,7 @@ def _read_config(run: "Run", data: Path | None, data_format: str | None, overrid
             f"run '{run.name}': no {run.config}, so its data are not known: name a folder with --data (DATA=)"
         )
     own = run.config if run.config.exists() else None
-    if data is not None and data_format is None:
-        # a folder cannot be meant for the portraits that are drawn
-        run_format = load_config(own, overrides=None).data.format if own else "folder"
-        data_format = "folder" if run_format == "synthetic" else run_format
-    given = [] if data is None else [f"data.root={json.dumps(str(data), ensure_ascii=False)}"]
-    given += [] if data_format is None else [f"data.format={json.dumps(data_format, ensure_ascii=False)}"]
-    return load_config(own, [*given, *overrides])
+    return load_config(own, [*data_overrides(own, data, data_format), *overrides])
 
 
 def _choose_splits(dataset: "Dataset", named: str | None, config: "Config") -> tuple[str, ...]:

@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benchmark.networks import RECIPES, RUN_PREFIX, photos_per_epoch
-from portraitseg import cli, files, manifest
-from portraitseg.config import Config, load_config
+from portraitseg import cli, files, identity, manifest
+from portraitseg.config import Config, data_overrides, load_config
 from portraitseg.data import open_dataset
 from portraitseg.errors import InputError
 from portraitseg.runs import Run
@@ -58,14 +58,16 @@ class Entry:
         return replace(self, run=run)
 
 
-def plan(models: Sequence[str], images: int, data: Sequence[str], overrides: Sequence[str]) -> list[Entry]:
+def plan(
+    models: Sequence[str], images: int, data: Path | None, data_format: str | None, overrides: Sequence[str]
+) -> list[Entry]:
     """What is to be trained, and for how many epochs.
 
     Args:
         models: names of configurations in train/configs, of narrower variants of theirs (`<name>_w050`), or paths of
             .toml files.
         images: photos that float training sees at least, repetitions counted; whole epochs, so a few more.
-        data: overrides that name the photos.
+        data, data_format: `--data` and `--format`.
         overrides: further `--set` for all of them.
 
     Raises:
@@ -76,7 +78,8 @@ def plan(models: Sequence[str], images: int, data: Sequence[str], overrides: Seq
     for name in models:
         toml, variant = _find_config(name)
         every = (*overrides, *variant)
-        config = load_config(toml, [*data, *every])
+        photos = tuple(data_overrides(toml, data, data_format))
+        config = load_config(toml, [*photos, *every])
         dataset = open_dataset(config.data, config.seed)
         split = config.data.train_split
         stem = name if variant else toml.stem
@@ -85,11 +88,13 @@ def plan(models: Sequence[str], images: int, data: Sequence[str], overrides: Seq
         qat_epochs = max(1, round(QAT_SHARE * epochs))
         own = (*every, f"train.epochs={epochs}")
         share = (f"qat.epochs={qat_epochs}", f"qat.freeze_bn_epochs={qat_epochs // 3}")
-        settings = load_config(toml, [*data, *share, *every]).qat.model_dump(mode="json")
+        settings = load_config(toml, [*photos, *share, *every]).qat.model_dump(mode="json")
         # each of them: the export would take from the run what an earlier contest set
         qat = tuple(f"qat.{name}={json.dumps(value)}" for name, value in settings.items())
-        config = load_config(toml, [*data, *own])
-        entries.append(Entry(Run(f"{RUN_PREFIX}{stem}"), toml, config, own, qat, tuple(data)))
+        # what the table compares, and no file more
+        qat = (*qat, f"export.recipes={json.dumps(RECIPES)}")
+        config = load_config(toml, [*photos, *own])
+        entries.append(Entry(Run(f"{RUN_PREFIX}{stem}"), toml, config, own, qat, photos))
     if len({entry.run.name for entry in entries}) < len(entries):
         raise InputError("--models: a name is there twice: runs are named after the configurations")
     if len(set(hashes.values())) > 1:
@@ -151,7 +156,7 @@ def is_trained(entry: Entry) -> bool:
         return False
     record = manifest.read(manifest.Artifact, run.artifact)
     return (
-        _decisive(load_config(run.config)) == _decisive(entry.config)
+        _is_training_of(run, entry.config)
         and record.stages.get("train", {}).get("epochs") == entry.config.train.epochs
         and record.source.weights_sha256 == files.sha256(run.best)
     )
@@ -187,16 +192,16 @@ def _find_config(name: str) -> tuple[Path, tuple[str, ...]]:
     raise InputError(f"--models {name}: no {toml} (there are: {known or 'none'})")
 
 
-def _decisive(config: Config) -> object:
-    # where the photos lie, how many processes read them, and what the export sets, do not change the weights
-    return config.model_dump(
-        mode="json", exclude={"data": {"root", "licence"}, "train": {"workers"}, "qat": True, "export": True}
-    )
+def _is_training_of(run: Run, config: Config) -> bool:
+    """Whether the run's training, finished or not, is that of the configuration, teachers included."""
+    if not run.identity.exists():
+        return False
+    return bool(json.loads(run.identity.read_text(encoding="utf-8")).get("training") == identity.of_training(config))
 
 
 def _fit_arguments(entry: Entry, location: Sequence[str], overwrite: bool) -> list[str]:
     arguments = ["--run", entry.run.name, "--config", str(entry.toml), *location, *_sets(entry.overrides)]
-    has_another = entry.run.config.exists() and _decisive(load_config(entry.run.config)) != _decisive(entry.config)
+    has_another = entry.run.config.exists() and not _is_training_of(entry.run, entry.config)
     return [*arguments, "--overwrite"] if overwrite and has_another else arguments
 
 

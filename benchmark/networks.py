@@ -101,7 +101,7 @@ def collect_networks(runs: Sequence[Run], dataset: Dataset) -> list[Network]:
         found = {target.recipe: target for target in collect_targets(run, None) if _is_compared(target)}
         missing = [recipe for recipe in RECIPES if recipe not in found]
         if missing:
-            remedy = f"run `make export-android RUN={run.name}`"
+            remedy = f"run `make export-android RUN={run.name} SET=export.recipes=all`"
             raise InputError(f"run '{run.name}': no rgb {missing[0]} .tflite in {run.android}: {remedy}")
         targets = {recipe: found[recipe] for recipe in RECIPES}
         config = load_config(run.config) if run.config.exists() else None

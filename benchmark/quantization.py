@@ -28,7 +28,6 @@ RECIPES = (
     "static_wi8_ai8",
     "static_wi8_ai8_u8",
     "static_wi8_ai16",
-    "mixed_wi8_ai8",
     "qat_wi8_ai8",
     "qat_wi8_ai8_u8",
 )
@@ -130,7 +129,8 @@ def run_files(run: Run, recipes: Sequence[str]) -> dict[str, Target]:
         if target.path.suffix == ".tflite" and target.channels != "rgba" and target.recipe in recipes
     }
     if FLOAT not in found:
-        raise InputError(f"run '{run.name}': no {FLOAT} .tflite in {run.android}: make export-android RUN={run.name}")
+        remedy = f"make export-android RUN={run.name} SET=export.recipes=all"
+        raise InputError(f"run '{run.name}': no {FLOAT} .tflite in {run.android}: {remedy}")
     return {recipe: found[recipe] for recipe in RECIPES if recipe in found}
 
 

@@ -96,8 +96,8 @@ def training_memory(arguments: Sequence[str], photos: Sequence[int]) -> Iterator
         InputError: the command failed.
     """
     for count in photos:
-        # synthetic portraits have neither blank photos nor unlabelled ones
-        sets = [f"data.synthetic_photos={count}", "train.blank_share=0", "train.unlabelled_per_batch=0"]
+        # synthetic portraits have no blank photos
+        sets = [f"data.synthetic_photos={count}", "train.blank_share=0"]
         chosen = ["--format", "synthetic", *(word for value in sets for word in ("--set", value)), "--steps", "8"]
         yield count, run_stage(["train", "speed", *arguments, *chosen]).peak_mb
 

@@ -74,7 +74,7 @@ def _check_one_source(run: Run, records: Mapping[Path, manifest.Manifest]) -> No
 
 
 def choose_reference(targets: list[Target], named: Path | None) -> tuple[list[Target], Target | None]:
-    """The file to which latencies are compared: as named, else MediaPipe's general model, else our fp32 RGB file.
+    """The file to which latencies are compared: as named, else MediaPipe's general model, else our RGB fp32 or fp16.
 
     Args:
         targets: what is measured.
@@ -98,10 +98,15 @@ def choose_reference(targets: list[Target], named: Path | None) -> tuple[list[Ta
     for target in targets:
         if target.manifest is None and target.path.name == DEFAULT_PEER:
             return targets, target
-    plain = [target for target in targets if (target.recipe, target.channels) == ("fp32", "rgb")]
-    # the TFLite file first: it is the one that the others are derived from on the phone
-    plain.sort(key=lambda target: target.path.suffix != ".tflite")
+    plain = [target for target in targets if target.channels == "rgb" and _computes_in_float(target)]
+    # the TFLite files first, which the others are derived from on the phone; fp32 is made for tables alone
+    plain.sort(key=lambda target: (target.path.suffix != ".tflite", target.recipe != "fp32"))
     return targets, plain[0] if plain else None
+
+
+def _computes_in_float(target: Target) -> bool:
+    """True of what a CPU computes in float32: weights in float16 are unpacked when a .tflite is opened."""
+    return target.recipe == "fp32" or (target.recipe == "fp16" and target.path.suffix == ".tflite")
 
 
 def _manifest_targets(path: Path, record: manifest.Manifest) -> list[Target]:

@@ -1,21 +1,16 @@
 """`python -m export`: a trained run → files for phones, each compared with its Keras model."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from export.gpu.cli import add_commands
-from portraitseg import cli
+from portraitseg import cli, options
 
 app = cli.new_app("Export a trained run: quantize, convert, compare with the Keras model, write the manifest.")
 
-RunOption = Annotated[str, typer.Option("--run", help="Name of the run, as given to training.")]
-DataOption = Annotated[Path | None, typer.Option("--data", help="Folder of the photos, where they have moved since.")]
-FormatOption = Annotated[str | None, typer.Option("--format", help="folder, eg1800 or synthetic.")]
-SetOption = Annotated[list[str] | None, typer.Option("--set", help="qat.key=value, export.key=value; repeatable.")]
-SkipQatOption = Annotated[bool, typer.Option("--skip-qat", help="Leave out the files that need QAT.")]
+SkipQatOption = Annotated[bool, typer.Option("--skip-qat", help="No QAT: int8 files post-training instead.")]
 
 
 @app.callback()
@@ -28,10 +23,10 @@ add_commands(app)
 
 @app.command()
 def android(
-    run: RunOption = "default",
-    data: DataOption = None,
-    format: FormatOption = None,
-    set: SetOption = None,
+    run: options.Run = "default",
+    data: options.Data = None,
+    format: options.Format = None,
+    set: options.Set = None,
     skip_qat: SkipQatOption = False,
 ) -> None:
     """TFLite files, after quantization-aware training, in android_assets/<RUN>/."""
@@ -40,7 +35,7 @@ def android(
 
 @app.command()
 def ios(
-    run: RunOption = "default", data: DataOption = None, format: FormatOption = None, set: SetOption = None
+    run: options.Run = "default", data: options.Data = None, format: options.Format = None, set: options.Set = None
 ) -> None:
     """Core ML packages, from the float weights, in ios_assets/<RUN>/."""
     _export("ios", run, data, format, set, skip_qat=True)
@@ -48,10 +43,10 @@ def ios(
 
 @app.command()
 def onnx(
-    run: RunOption = "default",
-    data: DataOption = None,
-    format: FormatOption = None,
-    set: SetOption = None,
+    run: options.Run = "default",
+    data: options.Data = None,
+    format: options.Format = None,
+    set: options.Set = None,
     skip_qat: SkipQatOption = False,
 ) -> None:
     """ONNX files, after quantization-aware training, in runs/<RUN>/onnx/."""
@@ -59,7 +54,7 @@ def onnx(
 
 
 @app.command()
-def release(run: RunOption = "default") -> None:
+def release(run: options.Run = "default") -> None:
     """Keep of an exported run what is committed: files for apps, their manifest, golden vectors, weights."""
     from export.release import release as reduce
     from portraitseg.runs import Run
@@ -89,7 +84,7 @@ def info(
 
 @app.command()
 def matrix(
-    run: RunOption = "default", data: DataOption = None, format: FormatOption = None, set: SetOption = None
+    run: options.Run = "default", data: options.Data = None, format: options.Format = None, set: options.Set = None
 ) -> None:
     """Every exported file beside every other and beside Keras: runs/<RUN>/matrix.md, .csv and .png."""
     from export.matrix import matrix as compare
@@ -97,7 +92,7 @@ def matrix(
     from portraitseg.runs import Run
 
     place = Run(run)
-    compare(place, load_run_config(place, _moved(data, format) + (set or [])))
+    compare(place, load_run_config(place, set, data, format))
 
 
 @app.command("check-qat")
@@ -147,36 +142,20 @@ def check_mediapipe(
 
 @app.command()
 def sensitivity(
-    run: RunOption = "default",
+    run: options.Run = "default",
     recipe: Annotated[str, typer.Option("--recipe", help="Of the integer file.")] = "qat_wi8_ai8",
     photos: Annotated[int, typer.Option("--photos", min=1, help="Of the training split.")] = 8,
-    data: DataOption = None,
-    format: FormatOption = None,
-    set: SetOption = None,
+    data: options.Data = None,
+    format: options.Format = None,
+    set: options.Set = None,
 ) -> None:
     """Signal-to-noise ratio of every layer, int8 against float, in runs/<RUN>/export/."""
     from export.sensitivity import run_sensitivity
-
-    run_sensitivity(run, recipe, photos, _moved(data, format) + (set or []))
-
-
-@app.command()
-def mixed(
-    run: RunOption = "default",
-    count: Annotated[int, typer.Option("--count", min=1, help="Layers that stay float at most.")] = 3,
-    layers: Annotated[str, typer.Option("--layers", help="These instead, with commas.")] = "",
-    data: DataOption = None,
-    format: FormatOption = None,
-    set: SetOption = None,
-) -> None:
-    """Whether it pays to leave the few layers float that lose most by int8; publishes the file where it does."""
-    from export.mixed_command import run_mixed
     from export.stage import load_run_config
     from portraitseg.runs import Run
 
     place = Run(run)
-    named = [name for part in layers.split(",") if (name := part.strip())]
-    run_mixed(place, load_run_config(place, _moved(data, format) + (set or [])), count, named)
+    run_sensitivity(place, load_run_config(place, set, data, format), recipe, photos)
 
 
 def _export(
@@ -187,14 +166,7 @@ def _export(
     place = Run(run)
     from export.stage import export_run, load_run_config
 
-    config = load_run_config(place, _moved(data, format) + (overrides or []))
-    export_run(place, config, target, skip_qat)
-
-
-def _moved(data: Path | None, format: str | None) -> list[str]:
-    """Overrides for photos that lie elsewhere than at the training, in its format where no other is named."""
-    root = [] if data is None else [f"data.root={json.dumps(str(data))}"]
-    return root if format is None else [*root, f"data.format={format}"]
+    export_run(place, load_run_config(place, overrides, data, format), target, skip_qat)
 
 
 if __name__ == "__main__":

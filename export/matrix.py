@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 from jaxtyping import Float32, UInt8
 
-from export import mixed, parity
+from export import parity
 from export.layers import first_divergence
 from export.parity import Bound, Photos
 from export.product import PARITY_REFERENCE, ReferenceName
@@ -269,10 +269,8 @@ def draw(members: Sequence[Member], pairs: Sequence[Pair]) -> UInt8[np.ndarray, 
 def _expected(entry: manifest.FileEntry) -> tuple[ReferenceName, Bound]:
     """Which Keras model a file comes from, and how far it may be from it."""
     suffix = Path(entry.path).suffix
-    # of no recipe of its own: the one without the layers that it spares is what it is judged by
-    name = mixed.WITHOUT if entry.recipe == mixed.RECIPE else entry.recipe
-    if suffix == ".tflite" and name in RECIPES:
-        recipe = RECIPES[name]
+    if suffix == ".tflite" and entry.recipe in RECIPES:
+        recipe = RECIPES[entry.recipe]
         return recipe.reference, recipe.bound
     if suffix == ".onnx" and entry.recipe in ONNX_RECIPES:
         return ONNX_RECIPES[entry.recipe]

@@ -52,20 +52,6 @@ def static_wi8_ai8(model: Any, calibration: Calibration, has_byte_io: bool = Fal
     return _convert(converter, calibration, has_byte_io)
 
 
-def calibrated_content(model: Any, calibration: Calibration) -> bytes:
-    """A float .tflite with the range of each activation on photos, which `mixed` quantizes in part."""
-    import tensorflow as tf
-
-    converter = _converter(model, calibration)
-    converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-    converter.representative_dataset = lambda: _representative(calibration)
-    # what TFLite's quantization debugger sets
-    converter._experimental_calibrate_only = True
-    with quiet():
-        return bytes(converter.convert())
-
-
 def static_wi8_ai16(model: Any, calibration: Calibration) -> bytes:
     """Post-training: int8 weights, int16 activations, float input and output: what 8 bits cost in activations alone."""
     import tensorflow as tf

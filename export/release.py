@@ -13,9 +13,6 @@ from portraitseg.manifest import FileEntry, Manifest
 from portraitseg.models import checkpoint
 from portraitseg.runs import Run
 
-#: Recipes of released files: those that `recommended.json` can name, and bytes in and out. The others are for tables.
-RECIPES = ("fp16", "qat_wi8_ai8", "qat_wi8_ai8_u8", "mixed_wi8_ai8", "int8", "palette6")
-
 #: Greatest size of a file in the repository, bytes.
 MAX_BYTES = 8_000_000
 
@@ -64,7 +61,7 @@ def _read_listed(run: Run, target: Target, weights_sha256: str) -> Manifest:
 
 def _released(listed: Manifest, target: Target) -> tuple[FileEntry, ...]:
     recommended = recommend(listed, target).values()
-    return tuple(entry for entry in listed.files if entry.recipe in RECIPES or entry.path in recommended)
+    return tuple(entry for entry in listed.files if entry.recipe in target.released or entry.path in recommended)
 
 
 def _reduce(run: Run, target: Target, listed: Manifest) -> Path:

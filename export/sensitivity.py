@@ -14,8 +14,10 @@ from jaxtyping import Float32, UInt8
 
 from export.flatbuffer import keras_layer
 from portraitseg import files
+from portraitseg.config import Config
 from portraitseg.errors import InputError
 from portraitseg.runners import open_runner
+from portraitseg.runs import Run
 from portraitseg.tflite_graph import Graph, Op, Tensor, read_graph
 
 Photos = Sequence[UInt8[np.ndarray, "_ _ 3"]]
@@ -240,7 +242,7 @@ def write_report(rows: Sequence[Row], folder: Path, name: str) -> list[Path]:
     return paths
 
 
-def run_sensitivity(run_name: str, recipe: str, photo_count: int, overrides: list[str]) -> None:
+def run_sensitivity(run: Run, config: Config, recipe: str, photo_count: int) -> None:
     """Compares a run's exported files on photos of its training split, and prints the table.
 
     Raises:
@@ -248,13 +250,9 @@ def run_sensitivity(run_name: str, recipe: str, photo_count: int, overrides: lis
     """
     from rich.console import Console
 
-    from export.stage import load_run_config
     from portraitseg.cli import say
     from portraitseg.data import open_dataset, spread
-    from portraitseg.runs import Run
 
-    run = Run(run_name)
-    config = load_run_config(run, overrides)
     paths = []
     for wanted in ("fp32", recipe):
         found = sorted(run.android.glob(f"*-rgb-{wanted}.tflite"))
@@ -262,7 +260,7 @@ def run_sensitivity(run_name: str, recipe: str, photo_count: int, overrides: lis
             listed = sorted(path.name for path in run.android.glob("*-rgb-*.tflite"))
             raise InputError(
                 f"{run.android}: {len(found)} files of recipe '{wanted}' (there are: {', '.join(listed) or 'none'}): "
-                f"run `make export-android RUN={run_name}` first"
+                f"run `make export-android RUN={run.name} SET=export.recipes=all` first"
             )
         paths.append(found[0])
     dataset = open_dataset(config.data, config.seed)

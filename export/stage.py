@@ -77,29 +77,33 @@ def export_run(run: Run, config: Config, target_name: str, skip_qat: bool = Fals
         run: trained by `python -m train fit`.
         config: what the run saved, with the overrides of this export.
         target_name: a key of `TARGETS`.
-        skip_qat: leave out the files that need quantization-aware training.
+        skip_qat: post-training files in the place of those that need quantization-aware training.
 
     Returns:
         The manifest as written.
 
     Raises:
-        InputError: no such run, weights or photos other than it was trained with, a layer that cannot be quantized.
+        InputError: no such run or recipe, weights or photos other than it was trained with, a layer that cannot be
+            quantized.
         CheckFailed: files that are too far from the Keras model, after all were measured.
     """
     target = TARGETS[target_name]
     folder = target.folder(run)
+    recipes = target.choose(config.export.recipes, with_qat=not skip_qat)
     source = verified_source(run)
     with run.locked():
         dataset = open_dataset(config.data, config.seed)
         check_photos(source, dataset)
-        networks = load_networks(run, source, config, dataset, with_qat=not skip_qat and target.needs_qat)
+        networks = load_networks(
+            run, source, config, dataset, with_qat=any(target.recipes[name] == "qat" for name in recipes)
+        )
         if not target.needs_qat:
             networks = pick_weights(networks, run, source, config, dataset)
         photos = [
             dataset.load(key).image for key in spread(dataset.keys(config.data.val_split), config.export.parity_photos)
         ]
         with files.scratch_folder(folder.parent) as scratch:
-            made = make_files(target, networks, photos, scratch)
+            made = make_files(target, networks, photos, scratch, recipes)
             result = publish(made, source, folder, scratch, target)
         manifest.add_stage(run.artifact, source, f"export_{target_name}", _facts(made, networks))
     _show(made, folder)
@@ -181,11 +185,15 @@ def calibration_inputs(float_model: Any, dataset: Dataset, config: Config) -> Fl
     return np.concatenate(inputs)
 
 
-def make_files(target: Target, networks: Networks, photos: parity.Photos, scratch: Path) -> list[Made]:
-    """Writes and measures all files of a target, however many fail."""
+def make_files(
+    target: Target, networks: Networks, photos: parity.Photos, scratch: Path, recipes: frozenset[str]
+) -> list[Made]:
+    """Writes and measures the files of a target that are of these recipes, however many fail."""
     references: dict[str, Reference] = {}
     made = []
     for product in target.products(networks):
+        if product.recipe not in recipes:
+            continue
         if product.reference not in references:
             model, name = networks.get(product.reference), PARITY_REFERENCE[product.reference]
             references[product.reference] = parity.predict_keras(model, photos, name)
@@ -246,13 +254,20 @@ def recommend(listed: Manifest, target: Target) -> dict[str, str]:
     return {device: path for device, path in found.items() if path is not None}
 
 
-def load_run_config(run: Run, overrides: list[str] | None) -> Config:
+def load_run_config(
+    run: Run, overrides: list[str] | None, data: Path | None = None, format: str | None = None
+) -> Config:
     """The configuration that training saved, with overrides of what may still change.
+
+    Args:
+        run: trained.
+        overrides: `--set`.
+        data, format: where the photos have moved, `--data` and `--format`.
 
     Raises:
         InputError: not trained yet, or an override of what decided the training.
     """
-    from portraitseg.config import load_config
+    from portraitseg.config import data_overrides, load_config
 
     for override in overrides or []:
         section = override.partition("=")[0].strip().partition(".")[0]
@@ -260,7 +275,7 @@ def load_run_config(run: Run, overrides: list[str] | None) -> Config:
             raise InputError(f"--set {override}: at export only qat.*, export.*, data.root and data.format can be set")
     if not run.config.exists():
         raise InputError(f"{run.config}: no such file: run `make train RUN={run.name}` first")
-    return load_config(run.config, overrides)
+    return load_config(run.config, data_overrides(run.config, data, format) + (overrides or []))
 
 
 def _entry(product: Product, path: Path, model: str, result: Parity, gpu: tuple[GpuCheck, ...]) -> FileEntry:

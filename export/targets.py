@@ -1,13 +1,15 @@
 """The targets by name: which files they make, where these go, and which file is for which device."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from export.product import Networks, Product
-from export.to_coreml import coreml_products
-from export.to_onnx import onnx_products
+from export.product import Networks, Product, ReferenceName
+from export.recipes import RECIPES
+from export.to_coreml import VARIANTS, coreml_products
+from export.to_onnx import ONNX_RECIPES, onnx_products
 from export.to_tflite import tflite_products
+from portraitseg.errors import InputError
 from portraitseg.runs import Run
 
 
@@ -18,6 +20,9 @@ class Target:
     Attributes:
         folder: of a run's files.
         products: the files, RGB before the RGBA twin that is compared with it.
+        recipes: every recipe that it knows → the Keras model that is converted.
+        released: those that `recommended.json` can name, and bytes in and out; the others are for tables.
+        post_training: what stands in for a recipe of quantization-aware training where there is to be none.
         recommended: device class → end of the name of the file to take; the first that exists.
         is_gpu_checked: whether its files are for a GPU delegate that can be asked.
         needs_qat: False: its files compute in float, so that no quantization-aware training is begun for them; where
@@ -26,15 +31,46 @@ class Target:
 
     folder: Callable[[Run], Path]
     products: Callable[[Networks], list[Product]]
+    recipes: Mapping[str, ReferenceName]
+    released: tuple[str, ...]
+    post_training: Mapping[str, str] = field(default_factory=dict)
     recommended: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     is_gpu_checked: bool = False
     needs_qat: bool = True
+
+    def choose(self, asked: Sequence[str], with_qat: bool = True) -> frozenset[str]:
+        """The recipes whose files are made.
+
+        Args:
+            asked: `export.recipes`; what only other targets know is passed over.
+            with_qat: False: without those of quantization-aware training.
+
+        Raises:
+            InputError: a word that no target knows, or nothing left for this one.
+        """
+        groups = {"all": tuple(self.recipes), "released": self.released}
+        known = {name for target in TARGETS.values() for name in target.recipes}
+        if unknown := [name for name in asked if name not in groups and name not in known]:
+            listed = ", ".join(["released", "all", *sorted(known)])
+            raise InputError(f"export.recipes: unknown recipe '{unknown[0]}' (known: {listed})")
+        named = [name for word in asked for name in groups.get(word, (word,)) if name in self.recipes]
+        if not with_qat:
+            named = [self.post_training.get(name, name) for name in named]
+        chosen = frozenset(name for name in named if with_qat or self.recipes[name] != "qat")
+        if not chosen:
+            raise InputError(
+                f"export.recipes: {', '.join(asked)}: none is for this target (it has: {', '.join(self.recipes)})"
+            )
+        return chosen
 
 
 TARGETS: dict[str, Target] = {
     "android": Target(
         folder=lambda run: run.android,
         products=tflite_products,
+        recipes={name: recipe.reference for name, recipe in RECIPES.items()},
+        released=("fp16", "qat_wi8_ai8", "qat_wi8_ai8_u8"),
+        post_training={"qat_wi8_ai8": "static_wi8_ai8", "qat_wi8_ai8_u8": "static_wi8_ai8_u8"},
         recommended={
             # int8 runs on a GPU as float with emulated rounding: its accuracy at float's speed
             "gpu": ("-rgb-fp16.tflite",),
@@ -46,9 +82,16 @@ TARGETS: dict[str, Target] = {
     "ios": Target(
         folder=lambda run: run.ios,
         products=coreml_products,
+        recipes={variant.recipe: "float" for variant in VARIANTS.values()},
+        released=("fp16", "int8", "palette6"),
         # the compressed ones are computed in float16 too: they save download, not time
         recommended={"gpu": ("-fp16.mlpackage",), "cpu": ("-fp16.mlpackage",), "old": ("-fp16.mlmodel",)},
         needs_qat=False,
     ),
-    "onnx": Target(folder=lambda run: run.onnx, products=onnx_products),
+    "onnx": Target(
+        folder=lambda run: run.onnx,
+        products=onnx_products,
+        recipes={name: reference for name, (reference, _) in ONNX_RECIPES.items()},
+        released=("fp32", "qdq"),
+    ),
 }

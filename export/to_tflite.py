@@ -44,13 +44,6 @@ def file_name(networks: Networks, channels: Channels, recipe: str) -> str:
     return f"{networks.name}-{height}x{width}-{channels}-{recipe}.tflite"
 
 
-def card_of(networks: Networks, recipe: str, reference: str) -> Card:
-    """What a file of a run says of itself; `reference` is the Keras model that it comes from."""
-    version, scores = _weights_facts(networks.run)
-    score = scores.get(reference, "")
-    return Card(networks.name, version, networks.licence, recipe, networks.channels, scores=score)
-
-
 def write_tflite(path: Path, recipe: Recipe, convert: Callable[[], bytes], card: Card) -> None:
     """Converts a model and writes the file, with its metadata; for RGBA, the file for RGB with a fourth channel.
 

@@ -1,6 +1,5 @@
 """Quantization-aware training of a run, done once for the same weights and configuration."""
 
-import hashlib
 import json
 import shutil
 import tempfile
@@ -12,9 +11,9 @@ import numpy as np
 
 from export import preflight, qat
 from export.recipes import RECIPES
-from portraitseg import contract, files, manifest, metrics
-from portraitseg.cli import say
-from portraitseg.config import Config, DistillConfig, decisive
+from portraitseg import contract, files, identity, manifest, metrics
+from portraitseg.cli import say, warn
+from portraitseg.config import Config
 from portraitseg.data import Dataset
 from portraitseg.runners import open_runner
 from portraitseg.runs import Run
@@ -76,12 +75,15 @@ def trained_qat(
         InputError: a layer that cannot be quantized.
         CheckFailed: training diverged.
     """
+    from train import losses
     from train.fit import fit
+    from train.optimize import Optimization
+    from train.stream import recipe_of
 
     if (best := finished_qat(run, source, config)) is not None:
         _record_settings(run, source, config)
         return qat.load_qat(best)
-    origin, best = _origin(source, config), run.qat / "best.h5"
+    origin, best = identity.of_qat(config, source.weights_sha256), run.qat / "best.h5"
     _clear_if_of_another(run, origin)
     # the next export reads its settings from here: with others it would train anew and clear what this one made
     files.write_text(run.config, config.model_dump_json(indent=2) + "\n")
@@ -90,10 +92,11 @@ def trained_qat(
     model = qat.quantize(float_model)
     qat.calibrate(model, float_model, calibration)
     is_by_file = config.qat.select == "tflite"
+    trained = config_of(config)
     result = fit(
-        model,
-        dataset=dataset,
-        config=config_of(config, run.best),
+        Optimization(model, trained),
+        recipe=recipe_of(dataset, trained, losses.needs(trained.loss)),
+        config=trained,
         plan=plan_of(config, source.weights_sha256),
         folder=run.qat,
         label=f"qat {run.name}",
@@ -128,27 +131,16 @@ def finished_qat(run: Run, source: manifest.Source, config: Config) -> Path | No
     """The h5 of a quantization-aware training of these weights with this configuration; None: not finished."""
     best = run.qat / "best.h5"
     finished = manifest.read(manifest.Artifact, run.artifact).stages.get("qat", {})
-    is_this = finished.get("origin") == _origin(source, config)
+    is_this = finished.get("origin") == identity.of_qat(config, source.weights_sha256)
     return best if is_this and best.exists() and finished.get("weights_sha256") == files.sha256(best) else None
 
 
-def config_of(config: Config, float_weights: Path) -> Config:
-    """What the losses of quantization-aware training are.
-
-    Args:
-        config: of the run.
-        float_weights: h5 that it starts from; the teacher where `qat.distillation` is above 0, whatever taught it.
-    """
+def config_of(config: Config) -> Config:
+    """The configuration of quantization-aware training: that of the run, with the losses that a single mask has."""
     from train import losses
 
     # what is exported, and so quantized, has no boundary head
-    terms = losses.without(config.loss, "boundary_logits")
-    if not config.qat.distillation:
-        return config.model_copy(update={"loss": terms})
-    terms = {**terms, "distillation": config.qat.distillation}
-    return config.model_copy(
-        update={"loss": terms, "distill": config.distill.model_copy(update={"teacher": float_weights})}
-    )
+    return config.model_copy(update={"loss": losses.without(config.loss, "boundary_logits")})
 
 
 def plan_of(config: Config, init_sha256: str) -> "Plan":
@@ -168,19 +160,17 @@ def plan_of(config: Config, init_sha256: str) -> "Plan":
     )
 
 
-def _origin(source: manifest.Source, config: Config) -> str:
-    """Hash of what decides the training: float weights and configuration, but not where photos lie, nor `export`."""
-    values = decisive(config, {"data": {"root"}, "export": True})
-    # the float network teaches, which `decisive` does not know; left out at its default, as it was always
-    if config.qat.distillation and config.distill.temperature != DistillConfig().temperature:
-        values["qat"]["temperature"] = config.distill.temperature
-    return hashlib.sha256(json.dumps([source.weights_sha256, values], sort_keys=True).encode()).hexdigest()
-
-
 def _clear_if_of_another(run: Run, origin: str) -> None:
     marker = run.qat / ORIGIN_NAME
-    if marker.exists() and json.loads(marker.read_text(encoding="utf-8")) == {"origin": origin}:
+    if _read_origin(marker) == origin:
         return
     if run.qat.exists():
+        if identity.is_of_earlier_scheme(_read_origin(marker)):
+            warn(f"{run.qat} is of an earlier version, and whether it is this training cannot be told: it begins anew")
         shutil.rmtree(run.qat)
     files.write_json(marker, {"origin": origin})
+
+
+def _read_origin(marker: Path) -> str:
+    """Empty where none is said."""
+    return str(json.loads(marker.read_text(encoding="utf-8")).get("origin", "")) if marker.exists() else ""

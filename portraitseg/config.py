@@ -7,34 +7,39 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from portraitseg import files
 from portraitseg.errors import InputError
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
-ScheduleName = Literal["cosine", "polynomial", "constant"]
+ScheduleName = Literal["cosine", "constant"]
 
-
-#: A configuration is two kilobytes; more is some other file.
-MAX_BYTES = 100_000
-
-#: Parts of a dotted key; ours have three. The standard library's parser takes quadratic time in them.
-MAX_KEY_PARTS = 100
 
 #: Faults that one message lists.
 _SHOWN_FAULTS = 5
 
 
-#: Fields that came after the first trainings, by section: at their defaults they are in no hash, so that what was
-#: trained before is still recognised.
-LATER: Mapping[str, tuple[str, ...]] = {
-    "model": ("pretrained", "prior"),
-    "train": ("unlabelled_per_batch", "blank_share", "paste_share"),
-    "distill": ("files", "blend", "mixup"),
-    "qat": ("schedule", "freeze_ranges_epochs", "distillation"),
+#: What runs of before saved and nothing reads any more, with the values at which it decided nothing.
+REMOVED: Mapping[str, Mapping[str, Any]] = {
+    "train": {"unlabelled_per_batch": 0},
+    "distill": {"teacher": None, "temperature": 2.0},
+    "qat": {"distillation": 0.0},
 }
+
+
+def _none_as_word(value: object) -> object:
+    """What runs of before saved as null."""
+    return "none" if value is None else value
+
+
+def _split_names(value: object) -> object:
+    """`a,b` → ("a", "b"): what is typed on a command line."""
+    if isinstance(value, str):
+        return tuple(name.strip() for name in value.split(","))
+    # strict, a tuple is not made of what JSON had as a list
+    return tuple(value) if isinstance(value, list) else value
 
 
 class Section(BaseModel):
@@ -56,7 +61,7 @@ class DataConfig(Section):
     blank_sets: tuple[str, ...] = ("blank",)
     "Sets without masks whose photos show nobody."
     unlabelled_sets: tuple[str, ...] = ()
-    "Sets whose masks are unknown; only losses that need no mask may use them."
+    "Sets whose masks are unknown: `python -m train label` draws them."
     soft_masks: bool = False
     "True: values between 0 and 255 are alpha; False: > 127 is person."
     synthetic_photos: Annotated[int, Field(ge=8, le=500_000)] = 2048
@@ -74,11 +79,11 @@ class DataConfig(Section):
 class ModelConfig(Section):
     """Which network, at which size."""
 
-    name: str = "fast_scnn"
+    name: str = "contour_medium"
     size: tuple[Annotated[int, Field(ge=32, le=2048)], Annotated[int, Field(ge=32, le=2048)]] = (256, 256)
     "(height, width) of the network's input."
-    pretrained: Literal["imagenet"] | None = None
-    "Where the encoder's weights come from; `imagenet`: for contour_* only."
+    pretrained: Annotated[Literal["auto", "imagenet", "none"], BeforeValidator(_none_as_word)] = "auto"
+    "Where the encoder's weights come from; `auto`: ImageNet where there are weights for the network, contour_*."
     prior: bool = False
     "Whether a fourth channel takes the previous frame's mask, for video."
 
@@ -91,17 +96,14 @@ class ModelConfig(Section):
 class TrainConfig(Section):
     """The optimisation."""
 
-    epochs: Annotated[int, Field(ge=0, le=1_000_000)] = 30
+    epochs: Annotated[int, Field(ge=0, le=1_000_000)] = 20
     "Over the training split; 0: the weights that it begins with are kept as they are, to be exported."
     batch_size: Annotated[int, Field(ge=1, le=4096)] = 16
-    "Photos with masks."
-    unlabelled_per_batch: Annotated[int, Field(ge=0, le=4096)] = 0
-    "Photos of `data.unlabelled_sets` that each batch has on top, for the losses that need no mask."
-    blank_share: Annotated[float, Field(ge=0, le=0.5)] = 0.0
+    blank_share: Annotated[float, Field(ge=0, le=0.5)] = 0.03
     "Share of an epoch's photos that are of `data.blank_sets`, all background; they come on top of `data.train_split`."
     paste_share: Probability = 0.0
     "Probability that the person of a photo is put before another: of nobody, where there are blank ones, or of others."
-    learning_rate: Positive = 1e-3
+    learning_rate: Positive = 4e-3
     warmup_epochs: Annotated[float, Field(ge=0)] = 1
     schedule: ScheduleName = "cosine"
     weight_decay: Annotated[float, Field(ge=0)] = 1e-4
@@ -119,10 +121,6 @@ class TrainConfig(Section):
 class DistillConfig(Section):
     """The networks that are learnt from."""
 
-    teacher: Path | None = None
-    "A float h5 that training wrote, of any network and size; used by the loss `distillation` alone."
-    temperature: Annotated[float, Field(gt=0, le=100)] = 2.0
-    "By which both networks' logits are divided in that loss."
     files: Annotated[tuple[Path, ...], Field(strict=False)] = ()
     "Exported files of RGB photos, anybody's (.tflite, .onnx), that look at each augmented photo of training."
     blend: Probability = 0.5
@@ -134,23 +132,23 @@ class DistillConfig(Section):
 class QatConfig(Section):
     """Quantization-aware training; what is not named here is as in `train`."""
 
-    epochs: Annotated[int, Field(ge=1, le=1_000_000)] = 6
+    epochs: Annotated[int, Field(ge=1, le=1_000_000)] = 2
     learning_rate: Positive = 1e-4
     schedule: ScheduleName | None = None
     "Of the learning rate; None: as in `train`."
     select: Literal["keras", "tflite"] = "tflite"
     "What chooses the best epoch: the Keras model's IoU on val, or that of the converted int8 file."
-    freeze_bn_epochs: Annotated[int, Field(ge=0, le=1_000_000)] = 2
+    freeze_bn_epochs: Annotated[int, Field(ge=0, le=1_000_000)] = 1
     "Epochs at the end in which the statistics of batch norm no longer move."
     freeze_ranges_epochs: Annotated[int, Field(ge=0, le=1_000_000)] = 1
     "Epochs at the end in which the ranges of activations no longer move either; never more than `freeze_bn_epochs`."
-    distillation: Annotated[float, Field(ge=0)] = 0.0
-    "Weight of the loss `distillation` with the float network as the teacher; 0: the losses are those of `loss`."
 
 
 class ExportConfig(Section):
     """What the export stage needs beside the weights."""
 
+    recipes: Annotated[tuple[str, ...], BeforeValidator(_split_names), Field(min_length=1)] = ("released",)
+    "Which files are made: names of recipes, `released` (what a release keeps), `all` (for tables)."
     calibration_photos: Annotated[int, Field(ge=1, le=1_000_000)] = 128
     "Photos of the training split that set the ranges of post-training quantization."
     parity_photos: Annotated[int, Field(ge=1, le=1_000_000)] = 16
@@ -158,7 +156,7 @@ class ExportConfig(Section):
 
 
 class Config(Section):
-    """Everything that decides a run."""
+    """Everything that decides a run; the defaults are what we recommend, train/configs/contour_medium.toml."""
 
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 7
     data: DataConfig = DataConfig()
@@ -167,75 +165,31 @@ class Config(Section):
     augment: dict[str, dict[str, float]] = {
         "horizontal_flip": {"p": 0.5},
         "vertical_flip": {"p": 0.02},
+        "quarter_turn": {"p": 0.04},
         "rotate_scale": {"p": 0.7},
+        "crop_stretch": {"p": 0.3},
         "add": {"p": 0.2},
         "add_per_channel": {"p": 0.2},
         "gamma": {"p": 0.3},
+        "colour_jitter": {"p": 0.3},
+        "grayscale": {"p": 0.05},
+        "low_light": {"p": 0.05},
+        "backlight": {"p": 0.05},
         "occlusion_patches": {"p": 0.05},
         "mean_blur": {"p": 0.03},
         "median_blur": {"p": 0.03},
         "gaussian_blur": {"p": 0.08},
+        "motion_blur": {"p": 0.08},
+        "jpeg": {"p": 0.1},
         "add_per_element": {"p": 0.1},
         "gaussian_noise": {"p": 0.0},
     }
     "Augmentations in the order in which they are applied: name → its probability `p` and its own parameters."
-    loss: dict[str, Annotated[float, Field(ge=0)]] = {"bce": 1.0, "dice": 1.0}
+    loss: dict[str, Annotated[float, Field(ge=0)]] = {"edge_weighted_bce": 1.0, "dice": 1.0}
     "Loss terms: name → weight in the sum."
     distill: DistillConfig = DistillConfig()
     qat: QatConfig = QatConfig()
     export: ExportConfig = ExportConfig()
-
-
-def decisive(config: Config, exclude: Mapping[str, Any]) -> dict[str, Any]:
-    """The values that a hash is made of; what `LATER` names is left out at its default.
-
-    Teachers are in it by their content, not by where they lie, and only where they are used.
-
-    Args:
-        exclude: what decides nothing, as pydantic's `model_dump` takes it.
-
-    Raises:
-        InputError: a teacher is needed and cannot be read.
-    """
-    values = config.model_dump(mode="json", exclude=dict(exclude))
-    defaults = Config().model_dump(mode="json")
-    distill = values.pop("distill")
-    if config.loss.get("distillation") or config.distill.files:
-        teacher = hash_teacher(config) if config.loss.get("distillation") else None
-        values["distill"] = {**distill, "teacher": teacher, "files": hash_teachers(config)}
-    for section, names in LATER.items():
-        for name in names:
-            if section in values and values[section].get(name) == defaults[section][name]:
-                values[section].pop(name, None)
-    return values
-
-
-def hash_teacher(config: Config) -> str | None:
-    """SHA-256 of the h5 that `distill.teacher` names; None where it names none.
-
-    Raises:
-        InputError: no such file.
-    """
-    path = config.distill.teacher
-    return None if path is None else _hash(path, "distill.teacher", "name a float h5, or set loss.distillation to 0")
-
-
-def hash_teachers(config: Config) -> list[str]:
-    """SHA-256 of each file that `distill.files` names, its description with it where it has one.
-
-    Raises:
-        InputError: no such file.
-    """
-    return [_hash(path, "distill.files", "name exported files, or none") for path in config.distill.files]
-
-
-def _hash(path: Path, key: str, remedy: str) -> str:
-    if not path.is_file():
-        raise InputError(f"{key} {path}: no such file: {remedy}")
-    try:
-        return files.sha256_with_spec(path)
-    except OSError as error:
-        raise InputError(f"{key} {path}: {files.explain(error)}") from error
 
 
 def load_config(path: Path | None, overrides: list[str] | None = None) -> Config:
@@ -248,16 +202,7 @@ def load_config(path: Path | None, overrides: list[str] | None = None) -> Config
     Raises:
         InputError: unreadable file, unknown key, wrong type or impossible value, with the dotted path.
     """
-    values: dict[str, Any] = {}
-    if path is not None:
-        try:
-            if not path.is_file():
-                raise InputError(f"config {path}: no such file: name a .toml, such as those in train/configs/")
-            with path.open("rb") as file:
-                content = file.read(MAX_BYTES + 1)
-        except OSError as error:
-            raise InputError(f"config {path}: {files.explain(error)}") from error
-        values = parse_text(content, f"config {path}", is_json=path.suffix == ".json")
+    values = {} if path is None else read_values(path)
     for override in overrides or []:
         # these two are taken whole from a file; an override changes one key of what would be taken
         if (section := override.strip().partition(".")[0]) in ("augment", "loss"):
@@ -266,24 +211,92 @@ def load_config(path: Path | None, overrides: list[str] | None = None) -> Config
     return parse_config(values, str(path) if path else "config")
 
 
+def data_overrides(path: Path | None, data: Path | None, format: str | None) -> list[str]:
+    """What `--data` and `--format` override: photos that lie elsewhere are of the format that the configuration names.
+
+    Portraits that are drawn lie nowhere: a folder in their place is of format `folder`.
+
+    Args:
+        path: of the configuration, as for `load_config`; one that does not exist says nothing.
+        data: folder of photos, if one is named.
+        format: of the photos, if it is named.
+
+    Raises:
+        InputError: a configuration that cannot be read.
+    """
+    overrides = []
+    if data is not None:
+        overrides.append(f"data.root={json.dumps(str(data))}")
+        if format is None:
+            section = read_values(path).get("data") if path is not None and path.is_file() else None
+            stated = section.get("format", "synthetic") if isinstance(section, dict) else "synthetic"
+            format = "folder" if stated == "synthetic" else str(stated)
+    return overrides if format is None else [*overrides, f"data.format={json.dumps(format)}"]
+
+
+def read_values(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """The values of a file, and of what it extends, not yet checked against the types.
+
+    Args:
+        path: a .toml, or the .json of a run, which extends nothing.
+        seen: the files that extend it.
+
+    Raises:
+        InputError: unreadable, not TOML or JSON, or a setting that was used and is no longer there.
+    """
+    try:
+        if not path.is_file():
+            raise InputError(f"config {path}: no such file: name a .toml, such as those in train/configs/")
+        content = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"config {path}: {files.explain(error)}") from error
+    values = parse_text(content, f"config {path}", is_json=path.suffix == ".json")
+    if path.suffix == ".json":
+        _forget_removed(values, f"config {path}")
+        return values
+    return _extended(values, path, seen)
+
+
+def _extended(values: dict[str, Any], path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
+    """The values over those of the file that `extend` names; of `augment` and `loss` the later one is taken whole."""
+    if (name := values.pop("extend", None)) is None:
+        return values
+    if not isinstance(name, str):
+        raise InputError(f'config {path}: extend: name one file, such as extend = "contour_medium.toml"')
+    base = path.parent / name
+    if (seen := (*seen, path.resolve())) and base.resolve() in seen:
+        raise InputError(f"config {path}: extend: {base} extends this file in turn: take one of the two out")
+    merged = read_values(base, seen)
+    for key, value in values.items():
+        is_merged = key not in ("augment", "loss") and isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = {**merged[key], **value} if is_merged else value
+    return merged
+
+
+def _forget_removed(values: dict[str, Any], origin: str) -> None:
+    """Takes out of a saved configuration what is no longer there, where it decided nothing."""
+    for section, keys in REMOVED.items():
+        found = values.get(section)
+        if not isinstance(found, dict):
+            continue
+        for key, value in keys.items():
+            if found.pop(key, value) != value:
+                raise InputError(
+                    f"{origin}: {section}.{key} was used and is no longer there (CHANGELOG.md): train anew without it, "
+                    "or take the commit that the run's artifact.json names"
+                )
+
+
 def parse_text(content: bytes, origin: str, is_json: bool = False) -> dict[str, Any]:
     """The values of a TOML (or JSON) text, not yet checked against the types.
 
     Raises:
-        InputError: too long, not UTF-8, not TOML (or a JSON object), nested too deep, a key twice.
+        InputError: not UTF-8, not TOML (or a JSON object), nested too deep, a key twice.
     """
-    if len(content) > MAX_BYTES:
-        raise InputError(f"{origin}: over {MAX_BYTES // 1000} kB, more than a configuration can have")
     try:
-        text = content.decode("utf-8")
-        if is_json:
-            values = json.loads(text, object_pairs_hook=files.unique_pairs)
-        elif any(line.count(".") > MAX_KEY_PARTS and line.lstrip()[0] != "#" for line in text.split("\n")):
-            raise InputError(f"{origin}: a key of more than {MAX_KEY_PARTS} parts: write section.key = value")
-        else:
-            values = tomllib.loads(text)
-    except InputError:
-        raise
+        # some editors put a byte order mark before it
+        text = content.decode("utf-8-sig")
+        values = json.loads(text, object_pairs_hook=files.unique_pairs) if is_json else tomllib.loads(text)
     except RecursionError as error:
         raise InputError(f"{origin}: nested too deep: write sections with keys and values") from error
     except ValueError as error:
@@ -304,9 +317,6 @@ def parse_config(values: Any, origin: str) -> Config:
         # as JSON, because there strict means: a list may be a tuple and a string a path, but "30" is no number
         return Config.model_validate_json(json.dumps(values), strict=True)
     except ValidationError as error:
-        # a million faults would be a million dictionaries
-        if error.error_count() > 100 * _SHOWN_FAULTS:
-            raise InputError(f"{origin}: {error.error_count()} faults: this is no configuration") from error
         faults = [_describe_fault(dict(fault)) for fault in error.errors()]
         more = f"; and {len(faults) - _SHOWN_FAULTS} more" if len(faults) > _SHOWN_FAULTS else ""
         raise InputError(f"{origin}: {'; '.join(faults[:_SHOWN_FAULTS])}{more}") from error

@@ -35,6 +35,11 @@ class Run:
         return self.folder / "config.json"
 
     @property
+    def identity(self) -> Path:
+        """What the training of `config` is known by (`portraitseg.identity`), written when it begins."""
+        return self.folder / "identity.json"
+
+    @property
     def artifact(self) -> Path:
         return self.folder / ARTIFACT_NAME
 

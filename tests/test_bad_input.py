@@ -62,7 +62,7 @@ def test_cases_are_told_apart() -> None:
 
 
 def test_the_table_is_true() -> None:
-    """Run `make golden` where this fails, and look at what changed."""
+    """Run `python -m tests.golden.write` where this fails, and look at what changed."""
     expected = bad_cases.table([(case, outcome(case)) for case in CASES])
     assert write.BAD_INPUT.read_text(encoding="utf-8") == expected
 

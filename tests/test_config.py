@@ -1,4 +1,6 @@
 import json
+import re
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from portraitseg import config
-from portraitseg.config import Config, load_config, parse_config, parse_text
+from portraitseg.config import Config, data_overrides, load_config, parse_config, parse_text, read_values
 from portraitseg.errors import InputError
 
 ROOT = Path(__file__).parents[1]
@@ -63,6 +65,77 @@ def test_our_own_configurations_are_read(path: Path) -> None:
     load_config(path, ["data.root=x"])
 
 
+def test_the_defaults_are_what_we_recommend() -> None:
+    path = ROOT / "train/configs/contour_medium.toml"
+    assert load_config(path) == Config()
+    # it says all that decides a network's training, so that a default that moves shows here
+    stated = read_values(path)
+    assert set(stated["augment"]) == set(Config().augment) and {"name", "pretrained"} <= set(stated["model"])
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "train/configs").glob("*.toml")), ids=lambda path: path.name)
+def test_a_configuration_says_only_what_differs(path: Path) -> None:
+    if (base := tomllib.loads(path.read_text(encoding="utf-8"))).pop("extend", None) is None:
+        assert path.name == "contour_medium.toml"
+        return
+    extended = read_values(path.parent / tomllib.loads(path.read_text(encoding="utf-8"))["extend"])
+    for section, values in base.items():
+        if section in ("augment", "loss"):
+            assert values != extended[section]
+        else:
+            same = {key for key, value in values.items() if extended.get(section, {}).get(key) == value}
+            assert not same, f"{section}: {same}"
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "train/configs").glob("*.toml")), ids=lambda path: path.name)
+def test_a_configuration_begins_with_one_recipe(path: Path) -> None:
+    head = path.read_text(encoding="utf-8").partition("\n\n")[0].splitlines()
+    assert all(line.startswith("# ") for line in head) and len(head) <= 7
+    commands = [line for line in head if line.startswith("#   make")]
+    assert 1 <= len(commands) <= 3
+    if path.name != "demo.toml":
+        assert any("IoU on val" in line and re.search(r"\d+ ?.* minutes", line) for line in head)
+
+
+def test_what_extends_is_merged_by_key_and_its_lists_of_terms_are_taken_whole(tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "base.toml").write_text(
+        "seed = 3\n[train]\nepochs = 5\nema = 0.5\n[loss]\nbce = 1.0\ndice = 1.0\n[augment]\nadd = { p = 0.5 }\n"
+    )
+    (tmp_path / "sub/middle.toml").write_text('extend = "../base.toml"\n[train]\nepochs = 6\n')
+    (tmp_path / "top.toml").write_text('extend = "sub/middle.toml"\n[train]\nbatch_size = 2\n[loss]\nbce = 2.0\n')
+    read = load_config(tmp_path / "top.toml", ["train.ema=0.25"])
+    assert (read.seed, read.train.epochs, read.train.batch_size, read.train.ema) == (3, 6, 2, 0.25)
+    assert read.loss == {"bce": 2.0} and read.augment == {"add": {"p": 0.5}}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('extend = "a.toml"', "extends this file in turn"),
+        ('extend = "none.toml"', r"none\.toml: no such file"),
+        ("extend = 3", "extend: name one file"),
+    ],
+)
+def test_what_cannot_be_extended(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "a.toml"
+    path.write_text(text)
+    with pytest.raises(InputError, match=message):
+        load_config(path)
+
+
+def test_photos_that_are_named_without_a_format(tmp_path: Path) -> None:
+    """They are of the format that the configuration names; where it draws portraits, a folder."""
+    path = tmp_path / "a.toml"
+    path.write_text('[data]\nformat = "eg1800"\n')
+    for config_path, expected in ((path, "eg1800"), (None, "folder"), (tmp_path / "none.json", "folder")):
+        overrides = data_overrides(config_path, Path("ph otos"), None)
+        assert overrides == ['data.root="ph otos"', f'data.format="{expected}"']
+    assert load_config(path, data_overrides(path, Path("x"), None)).data.format == "eg1800"
+    assert data_overrides(path, Path("x"), "folder")[1] == 'data.format="folder"'
+    assert data_overrides(path, None, None) == []
+
+
 def test_every_key_can_be_overridden() -> None:
     read = load_config(
         None,
@@ -80,7 +153,7 @@ def test_every_key_can_be_overridden() -> None:
     )
     assert read.seed == 9 and read.model.size == (320, 192) and read.train.learning_rate == 1.0
     assert read.data.root == Path("/my photos/ü") and read.data.blank_sets == ("a", "b") and read.data.soft_masks
-    assert read.augment == {**Config().augment, "gamma": {"p": 0.5}} and read.loss == {"bce": 2, "dice": 1}
+    assert read.augment == {**Config().augment, "gamma": {"p": 0.5}} and read.loss == {**Config().loss, "bce": 2}
 
 
 def test_a_section_of_a_file_is_taken_whole_and_then_overridden_by_key(tmp_path: Path) -> None:
@@ -111,7 +184,7 @@ def test_any_folder_name_comes_through_the_command_line(name: str) -> None:
         ({"train": {"batch_size": 0}}, ["train.batch_size: ", "greater than or equal to 1"]),
         ({"train": {"ema": 1}}, ["train.ema: ", "less than 1"]),
         ({"train": {"workers": 10**6}}, ["train.workers: ", "less than or equal to 256"]),
-        ({"train": {"schedule": "step"}}, ["train.schedule: ", "'cosine', 'polynomial' or 'constant'"]),
+        ({"train": {"schedule": "step"}}, ["train.schedule: ", "'cosine' or 'constant'"]),
         ({"train": {"learning_rate": float("inf")}}, ["train.learning_rate: ", "finite"]),
         ({"model": {"size": [256]}}, ["model.size.1: Field required"]),
         ({"model": {"size": [256, 256, 3]}}, ["model.size: ", "at most 2"]),
@@ -138,8 +211,6 @@ def test_several_faults_are_listed_and_many_are_not() -> None:
     with pytest.raises(InputError, match="and 5 more") as some:
         parse_config({f"k{i}": 1 for i in range(10)}, "x")
     assert len(str(some.value)) < 1000
-    with pytest.raises(InputError, match="9000 faults"):
-        parse_config({f"k{i}": 1 for i in range(9000)}, "x")
 
 
 @pytest.mark.parametrize(
@@ -149,14 +220,33 @@ def test_several_faults_are_listed_and_many_are_not() -> None:
         ("seed = 1\nseed = 2", "not TOML"),
         ("[train]\n[train]", "not TOML"),
         ("a = " + "[" * 5000, "nested too deep"),
-        ("a." * 20_000 + "a = 1", "more than 100 parts"),
-        ("# " + "x" * 200_000, "over 100 kB"),
         ("seed = " + "9" * 5000, "not TOML"),
     ],
 )
 def test_texts_that_are_refused(text: str, part: str) -> None:
     with pytest.raises(InputError, match=part):
         parse_text(text.encode(), "x")
+
+
+def test_a_byte_order_mark_is_no_fault(tmp_path: Path) -> None:
+    path = tmp_path / "saved_by_an_editor.toml"
+    path.write_bytes(b"\xef\xbb\xbf[train]\nepochs = 1\n")
+    assert load_config(path).train.epochs == 1
+
+
+def test_a_saved_configuration_may_have_what_was_removed_where_it_decided_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "config.json"
+    saved = json.loads(Config().model_dump_json())
+    for section, keys in config.REMOVED.items():
+        saved[section] |= keys
+    path.write_text(json.dumps(saved))
+    assert load_config(path) == Config()
+    path.write_text(json.dumps(saved | {"qat": saved["qat"] | {"distillation": 0.5}}))
+    with pytest.raises(InputError, match=r"config\.json: qat\.distillation was used and is no longer there"):
+        load_config(path)
+    # in a file that somebody writes it is a mistake like any other
+    with pytest.raises(InputError, match=r"qat\.distillation: unknown key"):
+        parse_config({"qat": {"distillation": 0.0}}, "x")
 
 
 def test_json_with_a_key_twice_is_refused() -> None:

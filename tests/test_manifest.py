@@ -93,7 +93,7 @@ def validate(value: Any) -> None:
 
 
 def test_the_schema_is_the_committed_one() -> None:
-    """Run `make golden` where this fails, and write a line in CHANGELOG.md."""
+    """Run `python -m tests.golden.write` where this fails, and write a line in CHANGELOG.md."""
     assert write.SCHEMA.read_text(encoding="utf-8") == manifest.schema()
 
 

@@ -5,17 +5,9 @@ from typing import Annotated, Any
 
 import typer
 
-from portraitseg import cli
+from portraitseg import cli, options
 
 app = cli.new_app("Train a network on portraits with masks.")
-
-RunOption = Annotated[str, typer.Option("--run", help="Name of the run: its files go to runs/<RUN>/.")]
-ConfigOption = Annotated[Path | None, typer.Option("--config", help="A .toml from train/configs/ (or your own).")]
-DataOption = Annotated[
-    Path | None, typer.Option("--data", help="Folder of the photos; without it, synthetic portraits.")
-]
-FormatOption = Annotated[str | None, typer.Option("--format", help="folder, eg1800 or synthetic.")]
-SetOption = Annotated[list[str] | None, typer.Option("--set", help="section.key=value; may be repeated.")]
 
 #: Of a profile, kinds of operators below this share of the time are not printed.
 _SHOWN_SHARE = 0.005
@@ -28,13 +20,13 @@ def main() -> None:
 
 @app.command()
 def fit(
-    run: RunOption = "default",
-    config: ConfigOption = None,
-    data: DataOption = None,
-    format: FormatOption = None,
-    init: Annotated[Path | None, typer.Option(help="h5 of the same network to start from.")] = None,
-    set: SetOption = None,
-    overwrite: Annotated[bool, typer.Option(help="Begin anew, whatever the run's folder holds.")] = False,
+    run: options.Run = "default",
+    config: options.Config = None,
+    data: options.Data = None,
+    format: options.Format = None,
+    init: options.Init = None,
+    set: options.Set = None,
+    overwrite: options.Overwrite = False,
 ) -> None:
     """Train, or go on where a stopped training of the same run left off."""
     from portraitseg.runs import Run
@@ -48,7 +40,7 @@ def fit(
 
 @app.command("check-data")
 def check_data(
-    config: ConfigOption = None, data: DataOption = None, format: FormatOption = None, set: SetOption = None
+    config: options.Config = None, data: options.Data = None, format: options.Format = None, set: options.Set = None
 ) -> None:
     """Read every photo and mask once; count what is odd, stop at what cannot be used."""
     resolved = resolve_config(config, data, format, set)
@@ -62,10 +54,10 @@ def check_data(
 @app.command("show-data")
 def show_data(
     out: Annotated[Path, typer.Option(help="The picture to write (.png).")],
-    config: ConfigOption = None,
-    data: DataOption = None,
-    format: FormatOption = None,
-    set: SetOption = None,
+    config: options.Config = None,
+    data: options.Data = None,
+    format: options.Format = None,
+    set: options.Set = None,
     split: Annotated[str | None, typer.Option(help="Default: the training split.")] = None,
     photos: Annotated[int, typer.Option(min=1, max=200)] = 16,
     augmented: Annotated[
@@ -89,10 +81,10 @@ def label(
     ],
     out: Annotated[Path, typer.Option(help="New folder for photos and masks.")],
     blend: Annotated[float, typer.Option(min=0, max=1, help="Their share in masks that are there already.")] = 0.5,
-    config: ConfigOption = None,
-    data: DataOption = None,
-    format: FormatOption = None,
-    set: SetOption = None,
+    config: options.Config = None,
+    data: options.Data = None,
+    format: options.Format = None,
+    set: options.Set = None,
 ) -> None:
     """Copy photos with soft masks of trained networks: alone where there were none, else blended into those."""
     resolved = resolve_config(config, data, format, set)
@@ -103,10 +95,10 @@ def label(
 
 @app.command()
 def speed(
-    config: ConfigOption = None,
-    data: DataOption = None,
-    format: FormatOption = None,
-    set: SetOption = None,
+    config: options.Config = None,
+    data: options.Data = None,
+    format: options.Format = None,
+    set: options.Set = None,
     steps: Annotated[int, typer.Option(min=1, help="Batches per measurement.")] = 60,
     profile: Annotated[
         bool, typer.Option("--profile", help="Where the step's time goes, by kind of operator.")
@@ -165,17 +157,10 @@ def import_origin(
 
 
 def resolve_config(config: Path | None, data: Path | None, format: str | None, overrides: list[str] | None) -> Any:
-    """The configuration with DATA, FORMAT and --set applied, in this order."""
-    import json
+    """The configuration with `--data`, `--format` and `--set` applied, in this order."""
+    from portraitseg.config import data_overrides, load_config
 
-    from portraitseg.config import load_config
-
-    extra = []
-    if data is not None:
-        extra += [f"data.root={json.dumps(str(data))}", f"data.format={format or 'folder'}"]
-    elif format is not None:
-        extra += [f"data.format={format}"]
-    return load_config(config, extra + (overrides or []))
+    return load_config(config, data_overrides(config, data, format) + (overrides or []))
 
 
 if __name__ == "__main__":

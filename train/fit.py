@@ -1,35 +1,31 @@
 """The training loop of float and of quantization-aware training: resumes, stops cleanly, shows its progress."""
 
-import hashlib
 import math
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import numpy as np
 
-from portraitseg.config import Config, ScheduleName, decisive
-from portraitseg.data import Dataset
+from portraitseg import identity
+from portraitseg.config import Config, ScheduleName
 from portraitseg.errors import CheckFailed, InputError
 from portraitseg.models import checkpoint
-from train import losses, state
+from train import state
 from train.board import Board
 from train.display import Display
 from train.evaluate import KerasEvaluator
 from train.optimize import Optimization, is_finite
 from train.schedule import learning_rate
 from train.state import Progress
-from train.stream import Batch, BatchRecipe, BatchStream, recipe_of
+from train.stream import Batch, BatchRecipe, BatchStream
 
 #: Steps whose mean is shown while an epoch runs.
 _SHOWN_STEPS = 20
-
-#: Fields of `Plan` that came after the first trainings.
-_LATER = frozenset({"schedule", "freeze_ranges_epochs"})
 
 
 @dataclass(frozen=True)
@@ -67,9 +63,9 @@ class Interrupted(KeyboardInterrupt):
 
 
 def fit(
-    model: Any,
+    optimization: Optimization,
     *,
-    dataset: Dataset,
+    recipe: BatchRecipe,
     config: Config,
     plan: Plan,
     folder: Path,
@@ -85,10 +81,10 @@ def fit(
     state.npz (to resume) and tensorboard/.
 
     Args:
-        model: of `models.build_for_training`, or a QAT network. What is evaluated and saved is its mask alone; on
-            return it holds the best weights.
-        dataset: with `data.train_split` and `data.val_split`.
-        config: of the run.
+        optimization: of a model of `models.build_for_training`, or of a QAT network. What is evaluated and saved is its
+            mask alone; on return it holds the best weights.
+        recipe: of the batches; its dataset has `data.val_split` too.
+        config: of both.
         plan: epochs and learning rate.
         folder: of this training.
         label: its name on the terminal.
@@ -99,15 +95,14 @@ def fit(
         remedy: where the folder holds another training, what the user can do.
 
     Raises:
-        InputError: unusable data or configuration, or a state of another training in `folder`.
+        InputError: no split to validate on, photos that cannot be read, or a state of another training in `folder`.
         CheckFailed: a loss that is not finite; the last good state stays.
         Interrupted: after a signal, with the state saved.
     """
-    recipe = recipe_of(dataset, config, losses.needs(config.loss))
-    val_keys = dataset.keys(config.data.val_split)
+    val_keys = recipe.dataset.keys(config.data.val_split)
     loop = _Loop(
-        optimization=Optimization(model, config),
-        evaluate=evaluate or KerasEvaluator(dataset, val_keys, config.model.size),
+        optimization=optimization,
+        evaluate=evaluate or KerasEvaluator(recipe.dataset, val_keys, config.model.size),
         recipe=recipe,
         config=config,
         plan=plan,
@@ -122,20 +117,14 @@ def fit(
 
 
 def fingerprint(model: Any, config: Config, plan: Plan, recipe: BatchRecipe) -> str:
-    """Hash of all that decides the course of a training; where the photos lie and how many workers read them do not."""
-    values = decisive(config, {"data": {"root", "licence"}, "qat": True, "export": True})
-    values["train"].pop("workers")
-    parts = [repr(values), _repr_as_before(plan), model.name, repr(recipe.keys)]
-    # none where there are none, as before there could be any
-    parts += [repr(keys) for keys in (recipe.blank_keys, recipe.unlabelled_keys) if keys]
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
-
-
-def _repr_as_before(plan: Plan) -> str:
-    """`repr`, but without what came later and is not used: trainings of before are to go on."""
-    values = [(item, getattr(plan, item.name)) for item in fields(plan)]
-    used = [f"{item.name}={value!r}" for item, value in values if item.name not in _LATER or value != item.default]
-    return f"Plan({', '.join(used)})"
+    """What decides the course of a training; where the photos lie and how many workers read them do not."""
+    facts = {
+        "model": model.name,
+        "plan": identity.used_fields(plan),
+        "keys": recipe.keys,
+        "blank_keys": recipe.blank_keys,
+    }
+    return identity.of_fit(config, facts)
 
 
 @dataclass
@@ -179,6 +168,11 @@ class _Loop:
             return Progress(expected)
         progress, arrays = stored
         if progress.fingerprint != expected:
+            if identity.is_of_earlier_scheme(progress.fingerprint):
+                raise InputError(
+                    f"{self.folder} holds a training that an earlier version began, and whether it is this one cannot "
+                    f"be told: finish it with that version, or {self.remedy}"
+                )
             raise InputError(
                 f"{self.folder} holds a training with another configuration or other photos: {self.remedy}"
             )

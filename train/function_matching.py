@@ -49,17 +49,17 @@ class FunctionMatching:
     def __call__(
         self,
         images: UInt8[np.ndarray, "n h w c"],
-        targets: UInt8[np.ndarray, "m h w"],
+        targets: UInt8[np.ndarray, "n h w"],
         plain: UInt8[np.ndarray, "n h w c"] | None,
         is_certain: Sequence[bool],
         rng: np.random.Generator,
-    ) -> tuple[UInt8[np.ndarray, "n h w c"], UInt8[np.ndarray, "m h w"], UInt8[np.ndarray, "n h w c"] | None]:
-        """The photos, masks and plain photos of a batch, in new arrays; photos behind the m-th have no mask and stay.
+    ) -> tuple[UInt8[np.ndarray, "n h w c"], UInt8[np.ndarray, "n h w"], UInt8[np.ndarray, "n h w c"] | None]:
+        """The photos, masks and plain photos of a batch, in new arrays.
 
-        Where `is_certain` (for each of the m) the mask stays as it is, unless the photo is mixed: of blank photos it is
+        Where `is_certain` (for each photo) the mask stays as it is, unless the photo is mixed: of blank photos it is
         known that they show nobody, whatever a teacher sees in a poster.
 
-        Draws for each of the m: whether it is mixed, and if it is, the share of the first.
+        Draws for each photo: whether it is mixed, and if it is, the share of the first.
         """
         teachers = _open_all(self.files)
         mixed, answers = images.copy(), targets.copy()
@@ -93,9 +93,7 @@ def check(config: Config) -> None:
     """
     for path in config.distill.files:
         if path.suffix not in SUFFIXES:
-            raise InputError(
-                f"distill.files {path}: not {' or '.join(SUFFIXES)}: export the network, or name it in distill.teacher"
-            )
+            raise InputError(f"distill.files {path}: not {' or '.join(SUFFIXES)}: export the network first")
         open_file(path)
 
 

@@ -8,12 +8,9 @@ allowed.
 import inspect
 import math
 from collections.abc import Callable, Mapping
-from functools import partial
-from typing import Any
 
 from jaxtyping import Float32
 
-from portraitseg.contract import PROBABILITY_THRESHOLD
 from portraitseg.errors import InputError
 from portraitseg.models.keras_route import tf
 
@@ -23,25 +20,18 @@ Scalar = Float32[tf.Tensor, ""]
 Given = Mapping[str, Float32[tf.Tensor, "..."]]
 Loss = Callable[..., Scalar]
 
-#: What a loss may take. Photos with a mask come first in a batch, m of n.
+#: What a loss may take.
 NEEDS: Mapping[str, str] = {
     "logits": "of the mask (n, h, w, 1)",
-    "target": "of the mask (m, h, w, 1)",
+    "target": "of the mask (n, h, w, 1)",
     "images": "that the network saw (n, h, w, 3), in [0, 1]",
-    "edge": "band around the outline (m, h, w, 1), in [0, 1]: `train.edges`",
+    "edge": "band around the outline (n, h, w, 1), in [0, 1]: `train.edges`",
     "boundary_logits": "of the network's second output (n, h / k, w / k, 1)",
     "plain_logits": "of the photos without the photometric augmentations (n, h, w, 1)",
-    "teacher_logits": "of the network that `distill.teacher` names (n, h, w, 1)",
 }
-
-#: Needs that only photos with a mask have.
-_OF_LABELLED = frozenset({"target", "edge"})
 
 #: Added above and below the fraction of `dice`, px: a blank photo that is predicted blank has loss 0, not 0 / 0.
 DICE_SMOOTH = 1.0
-
-#: Exponent of `focal`: the paper's best.
-FOCAL_GAMMA = 2.0
 
 #: `edge_weighted_bce`: how far the edge reaches to either side of the outline, as a share of the shorter side (4 px of
 #: 256), and how much more it weighs. Half as far, twice as far, or a gain of 10 were worse (docs/training.md).
@@ -74,46 +64,6 @@ def dice(logits: Maps, target: Maps) -> Scalar:
     overlap = tf.reduce_sum(probability * target, axis=[1, 2, 3])
     total = tf.reduce_sum(tf.square(probability) + tf.square(target), axis=[1, 2, 3])
     return tf.reduce_mean(1 - (2 * overlap + DICE_SMOOTH) / (total + DICE_SMOOTH))
-
-
-def focal(logits: Maps, target: Maps) -> Scalar:
-    """Focal loss, mean over pixels: |t - p|^γ · bce(t, p), γ = `FOCAL_GAMMA`.
-
-    For hard targets this is (1 - p_t)^γ · -log p_t of Lin et al. 2017 (arXiv:1708.02002) without their class weight α.
-    For soft ones it is the form of Li et al. 2020 (arXiv:2006.04388), 0 at p = t; the first form is least elsewhere.
-    """
-    distance = tf.abs(target - tf.sigmoid(logits))
-    return tf.reduce_mean(distance**FOCAL_GAMMA * _cross_entropy(logits, target))
-
-
-def mse(logits: Maps, target: Maps) -> Scalar:
-    """Mean squared error of the probability, mean over pixels: (p - t)², p = sigmoid(x). In [0, 1], 0 at p = t.
-
-    The Brier score (Brier 1950, Monthly Weather Review 78).
-    """
-    return tf.reduce_mean(tf.square(tf.sigmoid(logits) - target))
-
-
-def lovasz_hinge(logits: Maps, target: Maps) -> Scalar:
-    """Lovász extension of the Jaccard loss over hinge errors, per photo, then the mean.
-
-    Berman et al. 2018 (arXiv:1705.08790), Alg. 1 on the errors e = max(0, 1 - x·(2t - 1)): Σ e_i · (Δ_i - Δ_{i-1}), e
-    from greatest to least, Δ_i = the Jaccard loss with the first i pixels wrong. 0 when every pixel is right by a
-    margin of 1; unbounded. The target is cut at `PROBABILITY_THRESHOLD`: the loss is defined on sets. Blank target: the
-    greatest error. Sorts the pixels of every photo, so it is the slowest term.
-    """
-    pixels = tf.reduce_prod(tf.shape(logits)[1:])
-    is_person = tf.cast(tf.reshape(target, [-1, pixels]) > PROBABILITY_THRESHOLD, tf.float32)
-    errors = tf.nn.relu(1 - tf.reshape(logits, [-1, pixels]) * (2 * is_person - 1))
-    errors, order = tf.math.top_k(errors, k=pixels)
-    is_person = tf.gather(is_person, order, batch_dims=1)
-    person = tf.reduce_sum(is_person, axis=1, keepdims=True)
-    intersection = person - tf.cumsum(is_person, axis=1)
-    union = person + tf.cumsum(1 - is_person, axis=1)
-    # union is at least 1: the first pixel is either person or adds itself
-    jaccard_loss = 1 - intersection / union
-    step = tf.concat([jaccard_loss[:, :1], jaccard_loss[:, 1:] - jaccard_loss[:, :-1]], axis=1)
-    return tf.reduce_mean(tf.reduce_sum(errors * step, axis=1))
 
 
 def edge_weighted_bce(logits: Maps, target: Maps) -> Scalar:
@@ -150,19 +100,12 @@ def consistency(logits: Maps, plain_logits: Maps) -> Scalar:
 
     p = sigmoid(x / T) of the augmented photo, q that of its plain copy, taken as given: no gradient reaches the network
     by it. PortraitNet (Zhang et al. 2019, Computers & Graphics 80); in their code the plain copy is also learnt from by
-    its mask, here only the augmented one. Unbounded, 0 at p = q. Needs no mask; costs a forward pass more.
+    its mask, here only the augmented one. Unbounded, 0 at p = q. Costs a forward pass more.
     """
-    return _binary_kl(plain_logits, logits, CONSISTENCY_TEMPERATURE)
-
-
-def distillation(logits: Maps, teacher_logits: Maps, *, temperature: float = 2.0) -> Scalar:
-    """What a larger network answers: T²·KL(q ‖ p), mean over pixels, T = `distill.temperature`.
-
-    p = sigmoid(x / T), q that of the teacher. Hinton et al. 2015 (arXiv:1503.02531) for two classes; T² keeps the size
-    of the gradient when T grows. Its gradient is that of their cross-entropy, but it is 0 at p = q. Unbounded. Needs no
-    mask.
-    """
-    return _binary_kl(teacher_logits, logits, temperature)
+    q, x = tf.stop_gradient(plain_logits) / CONSISTENCY_TEMPERATURE, logits / CONSISTENCY_TEMPERATURE
+    person = tf.sigmoid(q) * (tf.math.log_sigmoid(q) - tf.math.log_sigmoid(x))
+    background = tf.sigmoid(-q) * (tf.math.log_sigmoid(-q) - tf.math.log_sigmoid(-x))
+    return CONSISTENCY_TEMPERATURE**2 * tf.reduce_mean(person + background)
 
 
 def alpha_l1(logits: Maps, target: Maps) -> Scalar:
@@ -200,14 +143,6 @@ def sobel(logits: Maps, target: Maps) -> Scalar:
     return tf.reduce_mean(tf.abs(tf.nn.conv2d(error, kernels, strides=1, padding="VALID")))
 
 
-def _binary_kl(reference: Maps, logits: Maps, temperature: float) -> Scalar:
-    """T²·KL(q ‖ p), mean over pixels; without a gradient to the reference, finite wherever logits saturate."""
-    q, x = tf.stop_gradient(reference) / temperature, logits / temperature
-    person = tf.sigmoid(q) * (tf.math.log_sigmoid(q) - tf.math.log_sigmoid(x))
-    background = tf.sigmoid(-q) * (tf.math.log_sigmoid(-q) - tf.math.log_sigmoid(-x))
-    return temperature**2 * tf.reduce_mean(person + background)
-
-
 def _cross_entropy(logits: Maps, target: Maps) -> Maps:
     return tf.nn.sigmoid_cross_entropy_with_logits(labels=target, logits=logits)
 
@@ -215,13 +150,9 @@ def _cross_entropy(logits: Maps, target: Maps) -> Maps:
 LOSSES: dict[str, Loss] = {
     "bce": bce,
     "dice": dice,
-    "focal": focal,
-    "mse": mse,
-    "lovasz_hinge": lovasz_hinge,
     "edge_weighted_bce": edge_weighted_bce,
     "boundary": boundary,
     "consistency": consistency,
-    "distillation": distillation,
     "alpha_l1": alpha_l1,
     "composition": composition,
     "sobel": sobel,
@@ -254,49 +185,33 @@ def needs_of(name: str) -> tuple[str, ...]:
     return tuple(item.name for item in parameters if item.kind is not inspect.Parameter.KEYWORD_ONLY)
 
 
-def of_unlabelled(weights: Mapping[str, float]) -> list[str]:
-    """The losses with a weight above 0 that photos without a mask take part in."""
-    return [name for name, weight in weights.items() if weight > 0 and _OF_LABELLED.isdisjoint(needs_of(name))]
-
-
 def without(weights: Mapping[str, float], need: str) -> dict[str, float]:
     """The weights of the losses that do not take `need`."""
     return {name: weight for name, weight in weights.items() if need not in needs_of(name)}
 
 
 def build(
-    weights: Mapping[str, float], temperature: float = 1.0
+    weights: Mapping[str, float],
 ) -> Callable[[Given], tuple[Scalar, dict[str, Scalar]]]:
     """The weighted sum of the named losses, for eager code and inside `tf.function`.
 
     Args:
         weights: as for `needs`.
-        temperature: of `distillation`.
 
     Returns:
-        {need: its maps} → (total, {name: value without its weight}). A loss that takes `target` sees the photos that
-        have one: the first of the batch.
+        {need: its maps} → (total, {name: value without its weight}).
 
     Raises:
         InputError: as `needs`.
     """
     needs(weights)
     terms = {name: weight for name, weight in weights.items() if weight > 0}
-    functions: dict[str, Loss] = {**LOSSES, "distillation": partial(distillation, temperature=temperature)}
 
     def compute(maps: Given) -> tuple[Scalar, dict[str, Scalar]]:
-        values = {name: functions[name](*_choose(needs_of(name), maps)) for name in terms}
+        values = {name: LOSSES[name](*(maps[need] for need in needs_of(name))) for name in terms}
         return tf.add_n([weight * values[name] for name, weight in terms.items()]), values
 
     return compute
-
-
-def _choose(names: tuple[str, ...], maps: Given) -> list[Any]:
-    chosen = [maps[name] for name in names]
-    if _OF_LABELLED.isdisjoint(names):
-        return chosen
-    labelled = maps["target"].shape[0]
-    return [values if values.shape[0] == labelled else values[:labelled] for values in chosen]
 
 
 def _greatest_within(maps: Maps, side: int) -> Maps:

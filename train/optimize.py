@@ -10,7 +10,7 @@ from portraitseg import contract
 from portraitseg.config import Config
 from portraitseg.errors import InputError
 from portraitseg.models.keras_route import keras, tf
-from train import losses, teacher
+from train import losses
 from train.stream import Batch
 
 #: Neither biases nor the parameters of batch norm decay (Goyal et al., 2017).
@@ -35,17 +35,16 @@ class Optimization:
 
         Args:
             model: outputs [mask] or [mask, boundary], each a sigmoid layer.
-            config: `train`, `loss` and `distill` are used.
+            config: `train` and `loss` are used.
 
         Raises:
-            InputError: as `check_losses`, or a teacher that cannot be read.
+            InputError: as `check_losses`.
         """
         needs = check_losses(model, config)
         self.deployed = deployed(model)
         # a head that no loss trains would only cost time
         self.model = model if "boundary_logits" in needs else self.deployed
-        self._loss = losses.build(config.loss, config.distill.temperature)
-        self._teacher = teacher.of(config) if "teacher_logits" in needs else None
+        self._loss = losses.build(config.loss)
         self._clip_norm = config.train.clip_norm
         self._decay = config.train.ema
         self._optimizer = keras.optimizers.AdamW(weight_decay=config.train.weight_decay)
@@ -129,8 +128,6 @@ class Optimization:
                 maps["plain_logits"] = forward(tensors["plain"])["logits"]
             # losses know photos, not what else the network sees
             maps["images"] = tensors["images"][..., :3]
-            if self._teacher is not None:
-                maps["teacher_logits"] = self._teacher(tensors["images"])
             with tf.GradientTape() as tape:
                 total, terms = self._loss({**maps, **forward(tensors["images"])})
             gradients = tape.gradient(total, self._trainable)
@@ -153,24 +150,14 @@ def check_losses(model: Any, config: Config) -> frozenset[str]:
     """What the configured losses need, once it is known to be there.
 
     Raises:
-        InputError: a loss that is unknown, or that needs a boundary head, a teacher or unlabelled photos' use that the
-            configuration does not have.
+        InputError: a loss that is unknown, or that needs a boundary head that the network does not have.
     """
     needs = losses.needs(config.loss)
-    lacking = {}
-    if len(model.outputs) < 2:
-        lacking["boundary_logits"] = f"'{model.name}' has no boundary head: choose a network that has"
-    if config.distill.teacher is None:
-        lacking["teacher_logits"] = "there is no teacher: name its h5 in distill.teacher"
     for name, weight in config.loss.items():
-        for need in losses.needs_of(name) if weight else ():
-            if need in lacking:
-                raise InputError(f"loss.{name}: {lacking[need]}, or set loss.{name} to 0")
-    if config.train.unlabelled_per_batch and not losses.of_unlabelled(config.loss):
-        raise InputError(
-            "train.unlabelled_per_batch: no configured loss learns from photos without masks: "
-            "add loss.distillation or loss.consistency, or set it to 0"
-        )
+        if weight and "boundary_logits" in losses.needs_of(name) and len(model.outputs) < 2:
+            raise InputError(
+                f"loss.{name}: '{model.name}' has no boundary head: choose a network that has, or set loss.{name} to 0"
+            )
     return needs
 
 

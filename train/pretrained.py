@@ -28,6 +28,11 @@ _FIRST_BLOCKS = (0, 1, 3, 5, 8, 11)
 Weights = Mapping[str, Float32[np.ndarray, "..."]]
 
 
+def is_known(name: str) -> bool:
+    """True of the networks whose encoder the ImageNet weights fit."""
+    return name in contour.VARIANTS
+
+
 def load_imagenet(model: Any) -> None:
     """Fills the encoder of a `contour` network, in place; its decoder stays as it is.
 
@@ -38,7 +43,7 @@ def load_imagenet(model: Any) -> None:
     Raises:
         InputError: another network, or the package is missing or another version's.
     """
-    if model.name not in contour.VARIANTS:
+    if not is_known(model.name):
         raise InputError(f"model.pretrained: there are ImageNet weights for contour_* only, not for '{model.name}'")
     weights = read_checkpoint(_checkpoint_path())
     numbers = contour.VARIANTS[model.name]

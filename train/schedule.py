@@ -2,23 +2,19 @@
 
 import math
 
-_POWER = 0.9
-
 
 def learning_rate(step: int, total: int, base: float, warmup: int, kind: str = "cosine") -> float:
-    """Linear warm-up, then decay to zero by a cosine (Loshchilov & Hutter, 2017) or a polynomial, or a constant.
+    """Linear warm-up, then decay to zero by a cosine (Loshchilov & Hutter, 2017), or a constant.
 
     Args:
         step: steps done so far, 0 ≤ step < total.
         total: steps of the whole training.
         base: greatest learning rate.
         warmup: steps until it is reached.
-        kind: `cosine`, `polynomial` (of power 0.9; Chen et al., 2017, DeepLab) or `constant`.
+        kind: `cosine` or `constant`.
     """
     if step < warmup:
         return base * (step + 1) / warmup
     if kind == "constant":
         return base
-    if kind == "polynomial":
-        return base * (1 - (step - warmup) / max(1, total - warmup)) ** _POWER
     return base * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, total - warmup)))

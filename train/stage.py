@@ -1,28 +1,26 @@
 """The train stage: configuration and photos in; h5 files, the resolved configuration and artifact.json out."""
 
-import hashlib
-import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from portraitseg import files, manifest, models
+from portraitseg import files, identity, manifest, models
 from portraitseg.cli import console, warn
-from portraitseg.config import Config, decisive, hash_teacher, hash_teachers
+from portraitseg.config import Config
 from portraitseg.contract import CHANNEL_COUNT
 from portraitseg.data import open_dataset
-from portraitseg.data.base import Dataset, hash_keys, set_of
+from portraitseg.data.base import hash_keys, set_of
 from portraitseg.errors import InputError
 from portraitseg.models import checkpoint
 from portraitseg.models.keras_route import keras, tf
 from portraitseg.models.widen import copy_widened
 from portraitseg.runs import Run
-from train import augmenter, function_matching, losses, pretrained, teacher
+from train import augmenter, function_matching, losses, pretrained
 from train.check import check_data
 from train.fit import FitResult, Plan, fit
-from train.optimize import check_losses, deployed
-from train.stream import recipe_of
+from train.optimize import Optimization, check_losses, deployed
+from train.stream import BatchRecipe, recipe_of
 
 _TOOLS = ("tensorflow", "tf-keras", "numpy", "opencv-python-headless", "pillow")
 
@@ -55,21 +53,21 @@ def train_run(run: Run, config: Config, init: Path | None = None, overwrite: boo
         model = models.build_for_training(config.model.name, config.model.size, config.model.channels)
         needs = check_losses(model, config)
         load_start(deployed(model), config, init)
+        optimization = Optimization(model, config)
         # of what was loaded: by the time that all photos are read, another training may have replaced it
         init_sha256 = files.sha256(init) if init else ""
-        if "teacher_logits" in needs:
-            teacher.of(config)
         function_matching.check(config)
         dataset = open_dataset(config.data, config.seed)
-        mask_free = {f"{name} photos": keys for name, keys in mask_free_photos(dataset, config).items()}
-        if config.train.blank_share and "blank photos" not in mask_free:
+        recipe = recipe_of(dataset, config, needs)
+        mask_free = {"blank photos": recipe.blank_keys} if recipe.blank_keys else {}
+        if config.train.blank_share and not recipe.blank_keys:
             warn(
                 f"train.blank_share: {dataset.name} has no photos of nobody in a set called "
                 f"{' or '.join(config.data.blank_sets) or '(data.blank_sets names none)'}: training goes without"
             )
         check_data(dataset, (config.data.train_split, config.data.val_split), needs_masks=True, mask_free=mask_free)
         if overwrite:
-            _check_kept(run, {"INIT": init, "distill.teacher": config.distill.teacher})
+            _check_kept(run, init)
             clear(run)
         plan = Plan(
             epochs=config.train.epochs,
@@ -77,18 +75,25 @@ def train_run(run: Run, config: Config, init: Path | None = None, overwrite: boo
             init_sha256=init_sha256,
         )
         result = fit(
-            model,
-            dataset=dataset,
+            optimization,
+            recipe=recipe,
             config=config,
             plan=plan,
             folder=run.folder,
             label=f"train {run.name}",
-            on_start=lambda: files.write_text(run.config, config.model_dump_json(indent=2) + "\n"),
+            on_start=lambda: _begin(run, config),
         )
-        record(run, config, dataset, result, commit, {"file": init.name, "sha256": init_sha256} if init else None)
+        began = {"file": init.name, "sha256": init_sha256} if init else None
+        record(run, config, recipe, result, commit, began)
     of_what = f"in epoch {result.best_epoch}" if result.best_epoch else "of the weights as they began"
     console.print(f"best validation IoU {100 * result.best_iou:.2f} % {of_what}: {run.best}")
     return result
+
+
+def _begin(run: Run, config: Config) -> None:
+    """Says, beside the configuration, what the training is known by: the teachers' files may change later."""
+    files.write_text(run.config, config.model_dump_json(indent=2) + "\n")
+    files.write_json(run.identity, {"training": identity.of_training(config)})
 
 
 def load_start(model: Any, config: Config, init: Path | None) -> None:
@@ -97,14 +102,16 @@ def load_start(model: Any, config: Config, init: Path | None) -> None:
     Raises:
         InputError: another network, one of quantization-aware training, damaged, or no ImageNet weights for it.
     """
+    chosen = config.model.pretrained
+    with_imagenet = chosen == "imagenet" or (chosen == "auto" and pretrained.is_known(config.model.name))
     if config.model.prior and (init is None or checkpoint.read_header(init).channels == CHANNEL_COUNT["rgb"]):
-        if config.model.pretrained is None and init is None:
+        if not with_imagenet and init is None:
             return
         rgb = models.build(config.model.name, config.model.size)
         load_start(rgb, config.model_copy(update={"model": config.model.model_copy(update={"prior": False})}), init)
         copy_widened(rgb, model)
         return
-    if config.model.pretrained is not None and not config.model.prior:
+    if with_imagenet and not config.model.prior:
         pretrained.load_imagenet(model)
     if init is not None:
         checkpoint.load_weights(model, init)
@@ -120,27 +127,26 @@ def clear(run: Run) -> None:
 
 
 def _leavings(run: Run) -> list[Path]:
-    names = ("best.h5", "last.h5", "state.npz", "config.json", "artifact.json", "tensorboard", "qat")
+    names = ("best.h5", "last.h5", "state.npz", "config.json", "identity.json", "artifact.json", "tensorboard", "qat")
     return [*(run.folder / name for name in names), *run.folder.glob("epoch_*.h5")]
 
 
-def _check_kept(run: Run, needed: Mapping[str, Path | None]) -> None:
+def _check_kept(run: Run, init: Path | None) -> None:
     """Refuses to clear away what the training that comes begins with."""
     going = {path.resolve() for path in _leavings(run)}
-    for what, path in needed.items():
-        if path is not None and going & {path.resolve(), *path.resolve().parents}:
-            raise InputError(f"{what} {path}: --overwrite would delete it: copy it elsewhere, or name another RUN")
+    if init is not None and going & {init.resolve(), *init.resolve().parents}:
+        raise InputError(f"INIT {init}: --overwrite would delete it: copy it elsewhere, or name another RUN")
 
 
 def record(
-    run: Run, config: Config, dataset: Dataset, result: FitResult, commit: str, init: Mapping[str, str] | None = None
+    run: Run, config: Config, recipe: BatchRecipe, result: FitResult, commit: str, init: Mapping[str, str] | None = None
 ) -> None:
     """Writes artifact.json: where the weights come from (`commit`: of the code that trained), and how it went."""
-    split = config.data.train_split
+    dataset, split = recipe.dataset, config.data.train_split
     weights = files.sha256(run.best)
     source = manifest.Source(
         model=config.model.name,
-        config_sha256=config_hash(config),
+        config_sha256=identity.of_config(config),
         git_commit=commit,
         seed=config.seed,
         weights_sha256=weights,
@@ -164,32 +170,13 @@ def record(
     if init is not None:
         # what these weights learnt from, they are bound by as well
         facts["init"] = dict(init)
-    for name, keys in mask_free_photos(dataset, config).items():
-        sets = sorted({set_of(key) for key in keys})
-        facts[f"{name}_photos"] = {"sets": sets, "photos": len(keys), "sha256_16": hash_keys(keys)}
-    if config.loss.get("distillation"):
-        facts["teacher_sha256"] = hash_teacher(config)
+    if blank := recipe.blank_keys:
+        sets = sorted({set_of(key) for key in blank})
+        facts["blank_photos"] = {"sets": sets, "photos": len(blank), "sha256_16": hash_keys(blank)}
     if config.distill.files:
         facts["distill"] = {
-            "files_sha256": hash_teachers(config),
+            "files_sha256": identity.teachers(config),
             "blend": config.distill.blend,
             "mixup": config.distill.mixup,
         }
     manifest.add_stage(run.artifact, source, "train", facts)
-
-
-def mask_free_photos(dataset: Dataset, config: Config) -> dict[str, tuple[str, ...]]:
-    """The `blank` and `unlabelled` photos that training uses on top of the training split.
-
-    Raises:
-        InputError: the configuration asks for unlabelled ones, and there are none.
-    """
-    recipe = recipe_of(dataset, config)
-    kinds = {"blank": recipe.blank_keys, "unlabelled": recipe.unlabelled_keys}
-    return {name: keys for name, keys in kinds.items() if keys}
-
-
-def config_hash(config: Config) -> str:
-    """SHA-256 of the resolved configuration without the folder of the photos: the same on every machine."""
-    values = decisive(config, {"data": {"root"}})
-    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()

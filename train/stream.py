@@ -25,8 +25,8 @@ from train.copy_paste import paste
 from train.edges import edge_band
 from train.function_matching import FunctionMatching
 
-#: Keep the random numbers of different uses apart.
-_ORDER, _AUGMENT, _BLANK_ORDER, _UNLABELLED_ORDER, _UNLABELLED_AUGMENT, _PASTE, _MATCH = range(7)
+#: Keep the random numbers of different uses apart; 3 and 4 were used once, and trainings go on as they began.
+_ORDER, _AUGMENT, _BLANK_ORDER, _PASTE, _MATCH = 0, 1, 2, 5, 6
 
 #: Image, target, and the image with the geometric augmentations alone.
 Photo = tuple[np.ndarray, np.ndarray, np.ndarray]
@@ -37,15 +37,15 @@ class Batch:
     """Photos at the network's size, augmented.
 
     Attributes:
-        images: RGB, or RGB and a previous mask; those with a mask of their own come first.
-        targets: of the first m photos, 0..255.
+        images: RGB, or RGB and a previous mask.
+        targets: their masks, 0..255.
         edges: bands around the outlines of the targets, 0..255; None where no loss asks for them.
         plain: the photos with the geometric augmentations alone; None where no loss asks for them.
     """
 
     images: UInt8[np.ndarray, "n h w c"]
-    targets: UInt8[np.ndarray, "m h w"]
-    edges: UInt8[np.ndarray, "m h w"] | None = None
+    targets: UInt8[np.ndarray, "n h w"]
+    edges: UInt8[np.ndarray, "n h w"] | None = None
     plain: UInt8[np.ndarray, "n h w c"] | None = None
 
 
@@ -56,10 +56,9 @@ class BatchRecipe:
     Attributes:
         keys: of the training photos.
         size: (height, width) of the network's input.
-        batch_size: photos with masks.
+        batch_size: photos.
         is_soft: True: values between 0 and 255 of a mask are alpha.
         blank_keys, blank_per_epoch: photos of nobody, and how many of them each epoch has on top of `keys`.
-        unlabelled_keys, unlabelled_per_batch: photos without masks, and how many each batch has on top.
         paste_share: probability that the person of a training photo stands before another photo, one half of them of
             `keys`, one half of `blank_keys` where there are any.
         with_edges, with_plain: whether batches have `Batch.edges` and `Batch.plain`.
@@ -76,8 +75,6 @@ class BatchRecipe:
     is_soft: bool
     blank_keys: tuple[str, ...] = ()
     blank_per_epoch: int = 0
-    unlabelled_keys: tuple[str, ...] = ()
-    unlabelled_per_batch: int = 0
     paste_share: float = 0.0
     with_edges: bool = False
     with_plain: bool = False
@@ -97,17 +94,14 @@ class BatchRecipe:
         """Batch number `step`, counted from 0 over all epochs.
 
         Raises:
-            InputError: a photo that cannot be read, one without a mask that is no unlabelled one, or a file of
-                `matching` that cannot be opened.
+            InputError: a photo that cannot be read or has no mask, or a file of `matching` that cannot be opened.
         """
         epoch, position = divmod(step, self.steps_per_epoch)
         order = _permutation(self.seed, _ORDER, epoch, self._epoch_photos)
         places = [position * self.batch_size + offset for offset in range(self.batch_size)]
         indices = [int(order[place % len(order)]) for place in places]
-        labelled = [self._make_labelled(index, epoch) for index in indices]
-        first = step * self.unlabelled_per_batch
-        photos = labelled + [self._make_unlabelled(first + offset) for offset in range(self.unlabelled_per_batch)]
-        images, targets = np.stack([photo[0] for photo in photos]), np.stack([photo[1] for photo in labelled])
+        photos = [self._make_photo(index, epoch) for index in indices]
+        images, targets = np.stack([photo[0] for photo in photos]), np.stack([photo[1] for photo in photos])
         plain = np.stack([photo[2] for photo in photos]) if self.with_plain else None
         if self.matching is not None:
             of_nobody = [index >= len(self.keys) for index in indices]
@@ -120,7 +114,7 @@ class BatchRecipe:
             plain=plain,
         )
 
-    def _make_labelled(self, index: int, epoch: int) -> Photo:
+    def _make_photo(self, index: int, epoch: int) -> Photo:
         """Training photo `index` of an epoch; those from `len(keys)` on are blank ones."""
         if index < len(self.keys):
             key = self.keys[index]
@@ -151,13 +145,6 @@ class BatchRecipe:
             )
         return self._augment(sample.image, contract.mask_to_target(sample.mask, self.size, self.is_soft), rng)
 
-    def _make_unlabelled(self, number: int) -> Photo:
-        """Unlabelled photo `number`, counted over all batches."""
-        sample = self.dataset.load(_take(self.unlabelled_keys, number, self.seed, _UNLABELLED_ORDER))
-        unused = np.zeros(self.size, np.uint8)
-        rng = np.random.default_rng([self.seed, _UNLABELLED_AUGMENT, number])
-        return self._with_previous(self._augment(sample.image, unused, rng), rng)
-
     def _augment(self, photo: np.ndarray, target: np.ndarray, rng: np.random.Generator) -> Photo:
         image = contract.resize_image(photo, self.size)
         if self.with_plain:
@@ -185,11 +172,11 @@ def recipe_of(dataset: Dataset, config: Config, needs: Collection[str] = ()) -> 
         needs: of its losses, see `train.losses`.
 
     Raises:
-        InputError: no training split, no photos where unlabelled ones are asked for, or an augmentation that is
-            unknown or out of range. Where there are no blank ones there is none in a batch: `train_run` says so.
+        InputError: no training split, or an augmentation that is unknown or out of range. Where there are no blank
+            photos there is none in a batch: `train_run` says so.
     """
     keys = dataset.keys(config.data.train_split)
-    share, unlabelled = config.train.blank_share, config.train.unlabelled_per_batch
+    share = config.train.blank_share
     blank_keys = trainable_keys(dataset, config.data.blank_sets, config.data.val_split) if share else ()
     return BatchRecipe(
         dataset=dataset,
@@ -201,25 +188,12 @@ def recipe_of(dataset: Dataset, config: Config, needs: Collection[str] = ()) -> 
         is_soft=config.data.soft_masks,
         blank_keys=blank_keys,
         blank_per_epoch=blank_per_epoch(len(keys), share) if blank_keys else 0,
-        unlabelled_keys=_unlabelled_keys(dataset, config) if unlabelled else (),
-        unlabelled_per_batch=unlabelled,
         paste_share=config.train.paste_share,
         with_edges="edge" in needs,
         with_plain="plain_logits" in needs,
         with_prior=config.model.prior,
         matching=function_matching.of(config),
     )
-
-
-def _unlabelled_keys(dataset: Dataset, config: Config) -> tuple[str, ...]:
-    keys = trainable_keys(dataset, config.data.unlabelled_sets, config.data.val_split)
-    if not keys:
-        raise InputError(
-            f"train.unlabelled_per_batch: {dataset.name} has no photos to train on in the sets of data.unlabelled_sets "
-            f"({', '.join(config.data.unlabelled_sets) or 'none named'}): name sets that are in its splits, "
-            "or leave train.unlabelled_per_batch at 0"
-        )
-    return keys
 
 
 @lru_cache(maxsize=8)

@@ -1,6 +1,7 @@
 """The table of networks, and the contest that trains them: the stages themselves are stood in for."""
 
 import io
+import json
 from itertools import pairwise
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from benchmark import comparison, contest, latency, networks, readme
 from benchmark.__main__ import app
 from benchmark.plots import Point
 from benchmark.raster import scatter_png
-from portraitseg import files, manifest
+from portraitseg import files, identity, manifest
 from portraitseg.config import load_config
 from portraitseg.data import open_dataset
 from portraitseg.errors import CheckFailed, InputError
@@ -135,6 +136,7 @@ class Stages:
             toml = Path(arguments[arguments.index("--config") + 1])
             config = load_config(toml, ['data.root="photos"', "data.format=folder", *overrides])
             run.config.write_text(config.model_dump_json())
+            run.identity.write_text(json.dumps({"training": identity.of_training(config)}))
             run.best.write_bytes(f"{run.name} {config.train.epochs}".encode())
             manifest.add_stage(run.artifact, self._source(run), "train", {"epochs": config.train.epochs, **iou})
         else:
@@ -227,6 +229,18 @@ def test_another_training_is_replaced_only_when_told_to(stages):
     stages.calls.clear()
     compete("--models", "c", "--images", "12", "--overwrite")
     assert stages.calls == []
+
+
+def test_a_teacher_whose_file_changed_is_another_training(stages):
+    teacher = write_tflite(Path("t.tflite"), shape=(1, 24, 30, 3))
+    arguments = ["--models", "c", "--images", "4", "--set", f"distill.files=['{teacher}']"]
+    compete(*arguments)
+    stages.calls.clear()
+    compete(*arguments)
+    assert stages.calls == []
+    write_tflite(teacher, shape=(1, 24, 32, 3))
+    compete(*arguments, "--overwrite")
+    assert stages.calls[0][0] == "train" and "--overwrite" in stages.calls[0]
 
 
 def test_each_network_gets_the_rate_that_is_best_on_val(stages):

@@ -3,7 +3,6 @@
 import csv
 import shutil
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +10,10 @@ import cv2
 import numpy as np
 import pytest
 
-from export import golden, matrix, mixed, mixed_command, parity
+from export import matrix, parity
 from export.layers import first_divergence
 from export.matrix import Member, compare_all
 from export.parity import Bound
-from export.recipes import RECIPES
 from portraitseg import files, manifest
 from portraitseg.config import Config, DataConfig, ExportConfig, ModelConfig
 from portraitseg.data import open_dataset
@@ -124,39 +122,6 @@ def test_damaged_files_are_named_with_their_layer(run: Run, exported: Exported, 
     out = [row for row in rows if row["faults"]]
     assert out and all(lite.name in (row["first"], row["second"]) for row in out)
     assert "at layer down0_relu" in (run.folder / "matrix.md").read_text(encoding="utf-8")
-
-
-def test_a_mixed_file_is_published_compared_and_taken_away(
-    run: Run, exported: Exported, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It is of no recipe of its own: the matrix and the golden masks take it, a second call judges it anew."""
-    end = f"-rgb-{mixed.WITHOUT}.tflite"
-    shutil.copy(exported.find(end)[1], run.android)
-    path = run.android / manifest.MANIFEST_NAME
-    before = manifest.read(manifest.Manifest, path)
-    manifest.write(path, manifest.extended(path, before.source, [_entry(exported, end)]))
-    name = f"fast_scnn_w050-64x64-rgb-{mixed.RECIPE}.tflite"
-    # eight bits cost this tiny network more than its bounds on some machines, and its portraits say little: neither is
-    # what is looked at here
-    loose = replace(RECIPES[mixed.WITHOUT], bound=Bound(None, 1.0, 0.0, shift_px=64.0, gain_error=1.0))
-    monkeypatch.setitem(RECIPES, mixed.WITHOUT, loose)
-    monkeypatch.setattr(golden, "_COVERAGE", (-0.1, 1.1))
-    monkeypatch.setattr(golden, "_MARGIN", 0.0)
-    monkeypatch.setattr(mixed_command, "LEAST_GAIN", -1.0)
-    reports = []
-    for _ in range(2):
-        mixed_command.run_mixed(run, CONFIG, 1, ["logits"])
-        reports.append((run.folder / "export" / "mixed.md").read_text(encoding="utf-8"))
-    assert reports[0] == reports[1] and f"| {name} |" in reports[0]
-    listed = manifest.read(manifest.Manifest, path)
-    assert [entry.recipe for entry in listed.files].count(mixed.RECIPE) == 1
-    assert golden.check(run.android) == len(listed.files)
-    assert any(name in (pair.first, pair.second) for pair in matrix.matrix(run, CONFIG))
-    monkeypatch.setattr(mixed_command, "LEAST_GAIN", 1.0)
-    mixed_command.run_mixed(run, CONFIG, 1, ["logits"])
-    assert not (run.android / name).exists()
-    assert golden.check(run.android) == len(listed.files) - 1
-    assert not any(name in (pair.first, pair.second) for pair in matrix.matrix(run, CONFIG))
 
 
 def test_files_of_other_weights_and_of_no_export_are_refused(run: Run) -> None:

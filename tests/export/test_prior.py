@@ -31,6 +31,7 @@ ema = 0.8
 epochs = 1
 freeze_bn_epochs = 0
 [export]
+recipes = ["all"]
 calibration_photos = 24
 parity_photos = 4
 """

@@ -102,7 +102,7 @@ def test_run_without_files_is_refused(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.chdir(tmp_path)
     files.write_text(Run("empty").config, Config().model_dump_json())
     with pytest.raises(InputError, match="make export-android RUN=empty"):
-        sensitivity.run_sensitivity("empty", "qat_wi8_ai8", 2, [])
+        sensitivity.run_sensitivity(Run("empty"), Config(), "qat_wi8_ai8", 2)
 
 
 def _scramble(path: Path, layer: str) -> bytes:

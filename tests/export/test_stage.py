@@ -9,9 +9,18 @@ import pytest
 from export import stage, to_tflite
 from export.parity import Bound
 from export.recipes import RECIPES, Recipe
+from export.targets import TARGETS
 from export.to_coreml import VARIANTS, coreml_products
 from portraitseg import files, manifest
-from portraitseg.config import Config, DataConfig, ExportConfig, ModelConfig, QatConfig, TrainConfig
+from portraitseg.config import (
+    Config,
+    DataConfig,
+    ExportConfig,
+    ModelConfig,
+    QatConfig,
+    TrainConfig,
+    parse_config,
+)
 from portraitseg.data import open_dataset
 from portraitseg.errors import CheckFailed, InputError
 from portraitseg.manifest import Manifest
@@ -24,7 +33,7 @@ CONFIG = Config(
     model=ModelConfig(name="fast_scnn_w050", size=(64, 64)),
     train=TrainConfig(epochs=1, workers=1, batch_size=8),
     qat=QatConfig(epochs=1, learning_rate=1e-5, freeze_bn_epochs=1),
-    export=ExportConfig(calibration_photos=16, parity_photos=3),
+    export=ExportConfig(recipes=("all",), calibration_photos=16, parity_photos=3),
 )
 
 
@@ -151,6 +160,51 @@ def test_conversion_that_fails_its_check_is_reported(trained: Run, monkeypatch: 
         stage.export_run(trained, CONFIG, "android", skip_qat=True)
 
 
+@pytest.mark.parametrize(
+    ("target", "asked", "with_qat", "expected"),
+    [
+        ("android", "released", True, {"fp16", "qat_wi8_ai8", "qat_wi8_ai8_u8"}),
+        # what `recommended.json` then names for CPUs
+        ("android", "released", False, {"fp16", "static_wi8_ai8", "static_wi8_ai8_u8"}),
+        ("android", "all", True, set(RECIPES)),
+        ("android", "fp32, qdq", True, {"fp32"}),
+        ("ios", "released", True, {"fp16", "int8", "palette6"}),
+        ("ios", "palette4,qat_wi8_ai8", True, {"palette4"}),
+        ("onnx", "released", False, {"fp32"}),
+    ],
+)
+def test_which_files_are_made(target: str, asked: str, with_qat: bool, expected: set[str]) -> None:
+    config = parse_config({"export": {"recipes": asked}}, "x")
+    assert TARGETS[target].choose(config.export.recipes, with_qat) == expected
+
+
+@pytest.mark.parametrize(
+    ("target", "asked", "message"),
+    [
+        ("android", "int4", r"unknown recipe 'int4' \(known: released, all, dynamic"),
+        ("ios", "qat_wi8_ai8", r"none is for this target \(it has: fp16, int8"),
+    ],
+)
+def test_recipes_that_are_refused(target: str, asked: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        TARGETS[target].choose(parse_config({"export": {"recipes": asked}}, "x").export.recipes)
+
+
+def test_what_a_release_keeps_is_what_a_device_is_told_to_take() -> None:
+    for target in TARGETS.values():
+        ends = {end for ends in target.recommended.values() for end in ends[:1]}
+        assert all(any(f"-{recipe}." in end for recipe in target.released) for end in ends)
+
+
+def test_a_recipe_that_nobody_asked_for_is_not_made(trained: Run, tmp_path: Path) -> None:
+    config = CONFIG.model_copy(update={"export": CONFIG.export.model_copy(update={"recipes": ("palette6",)})})
+    result = stage.export_run(trained, config, "ios")
+    made = manifest.read(manifest.Artifact, trained.artifact).stages["export_ios"]["files"]
+    assert list(made) == ["fast_scnn_w050-64x64-palette6.mlpackage"]
+    # what an earlier export of these weights made stays
+    assert set(made) <= {entry.path for entry in result.files}
+
+
 def test_untrained_run_is_refused(trained: Run) -> None:
     with pytest.raises(InputError, match="make train RUN=nobody"):
         stage.load_run_config(Run("nobody"), None)
@@ -170,12 +224,16 @@ def test_overrides_of_the_export_are_taken(trained: Run) -> None:
 
 
 def test_photos_that_moved_keep_their_format(trained: Run) -> None:
-    from export.__main__ import _moved
-
-    moved = stage.load_run_config(trained, _moved(Path('pho"tos'), None))
-    assert (moved.data.root, moved.data.format) == (Path('pho"tos'), CONFIG.data.format)
-    assert stage.load_run_config(trained, _moved(Path("photos"), "folder")).data.format == "folder"
-    assert _moved(None, None) == []
+    photos = CONFIG.data.model_copy(update={"format": "eg1800", "root": Path("x")})
+    files.write_text(trained.config, CONFIG.model_copy(update={"data": photos}).model_dump_json())
+    try:
+        moved = stage.load_run_config(trained, None, Path('pho"tos'))
+        assert (moved.data.root, moved.data.format) == (Path('pho"tos'), "eg1800")
+        assert stage.load_run_config(trained, None, Path("photos"), "folder").data.format == "folder"
+    finally:
+        files.write_text(trained.config, CONFIG.model_dump_json())
+    # portraits that are drawn lie nowhere: a folder in their place is one
+    assert stage.load_run_config(trained, None, Path("photos")).data.format == "folder"
 
 
 def test_other_photos_are_refused(trained: Run) -> None:

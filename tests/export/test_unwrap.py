@@ -11,9 +11,8 @@ from export.matrix import Member, compare_all
 from export.parity import Bound
 from export.product import Networks
 from export.to_coreml import VARIANTS
-from export.training import _origin
 from export.unwrap import pick_weights, unwrap
-from portraitseg import files, manifest
+from portraitseg import files, identity, manifest
 from portraitseg.config import Config, DataConfig, ExportConfig, ModelConfig
 from portraitseg.data import open_dataset
 from portraitseg.models import checkpoint
@@ -76,7 +75,8 @@ def _record(run: Run, float_model: Any, qat_model: Any) -> None:
         data=(manifest.DataSource(set="synthetic", split="train", sha256_16=split, licence="Apache-2.0"),),
         tools={},
     )
-    facts = {"origin": _origin(source, CONFIG), "weights_sha256": files.sha256(run.qat / "best.h5")}
+    origin = identity.of_qat(CONFIG, source.weights_sha256)
+    facts = {"origin": origin, "weights_sha256": files.sha256(run.qat / "best.h5")}
     manifest.add_stage(run.artifact, source, "qat", facts)
 
 

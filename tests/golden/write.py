@@ -1,14 +1,19 @@
 """`python -m tests.golden.write`: writes anew the committed files that the code generates."""
 
+import json
 import tempfile
 from pathlib import Path
 
-from portraitseg import files, manifest
+from portraitseg import files, identity, manifest
+from portraitseg.config import Config
 from tests.data import bad_cases
+from tests.golden import commands
 
 ROOT = Path(__file__).parents[2]
 SCHEMA = ROOT / "docs/manifest.schema.json"
 BAD_INPUT = ROOT / "docs/bad-input.md"
+COMMANDS = ROOT / "docs/commands.md"
+DEFAULTS = ROOT / "tests/golden/defaults.json"
 
 
 def bad_input() -> str:
@@ -20,9 +25,16 @@ def bad_input() -> str:
     return bad_cases.table(outcomes)
 
 
+def defaults() -> str:
+    """The defaults by key and the scheme of identities that they go with."""
+    values = {"scheme": identity.SCHEME, "defaults": identity._flat(Config())}
+    return json.dumps(values, indent=1) + "\n"
+
+
 def main() -> None:
     """Writes them."""
-    for path, content in ((SCHEMA, manifest.schema()), (BAD_INPUT, bad_input())):
+    generated = {DEFAULTS: defaults(), COMMANDS: commands.document(), SCHEMA: manifest.schema(), BAD_INPUT: bad_input()}
+    for path, content in generated.items():
         files.write_text(path, content)
         print(f"{path.relative_to(ROOT)} written")
 

@@ -17,6 +17,7 @@ from portraitseg.runs import Run
 from train import state
 from train.fit import Interrupted, Plan, fit
 from train.optimize import Optimization
+from train.stream import recipe_of
 
 PLAN = Plan(epochs=3, learning_rate=2e-3)
 
@@ -39,7 +40,16 @@ def _fit(folder, config=None, plan=PLAN, evaluate=None):
     tf.config.experimental.enable_op_determinism()
     model = models.build(config.model.name, config.model.size)
     dataset = open_dataset(config.data, config.seed)
-    result = fit(model, dataset=dataset, config=config, plan=plan, folder=folder, label="test", evaluate=evaluate)
+    recipe = recipe_of(dataset, config)
+    result = fit(
+        Optimization(model, config),
+        recipe=recipe,
+        config=config,
+        plan=plan,
+        folder=folder,
+        label="test",
+        evaluate=evaluate,
+    )
     return model, result
 
 
@@ -213,14 +223,38 @@ def test_overwriting_does_not_delete_what_it_begins_with(tmp_path, monkeypatch):
     for init in (Run("a").best, linked):
         with pytest.raises(InputError, match=r"INIT .*: --overwrite would delete it: copy it elsewhere"):
             train_run(Run("a"), config, init=init, overwrite=True)
-    taught = parse_config(
-        {**config.model_dump(), "loss": {"bce": 1.0, "distillation": 1.0}, "distill": {"teacher": str(Run("a").best)}},
-        "test",
-    )
-    with pytest.raises(InputError, match=r"distill\.teacher .*: --overwrite would delete it"):
-        train_run(Run("a"), taught, init=Path("begun.h5"), overwrite=True)
     assert before == {path: path.stat().st_mtime_ns for path in before}
     train_run(Run("a"), config, init=Path("begun.h5"), overwrite=True)
+
+
+def test_a_training_is_prepared_once(tmp_path, monkeypatch):
+    """What is built early is what is used: the optimizer's slots and the batches."""
+    from train import stage
+
+    monkeypatch.chdir(tmp_path)
+    built = []
+
+    def counted(name, make):
+        def call(*arguments, **settings):
+            built.append(name)
+            return make(*arguments, **settings)
+
+        return call
+
+    for name in ("Optimization", "recipe_of"):
+        monkeypatch.setattr(stage, name, counted(name, getattr(stage, name)))
+    checkpoint.save(models.build("fast_scnn_w050", (64, 64)), Path("begun.h5"))
+    stage.train_run(Run("a"), _config(epochs=0), init=Path("begun.h5"))
+    assert sorted(built) == ["Optimization", "recipe_of"]
+
+
+def test_a_state_of_an_earlier_version_is_told_apart(tmp_path):
+    _fit(tmp_path, plan=Plan(epochs=0, learning_rate=1e-3), evaluate=lambda model: 0.5)
+    progress, arrays = state.load(tmp_path)
+    progress.fingerprint = "0" * 64
+    state.save(tmp_path, progress, arrays)
+    with pytest.raises(InputError, match=r"an earlier version began.*finish it with that version, or name another RUN"):
+        _fit(tmp_path, plan=Plan(epochs=0, learning_rate=1e-3))
 
 
 def test_without_epochs_the_weights_are_kept(tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-"""One step of training, by hand: what decays, what is averaged, what is clipped, who teaches."""
+"""One step of training, by hand: what decays, what is averaged, what is clipped, which head learns."""
 
 from typing import Any
 
@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 
 from portraitseg.config import Config, parse_config
-from portraitseg.errors import InputError
 from portraitseg.models import blocks
 from portraitseg.models.keras_route import keras, tf
-from train import losses, teacher
+from train import losses
 from train.edges import edge_band
 from train.optimize import Optimization
 from train.stream import Batch
@@ -124,62 +123,3 @@ def test_the_boundary_head_learns_where_a_loss_asks_for_it(weight: float) -> Non
     assert ("boundary" in terms) == (weight > 0)
     for old, new in zip(before, head.get_weights(), strict=True):
         assert (old != new).any() == (weight > 0)
-
-
-# ---- the teacher
-
-DISTILLED = {"loss": {"distillation": 1.0}, "distill": {"teacher": "t.h5"}}
-
-
-def distilled(monkeypatch: pytest.MonkeyPatch, size: tuple[int, int], surer: float) -> dict[str, float]:
-    """A step of `network()` whose batch norm, as the teacher's, goes by its moving averages.
-
-    The teacher is the same network, of `size`, whose logits are greater by `surer`.
-    """
-    taught_by = network(size)
-    taught_by.get_layer("logits").bias.assign_add([surer])
-    monkeypatch.setattr(teacher.checkpoint, "load", lambda path: taught_by)
-    optimization = Optimization(network(), config(**DISTILLED))
-    optimization.freeze_batch_norm()
-    return optimization.step(batch(), 0.01, 0)
-
-
-def test_nothing_is_to_be_learnt_from_oneself(monkeypatch: pytest.MonkeyPatch) -> None:
-    terms = distilled(monkeypatch, SIZE, 0)
-    # the same sums of the same numbers
-    assert abs(terms["distillation"]) < 1e-6 and terms["gradient_norm"] < 1e-5
-    # from one of another opinion there is
-    terms = distilled(monkeypatch, SIZE, -1)
-    assert terms["distillation"] > 0.01 and terms["gradient_norm"] > 0.01
-
-
-@pytest.mark.parametrize("size", [(32, 16), (8, 48)])
-def test_a_teacher_may_have_another_size(monkeypatch: pytest.MonkeyPatch, size: tuple[int, int]) -> None:
-    terms = distilled(monkeypatch, size, -1)
-    assert all(np.isfinite(value) for value in terms.values())
-    assert terms["distillation"] > 0.01 and terms["gradient_norm"] > 0.01
-
-
-def test_its_answer_lies_where_the_photo_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    # says of each pixel how red it is
-    image = keras.Input((32, 16, 3))
-    red = keras.layers.Conv2D(1, 1, use_bias=False, name="logits")
-    taught_by = keras.Model(image, blocks.mask_head(red(image)))
-    red.set_weights([np.array([1, 0, 0], np.float32).reshape(1, 1, 3, 1)])
-    monkeypatch.setattr(teacher.checkpoint, "load", lambda path: taught_by)
-    photo = np.zeros((1, *SIZE, 3), np.float32)
-    photo[:, :8, :12, 0] = 1
-    answer = teacher.of(config(**DISTILLED))(tf.constant(photo)).numpy()
-    assert answer.shape == (1, *SIZE, 1)
-    # to either side of the corner that resizing blurs
-    np.testing.assert_allclose(answer[0, :5, :9], 1, atol=1e-5)
-    np.testing.assert_allclose(answer[0, 11:], 0, atol=1e-5)
-    np.testing.assert_allclose(answer[0, :, 15:], 0, atol=1e-5)
-
-
-def test_a_teacher_of_more_channels_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    image = keras.Input((*SIZE, 4))
-    taught_by = keras.Model(image, blocks.mask_head(keras.layers.Conv2D(1, 1)(image)))
-    monkeypatch.setattr(teacher.checkpoint, "load", lambda path: taught_by)
-    with pytest.raises(InputError, match="takes 4 channels"):
-        teacher.of(config(**DISTILLED))

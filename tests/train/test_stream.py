@@ -95,8 +95,6 @@ def test_learning_rate_warms_up_and_falls_to_zero():
     [
         # ½·(1 + cos(π·0)), of a quarter, of a half, and of 99 / 100
         ("cosine", [1, 0.853553, 0.5, 2.4672e-4]),
-        # 1, ¾, ½ and 1 / 100, each to the power of 0.9
-        ("polynomial", [1, 0.771890, 0.535887, 0.0158489]),
     ],
 )
 def test_schedules_by_hand(kind, rates):
@@ -109,7 +107,7 @@ def test_schedules_by_hand(kind, rates):
 # ---- photos without masks
 
 #: Set → grey levels of its photos, by which a batch shows them; of the last blank one and the last of `a` is `val`.
-GREYS = {"a": range(1, 11), "blank": range(101, 104), "u": range(201, 205)}
+GREYS = {"a": range(1, 11), "blank": range(101, 104)}
 
 
 def _width(grey):
@@ -130,7 +128,7 @@ def folder(tmp_path):
                 cv2.imwrite(str(tmp_path / name / "masks" / f"{grey}.png"), mask)
     keys = {name: [f"{name}/{grey}" for grey in greys] for name, greys in GREYS.items()}
     splits = {"train": keys["a"][:-1], "val": [keys["a"][-1], keys["blank"][-1]]}
-    splits |= {"nobody": keys["blank"][:-1], "loose": keys["u"]}
+    splits |= {"nobody": keys["blank"][:-1]}
     (tmp_path / "splits.json").write_text(json.dumps({"splits": splits}))
     return tmp_path
 
@@ -138,9 +136,9 @@ def folder(tmp_path):
 def _recipe_of(folder, needs=(), augment=None, **train):
     config = parse_config(
         {
-            "data": {"format": "folder", "root": str(folder), "unlabelled_sets": ["u"]},
+            "data": {"format": "folder", "root": str(folder)},
             "model": {"size": [32, 32]},
-            "train": {"batch_size": 4, **train},
+            "train": {"batch_size": 4, "blank_share": 0.0, **train},
             "augment": augment or {},
         },
         "test",
@@ -178,7 +176,7 @@ def test_pasting_leaves_the_share_of_nobody(folder):
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.25])
 def test_the_benchmark_counts_the_photos_of_an_epoch_as_training_does(folder, share):
     train = {"batch_size": 4, "blank_share": share}
-    data = {"format": "folder", "root": str(folder), "unlabelled_sets": ["u"]}
+    data = {"format": "folder", "root": str(folder)}
     config = parse_config({"data": data, "train": train}, "test")
     dataset, recipe = open_dataset(config.data, 0), _recipe_of(folder, blank_share=share)
     assert photos_per_epoch(config, dataset) == recipe.steps_per_epoch * recipe.batch_size
@@ -192,22 +190,6 @@ def test_where_there_is_nobodys_photo_an_epoch_has_none(folder):
     recipe = _recipe_of(folder, blank_share=0.25)
     assert recipe.blank_keys == () and recipe.steps_per_epoch == 9 // 4
     assert all(target.any() for step in range(4) for target in recipe.make(step).targets)
-    (folder / "splits.json").write_text(json.dumps({"splits": {"train": splits["train"], "val": splits["val"]}}))
-    with pytest.raises(InputError, match=r"unlabelled_per_batch: .* no photos to train on .*\(u\)"):
-        _recipe_of(folder, unlabelled_per_batch=1)
-
-
-def test_unlabelled_photos_come_last_and_have_no_targets(folder):
-    recipe = _recipe_of(folder, ["edge", "plain_logits"], unlabelled_per_batch=3)
-    batches = [recipe.make(step) for step in range(4)]
-    for batch in batches:
-        assert len(batch.images) == len(batch.plain) == 7 and len(batch.targets) == len(batch.edges) == 4
-        # the targets are of the first four
-        assert [target.any(axis=0).sum() for target in batch.targets] == [_width(grey) for grey in _greys(batch)[:4]]
-    shown = [*chain.from_iterable(_greys(batch)[4:] for batch in batches)]
-    for start in range(0, 12, 4):
-        # in turn, over the ends of batches
-        assert sorted(shown[start : start + 4]) == [*GREYS["u"]]
 
 
 def test_edges_lie_on_the_outlines_of_the_augmented_targets(folder):

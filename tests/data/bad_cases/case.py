@@ -26,7 +26,8 @@ _NOBODY = 65534
 _STILL_READABLE = 77
 
 CHECK = ("check-data", "--data", "DATA")
-FIT = ("fit", "--set", "data.synthetic_photos=8", "--set", "model.size=[32, 32]", "--set", "train.workers=1")
+_SETTINGS = ("data.synthetic_photos=8", "model.name=fast_scnn", "model.size=[32, 32]", "train.workers=1")
+FIT = ("fit", *(word for pair in (*_SETTINGS, "train.blank_share=0") for word in ("--set", pair)))
 
 
 @dataclass(frozen=True)
@@ -150,8 +151,9 @@ def table(outcomes: list[tuple[Case, Outcome]]) -> str:
         "# Bad input: what each command answers",
         "",
         "Each mistake gets one line that names the thing and the remedy: `error:` with exit code 2, or `warning:` with",
-        "a count where the input could be used after all (exit code 0). Written by `make golden` from the cases that",
-        "`tests/test_bad_input.py` runs; `DATA` is a folder of four photos, one of which was spoilt.",
+        "a count where the input could be used after all (exit code 0). Written by",
+        "`python -m tests.golden.write` from the cases that `tests/test_bad_input.py` runs; `DATA` is a folder of four",
+        "photos, one of which was spoilt.",
         "",
         "| input | exit | line |",
         "|---|---|---|",

@@ -1,0 +1,60 @@
+"""The options that several commands share, each documented here and nowhere else (docs/commands.md is made of it)."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Run = Annotated[str, typer.Option("--run", help="Name of the run: its files go to runs/<RUN>/.")]
+Runs = Annotated[str, typer.Option("--runs", help="Names of exported runs, with commas.")]
+Config = Annotated[Path | None, typer.Option("--config", help="A .toml from train/configs/, or your own.")]
+Data = Annotated[
+    Path | None, typer.Option("--data", help="Folder of photos; default: as the configuration or the run says.")
+]
+Format = Annotated[
+    str | None,
+    typer.Option(
+        "--format",
+        help="Format of the photos; default: as the configuration or the run says, `folder` where that is `synthetic`.",
+    ),
+]
+Set = Annotated[list[str] | None, typer.Option("--set", help="section.key=value of the configuration; repeatable.")]
+Init = Annotated[Path | None, typer.Option("--init", help="h5 of the same network to start from.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Begin anew, whatever the run's folder holds.")]
+Splits = Annotated[
+    str | None, typer.Option("--splits", help="Splits to measure on, with commas; default: all that begin with `test`.")
+]
+#: Where something is chosen by the table, the test splits are asked for once, at the end.
+ValSplits = Annotated[str, typer.Option("--splits", help="Splits, with commas; nothing is chosen on a test split.")]
+Peers = Annotated[Path | None, typer.Option("--peers", help="Folder of .tflite files to measure beside ours.")]
+Reference = Annotated[Path | None, typer.Option("--reference", help="File whose latency is 1 in the ratio.")]
+Threads = Annotated[str, typer.Option("--threads", help="Thread counts, with commas, or `all` up to the cores.")]
+Profile = Annotated[
+    str, typer.Option("--profile", help="Of the latency: quick, about a minute; full, ten times the rounds.")
+]
+Base = Annotated[
+    str | None, typer.Option("--base", help="The network that others are compared with; default: the first.")
+]
+
+#: Variable of make → the option that it becomes, and a command that documents it.
+VARIABLES: dict[str, tuple[str, str]] = {
+    "RUN": ("train fit", "--run"),
+    "DATA": ("train fit", "--data"),
+    "FORMAT": ("train fit", "--format"),
+    "CONFIG": ("train fit", "--config"),
+    "INIT": ("train fit", "--init"),
+    "SET": ("train fit", "--set"),
+    "OVERWRITE": ("train fit", "--overwrite"),
+    "SPLITS": ("benchmark run", "--splits"),
+    "PEERS": ("benchmark run", "--peers"),
+    "REFERENCE": ("benchmark run", "--reference"),
+    "THREADS": ("benchmark run", "--threads"),
+    "PROFILE": ("benchmark run", "--profile"),
+    "ROBUSTNESS": ("benchmark run", "--robustness"),
+    "MODELS": ("benchmark contest", "--models"),
+    "IMAGES": ("benchmark contest", "--images"),
+    "RATES": ("benchmark contest", "--rates"),
+    "BASE": ("benchmark contest", "--base"),
+    "OUT": ("benchmark contest", "--out"),
+    "REPORT": ("export check-gpu", "--report"),
+}
