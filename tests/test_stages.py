@@ -3,14 +3,11 @@
 import re
 import subprocess
 import sys
-from collections import Counter
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
-
-_FENCED = re.compile(r"^```.*?^```", re.DOTALL | re.MULTILINE)
 
 
 @pytest.mark.parametrize("stage", ["train", "export", "benchmark", "portraitseg"])
@@ -57,53 +54,6 @@ def test_the_makefile_declares_its_targets_phony():
     # train, export and benchmark are folders too: make would call them up to date
     phony = set(re.search(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)[1].split())
     assert _targets() <= phony
-
-
-def test_links_of_the_docs_lead_somewhere():
-    documents = [
-        *ROOT.glob("*.md"),
-        *ROOT.glob("docs/**/*.md"),
-        *ROOT.glob("*_assets/**/*.md"),
-        ROOT / "weights/README.md",
-    ]
-    broken = [f"{path.relative_to(ROOT)}: {link}" for path in documents for link in _broken_links(path)]
-    assert not broken, broken
-
-
-def test_a_broken_link_is_found(tmp_path):
-    (tmp_path / "other.md").write_text("# One\n\n```sh\n# two\n```\n\n## `c_d`: e, f's × g\n\n## One\n")
-    links = [
-        "other.md#one",
-        "other.md#one-1",
-        "other.md#c_d-e-fs--g",
-        "#here",
-        "https://a.b/c#d",
-        "none.md",
-        "other.md#two",
-        "#one",
-    ]
-    document = tmp_path / "document.md"
-    document.write_text("# Here\n" + "\n".join(f"[x]({link})" for link in links))
-    assert list(_broken_links(document)) == links[-3:]
-
-
-def _broken_links(document):
-    for link in re.findall(r"\]\(([^)\s]+)\)", _FENCED.sub("", document.read_text())):
-        if "://" in link:
-            continue
-        name, _, anchor = link.partition("#")
-        path = document.parent / name if name else document
-        if not path.exists() or (anchor and anchor not in _anchors(path)):
-            yield link
-
-
-def _anchors(document):
-    """As GitHub makes them of headings; one that is there again gets a number."""
-    seen = Counter()
-    for heading in re.findall(r"^#+ (.*)$", _FENCED.sub("", document.read_text()), re.MULTILINE):
-        slug = re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-")
-        yield f"{slug}-{seen[slug]}" if seen[slug] else slug
-        seen[slug] += 1
 
 
 def test_the_lock_has_hashes_and_no_addresses():
