@@ -240,7 +240,7 @@ def readme(
     ] = None,
     documents: Annotated[
         list[Path] | None,
-        typer.Option("--readme", help="The files with the markers; default: README.md, docs/results.md."),
+        typer.Option("--readme", help="The files with the markers; default: README.md and both results.md of docs."),
     ] = None,
     check: Annotated[bool, typer.Option("--check", help="Change nothing; exit 1 where a table differs.")] = False,
 ) -> None:

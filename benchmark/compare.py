@@ -14,7 +14,7 @@ from portraitseg.cli import table_console
 from portraitseg.errors import InputError
 
 #: A paired test finds any steady difference, however small; below this one it is no regression: kernels and JPEG
-#: decoders differ by as much between machines (the bound of the self-test against INTERFACE.md).
+#: decoders differ by as much between machines (the bound of the self-test against docs/interface.md).
 LEAST_SCORE_CHANGE = 0.0002
 
 #: Greatest factor between two valid latency ratios of the same file that is still called noise. Fourteen measurements

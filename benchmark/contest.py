@@ -21,7 +21,8 @@ from portraitseg.runs import Run
 
 CONFIGS = Path("train/configs")
 
-#: Quantization-aware training sees this share of the photos of float training (FACTS: a quarter to a fifth).
+#: Quantization-aware training sees this share of the photos of float training; a quarter to a fifth of its steps, at a
+#: low learning rate, is the usual schedule.
 QAT_SHARE = 0.2
 
 #: Ends the name of a variant whose width is that many hundredths.

@@ -15,7 +15,7 @@ from portraitseg.errors import CheckFailed, InputError
 RESULTS = Path("benchmark/results")
 
 #: Documents with tables.
-DOCUMENTS = (Path("README.md"), Path("docs/results.md"))
+DOCUMENTS = (Path("README.md"), Path("docs/results.md"), Path("docs/log/results.md"))
 
 #: After a name: of the same results only the files that apps are told to take, and those of others.
 SHORT = ".short"

@@ -75,7 +75,7 @@ class Product:
     """One file that a target makes.
 
     Attributes:
-        path: name of the file, by INTERFACE.
+        path: name of the file, by docs/interface.md.
         write: makes it under the given path (of the same name, elsewhere).
         describe: reads its input and output from the file that was written.
         reference: the Keras model that it is compared with.

@@ -49,7 +49,7 @@ _TOOLS = (
 #: Photos that run on the GPU: a driver in software takes seconds for each.
 _GPU_PHOTOS = 2
 
-#: Recipes that a phone's GPU must take whole; of the others the check is only recorded (INTERFACE).
+#: Recipes that a phone's GPU must take whole; of the others the check is only recorded (docs/interface.md).
 GPU_GATED = ("fp16", "qat_wi8_ai8")
 
 

@@ -27,7 +27,7 @@ ORIGIN_NAME = "origin.json"
 
 @dataclass(frozen=True)
 class TfliteEvaluator:
-    """Mean IoU of what a QAT network becomes: it is converted, and the int8 file run on photos, by INTERFACE.
+    """Mean IoU of what a QAT network becomes: it is converted, and the int8 file run on photos, by docs/metrics.md.
 
     Keras sums in float and does not round the sigmoid, so that its best epoch need not be the file's. A conversion
     takes some two seconds, a photo about what the file takes on a phone.

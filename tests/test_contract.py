@@ -1,4 +1,4 @@
-"""The contract as INTERFACE.md words it, against OpenCV called directly and against hand-made figures."""
+"""The contract as docs/interface.md words it, against OpenCV called directly and against hand-made figures."""
 
 import cv2
 import numpy as np

@@ -56,38 +56,6 @@ def test_the_makefile_declares_its_targets_phony():
     assert _targets() <= phony
 
 
-def _documents():
-    places = ("*.md", "docs/**/*.md", "*_assets/*.md", "*_assets/*/*.md", "weights/*.md")
-    return [path for place in places for path in ROOT.glob(place)]
-
-
-def _anchors(text):
-    """Of the headings, as GitHub makes them: lower case, no punctuation, hyphens for spaces, -1 for a second one."""
-    found = []
-    for heading in re.findall(r"^#+ +(.+?) *$", re.sub(r"```.*?```", "", text, flags=re.DOTALL), re.MULTILINE):
-        shown = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading)
-        anchor = re.sub(r"[^\w\- ]", "", shown.lower()).replace(" ", "-")
-        found.append(f"{anchor}-{found.count(anchor)}" if anchor in found else anchor)
-    return found
-
-
-@pytest.mark.parametrize("document", _documents(), ids=lambda path: str(path.relative_to(ROOT)))
-def test_links_of_the_docs_lead_somewhere(document):
-    for link in re.findall(r"\]\(([^)\s]+)\)", document.read_text()):
-        if re.match(r"[a-z]+:", link):
-            continue
-        path, _, anchor = link.partition("#")
-        target = document.parent / path if path else document
-        assert target.exists(), f"{document.name}: {link}"
-        if anchor:
-            assert anchor in _anchors(target.read_text()), f"{document.name}: {link}"
-
-
-def test_anchors_are_githubs():
-    text = "# A `b`: c_d, e\n```sh\n# no heading\n```\n## Twice\n## Twice\n### [Link](x.md) – here\n"
-    assert _anchors(text) == ["a-b-c_d-e", "twice", "twice-1", "link--here"]
-
-
 def test_the_lock_has_hashes_and_no_addresses():
     lock = (ROOT / "requirements.lock").read_text()
     assert "://" not in lock

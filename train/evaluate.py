@@ -15,7 +15,7 @@ _BATCH = 16
 
 @dataclass(frozen=True)
 class KerasEvaluator:
-    """Mean IoU of a Keras model over photos, by INTERFACE: at the photo's size, probability > 0.5."""
+    """Mean IoU of a Keras model over photos, by docs/metrics.md: at the photo's size, probability > 0.5."""
 
     dataset: Dataset
     keys: tuple[str, ...]

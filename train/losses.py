@@ -34,7 +34,7 @@ NEEDS: Mapping[str, str] = {
 DICE_SMOOTH = 1.0
 
 #: `edge_weighted_bce`: how far the edge reaches to either side of the outline, as a share of the shorter side (4 px of
-#: 256), and how much more it weighs. Half as far, twice as far, or a gain of 10 were worse (docs/training.md).
+#: 256), and how much more it weighs. Half as far, twice as far, or a gain of 10 were worse (docs/log/training.md).
 EDGE_BAND_RATIO = 1 / 64
 EDGE_GAIN = 4.0
 

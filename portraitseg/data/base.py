@@ -66,7 +66,7 @@ class Dataset(ABC):
         return self.splits[split]
 
     def split_hash(self, split: str) -> str:
-        """First 16 hex digits of the SHA-256 of the sorted keys joined by newlines (INTERFACE)."""
+        """First 16 hex digits of the SHA-256 of the sorted keys joined by newlines (docs/interface.md)."""
         return hash_keys(self.keys(split))
 
     def excerpt(self, keys: Sequence[str]) -> "Dataset":

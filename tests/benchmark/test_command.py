@@ -22,6 +22,7 @@ from tests.runners.tiny import write_tflite
 
 ROOT = Path(__file__).parents[2]
 
+#: Other people's scripts read them in this order.
 INTERFACE_COLUMNS = (
     "file,model,channels,recipe,runtime,threads,delegate,split,split_sha256_16,photos,iou,iou_low,iou_high,miou,"
     "boundary_iou,p50_ms,p90_ms,ratio_to_reference,bytes,valid,reason"
@@ -51,6 +52,7 @@ def qualities(folder: str) -> dict[str, float]:
 
 def test_columns_are_those_of_the_interface():
     assert ",".join(COLUMNS).startswith(INTERFACE_COLUMNS + ",quality_valid,latency_valid,")
+    assert f"\n{INTERFACE_COLUMNS}\n" in (ROOT / "docs/interface.md").read_text(encoding="utf-8")
 
 
 def test_table_over_all_files(core_ml):

@@ -1,4 +1,4 @@
-"""The measure measures itself: MediaPipe's models on the test splits score what INTERFACE.md says."""
+"""The measure measures itself: MediaPipe's models on the test splits score what docs/interface.md says."""
 
 from collections import deque
 from pathlib import Path

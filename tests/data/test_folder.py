@@ -141,7 +141,7 @@ def test_the_shared_splits() -> None:
     splits = read_splits(path)
     said = json.loads(path.read_text())["sha256_16"]
     assert said and {name: hash_keys(splits[name]) for name in said} == said
-    assert said["train"] == "eda2bfdd75888e41" and said["test_eg1800"] == "23fef48aca6ad7d6"  # as in INTERFACE.md
+    assert said["train"] == "eda2bfdd75888e41" and said["test_eg1800"] == "23fef48aca6ad7d6"  # as in docs/interface.md
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ TFLITE = list(RECIPES)
 INT8 = [name for name, recipe in RECIPES.items() if recipe.integer == "INT8"]
 WITH_RGBA = [name for name, recipe in RECIPES.items() if "rgba" in recipe.channels]
 
-#: From INTERFACE, "Files".
+#: From docs/interface.md, "Files".
 NAMES = {
     ".tflite": r"[a-z0-9_]+-\d+x\d+-(rgb|rgba|prior)-[a-z0-9_]+\.tflite",
     ".mlpackage": r"[a-z0-9_]+-\d+x\d+-(fp16|int8|palette6|palette4)(-multiarray)?\.mlpackage",

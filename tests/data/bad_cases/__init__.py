@@ -1,4 +1,4 @@
-"""Every bad input that INTERFACE.md lists, as files that a command is run on.
+"""Every bad input that docs/interface.md lists, as files that a command is run on.
 
 `tests/test_bad_input.py` runs the cases; `python -m tests.golden.write` writes docs/bad-input.md from the same list.
 A new case is a line in `photos`, `splits`, `settings` or `stages`.
