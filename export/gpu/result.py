@@ -54,6 +54,8 @@ class GpuRun:
         nodes, delegated: operators of the file, and those that ran on the GPU.
         bound, bound_reason: the tolerance.
         kernels: what it was compared with: `reference` kernels, or `xnnpack` where an operator has none.
+        beside: the same in words, and what was done to the file before.
+        warnings: what is no verdict on the GPU, and to be known all the same.
         refused: operators that the delegate named as not supported, with its own words.
     """
 
@@ -71,5 +73,7 @@ class GpuRun:
     bound: float | None = None
     bound_reason: str | None = None
     kernels: str | None = None
+    beside: str | None = None
+    warnings: tuple[str, ...] = ()
     seconds: float | None = None
     refused: tuple[str, ...] = ()
