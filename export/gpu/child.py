@@ -1,8 +1,8 @@
 """The process that runs one file once: on the CPU or on a GPU. A crash takes it along, not us, and accuses nobody else.
 
-`python -m export.gpu.child FILE INPUTS.npz RESULT_FOLDER reference|xnnpack|fp32|fp16`: TFLite's reference kernels,
-XNNPACK, or the GPU in a precision. What the runtime says goes to stderr; how far it got is told by which files are
-there: `compiled.json` (GPU), `gpu.npz`, `reference.npz`, `xnnpack.npz`.
+`python -m export.gpu.child FILE INPUTS.npz RESULT_FOLDER reference|xnnpack|range|fp32|fp16`: TFLite's reference
+kernels, XNNPACK, TFLite's own kernels with all tensors looked at, or the GPU in a precision. What the runtime says goes to stderr; how far it got is told by which files are
+there: `compiled.json` (GPU), `gpu.npz`, `reference.npz`, `xnnpack.npz`, `range.json`.
 """
 
 import json
@@ -24,6 +24,8 @@ def main(arguments: list[str]) -> None:
     results = Path(folder)
     if engine in ("reference", "xnnpack"):
         run_cpu(path, inputs, results, engine)
+    elif engine == "range":
+        measure_range(path, inputs, results)
     else:
         run_gpu(path, inputs, results, engine == "fp32")
 
@@ -35,6 +37,42 @@ def run_cpu(path: str, inputs: list[list[np.ndarray]], results: Path, kernels: s
     resolver = OpResolverType.BUILTIN_REF if kernels == "reference" else OpResolverType.AUTO
     interpreter = Interpreter(path, experimental_op_resolver_type=resolver)
     np.savez(results / f"{kernels}.npz", **_flatten(_invoke(interpreter, inputs)))
+
+
+#: A constant of at most so many numbers may be an epsilon; weights are not.
+MOST_NUMBERS = 8
+
+#: Numbers below this are 0 in 16 bits.
+LEAST_HALF = 2.0**-25
+
+
+def measure_range(path: str, inputs: list[list[np.ndarray]], results: Path) -> None:
+    """Notes the greatest absolute value of each float tensor, input by input (-1: not finite), and vanishing constants."""
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+    resolver = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+    interpreter = Interpreter(path, experimental_op_resolver_type=resolver, experimental_preserve_all_tensors=True)
+    interpreter.allocate_tensors()
+    ops = interpreter._get_ops_details()
+    made = sorted({int(index) for op in ops for index in op["outputs"]})
+    read = sorted({int(index) for op in ops for index in op["inputs"] if index >= 0} - set(made))
+    kinds = {details["index"]: details["dtype"] for details in interpreter.get_tensor_details()}
+    greatest: dict[int, list[float]] = {index: [] for index in made if kinds.get(index) is np.float32}
+    for tensors in inputs:
+        for details, values in zip(interpreter.get_input_details(), tensors, strict=True):
+            interpreter.set_tensor(details["index"], values)
+        interpreter.invoke()
+        for index, values in greatest.items():
+            most = float(np.abs(interpreter.get_tensor(index)).max(initial=0.0))
+            values.append(most if np.isfinite(most) else -1.0)
+    own = {details["index"] for details in interpreter.get_input_details()}
+    constants = [index for index in read if kinds.get(index) is np.float32 and index not in own]
+    vanishing = [index for index in constants if _vanishes(interpreter.get_tensor(index))]
+    _say(results / "range.json", greatest=greatest, vanishing=vanishing)
+
+
+def _vanishes(values: np.ndarray) -> bool:
+    return 0 < values.size <= MOST_NUMBERS and bool(np.any((values != 0) & (np.abs(values) < LEAST_HALF)))
 
 
 def _invoke(interpreter: Any, inputs: list[list[np.ndarray]]) -> list[list[np.ndarray]]:

@@ -92,6 +92,15 @@ def cells() -> Iterator[Cell]:
             yield Cell(op, one, other, 6)
 
 
+def core() -> Iterator[Cell]:
+    """The part that a slow route runs: the families of kernels, the common shapes, constants beside a map."""
+    for cell in cells():
+        kinds = (cell.first, cell.second)
+        if cell.op in FAMILIES and all(kind in COMMON or kind in CONSTANTS for kind in kinds):
+            if "map" in kinds or not any(kind in CONSTANTS for kind in kinds):
+                yield cell
+
+
 def build(cell: Cell) -> bytes:
     """image → two operands in (0, 1) that vary with it → the operator → a mask of the image's size."""
     b = Builder(7)
