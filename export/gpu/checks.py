@@ -22,7 +22,7 @@ def paddings(op: Op, graph: Graph) -> Fault | None:
     if shape in ((4, 2), (3, 2)):
         return None
     return Fault(
-        f"paddings of shape {_sides(shape)}, not 4×2 or 3×2", "pad tensors of rank 4 (batch, height, width, c)"
+        f"paddings of shape {sides(shape)}, not 4×2 or 3×2", "pad tensors of rank 4 (batch, height, width, c)"
     )
 
 
@@ -39,7 +39,7 @@ def prelu_alpha(op: Op, graph: Graph) -> Fault | None:
         return None
     if len(shape) == 4 and alpha.shape in (shape[1:], (1, *shape[1:])):
         return None
-    return Fault(f"alpha of shape {_sides(alpha.shape)} for an input of {_sides(shape)}", remedy)
+    return Fault(f"alpha of shape {sides(alpha.shape)} for an input of {sides(shape)}", remedy)
 
 
 def shared_slopes(op: Op, graph: Graph) -> Fault | None:
@@ -95,7 +95,7 @@ def broadcast(op: Op, graph: Graph) -> Fault | None:
 
 def _no_broadcast(one: tuple[int, ...], other: tuple[int, ...]) -> Fault:
     return Fault(
-        f"no broadcasting of {_sides(one)} with {_sides(other)}", "keep rank 4: keepdims=True, or Reshape to 1×1×1×c"
+        f"no broadcasting of {sides(one)} with {sides(other)}", "keep rank 4: keepdims=True, or Reshape to 1×1×1×c"
     )
 
 
@@ -145,9 +145,9 @@ def depthwise_shapes(op: Op, graph: Graph) -> Fault | None:
     image, kernel, out = op.inputs[0].shape, op.inputs[1].shape, op.outputs[0].shape
     remedy = "use DepthwiseConv2D with its batch fixed to 1"
     if not len(image) == len(kernel) == len(out) == 4 or image[0] != out[0]:
-        return Fault(f"input {_sides(image)}, filter {_sides(kernel)}, output {_sides(out)}", remedy)
+        return Fault(f"input {sides(image)}, filter {sides(kernel)}, output {sides(out)}", remedy)
     if kernel[3] != out[3] or out[3] != image[3] * int(op.options.get("depth_multiplier", 1)):
-        return Fault(f"filter {_sides(kernel)} does not make {out[3]} channels of {image[3]}", remedy)
+        return Fault(f"filter {sides(kernel)} does not make {out[3]} channels of {image[3]}", remedy)
     return None
 
 
@@ -241,7 +241,7 @@ def select_shapes(op: Op, graph: Graph) -> Fault | None:
         return Fault("the condition is neither bool nor float", "write it as a product with a mask")
     for branch in branches:
         if branch is not None and branch.shape not in ((), (1,), op.outputs[0].shape):
-            return Fault(f"a branch of shape {_sides(branch.shape)}", "give both branches the shape of the output")
+            return Fault(f"a branch of shape {sides(branch.shape)}", "give both branches the shape of the output")
     return None
 
 
@@ -253,7 +253,7 @@ def custom_strides(op: Op, graph: Graph) -> Fault | None:
     return None
 
 
-def _sides(shape: tuple[int, ...]) -> str:
+def sides(shape: tuple[int, ...]) -> str:
     return "×".join(str(side) for side in shape) or "()"
 
 

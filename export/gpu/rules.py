@@ -7,13 +7,18 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from export.gpu.checks import CHECKS, Fault, quantization
+from export.gpu.broadcasts import broadcast_computed_right
+from export.gpu.checks import CHECKS as SINGLE
+from export.gpu.checks import Fault, quantization
 from export.gpu.partition import Partition, cut
 from portraitseg.tflite_graph import Graph, Op, Tensor
 
 #: `classic`: tensorflow-lite-gpu and MediaPipe. `mldrift`: LiteRT's accelerator.
 Delegate = Literal["classic", "mldrift"]
 DELEGATES: tuple[Delegate, ...] = get_args(Delegate)
+
+#: Checks of operators that are more than a number, by the name in rules.toml.
+CHECKS = {**SINGLE, broadcast_computed_right.__name__: broadcast_computed_right}
 
 _TABLE = Path(__file__).with_name("rules.toml")
 

@@ -27,8 +27,8 @@ from tests.export.gpu.standin import reference_masks
 BATCH = 24
 BATCH_S = 900.0
 
-#: A mask of 16 bits is within 0.003 of the CPU's on every file that is right; the least that is wrong is 0.03 off.
-LIMIT = 0.012
+#: Where an operator is right, 16 bits move the mask by at most 0.018; where it is wrong, by 0.46 and more.
+LIMIT = 0.05
 
 FORKED = Path(__file__).with_name("forked.py")
 Found = dict[str, Any]
