@@ -164,8 +164,8 @@ def import_origin(
     share = report.loaded_weights / report.weights
     if report.is_hollow:
         raise CheckFailed(
-            f"{source}: {count} of {count + len(report.missing)} convolutions of {model} correspond, {share:.1%} of the "
-            f"weights: {out} is not written; is it of another network? (--model)"
+            f"{source}: {count} of {count + len(report.missing)} convolutions of {model} correspond, {share:.1%} of "
+            f"the weights: {out} is not written; is it of another network? (--model)"
         )
     cli.say(f"{out}: {count} of {count + len(report.missing)} convolutions loaded, {share:.0%} of their weights")
 

@@ -21,9 +21,7 @@ def paddings(op: Op, graph: Graph) -> Fault | None:
     shape = op.inputs[1].shape if len(op.inputs) > 1 and op.inputs[1] is not None else ()
     if shape in ((4, 2), (3, 2)):
         return None
-    return Fault(
-        f"paddings of shape {sides(shape)}, not 4×2 or 3×2", "pad tensors of rank 4 (batch, height, width, c)"
-    )
+    return Fault(f"paddings of shape {sides(shape)}, not 4×2 or 3×2", "pad tensors of rank 4 (batch, height, width, c)")
 
 
 def prelu_alpha(op: Op, graph: Graph) -> Fault | None:

@@ -69,7 +69,9 @@ def run_file(subject: Subject) -> list[GpuRun]:
         return [GpuRun(ROUTE, "not_run", f"its values are not known: {error}", nodes=nodes, seconds=seconds)]
     beyond = [reach for reach in reaches if not reach.greatest <= GREATEST]
     near = [reach for reach in reaches if GREATEST / MARGIN < reach.greatest <= GREATEST]
-    warnings = tuple(f"{_words(reach)}, near the {GREATEST:,.0f} that 16 bits hold; {_remedy(reach)}" for reach in near[:3])
+    warnings = tuple(
+        f"{_words(reach)}, near the {GREATEST:,.0f} that 16 bits hold; {_remedy(reach)}" for reach in near[:3]
+    )
     return [
         GpuRun(
             ROUTE,

@@ -65,9 +65,7 @@ def examine(
         arithmetic=arithmetic(graph),
         operators=_count(graph),
         judgements=tuple(judge(graph, delegate) for delegate in DELEGATES),
-        runs=tuple(
-            run for run_file in (*ALWAYS, *(ROUTES[name].run for name in routes)) for run in run_file(subject)
-        ),
+        runs=tuple(run for run_file in (*ALWAYS, *(ROUTES[name].run for name in routes)) for run in run_file(subject)),
     )
 
 

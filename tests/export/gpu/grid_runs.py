@@ -139,9 +139,7 @@ def with_metadata(content: bytes) -> bytes:
     return metadata.attach(content, metadata.Card("network", "unknown", "unknown", "unknown", "rgb"))
 
 
-def run_forked(
-    command: list[str], jobs: list[dict[str, Any]], folder: Path, variables: Mapping[str, str]
-) -> Ended:
+def run_forked(command: list[str], jobs: list[dict[str, Any]], folder: Path, variables: Mapping[str, str]) -> Ended:
     (folder / "jobs.json").write_text(json.dumps(jobs))
     (folder / "forked").mkdir()
     return run_limited([*command, str(folder / "jobs.json")], folder / "forked", BATCH_S, variables)
