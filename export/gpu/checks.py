@@ -175,6 +175,67 @@ def keep_num_dims(op: Op, graph: Graph) -> Fault | None:
     return None
 
 
+def not_quantized_dense(op: Op, graph: Graph) -> Fault | None:
+    """FULLY_CONNECTED: unsigned 8-bit activations are refused; no check of the delegates' own, seen in runs."""
+    del graph
+    tensors = [tensor for tensor in (*op.inputs[:2], *op.outputs) if tensor is not None]
+    if not any(tensor.dtype == "UINT8" for tensor in tensors):
+        return None
+    return Fault(
+        "a dense layer of UINT8 tensors: refused when it runs",
+        "use a 1×1 convolution, or quantize to int8 (recipes static_wi8_ai8, qat_wi8_ai8)",
+    )
+
+
+def one_row(op: Op, graph: Graph) -> Fault | None:
+    """Classic FULLY_CONNECTED: the batch of its input is 1 (mediapipe 0.10.21: `Batch size mismatch`)."""
+    del graph
+    image = op.inputs[0] if op.inputs else None
+    if image is None or image.rank == 0 or image.shape[0] == 1:
+        return None
+    return Fault(f"a dense layer of {image.shape[0]} rows", "use a 1×1 convolution on the map")
+
+
+#: gl/kernels/mean.cc: workgroups of 8×8, each of which adds up a tile of 8×8 pixels; sums lie in 32 kB of shared memory.
+_TILE, _SHARED_BYTES = 8, 32768
+
+
+def mean_by_opengl(op: Op, graph: Graph) -> Fault | None:
+    """Classic MEAN on OpenGL ES: over height and width alone, and of at most 64×64 pixels where it goes by tiles."""
+    del graph
+    image, axes = op.inputs[0], op.inputs[1]
+    if image is None or axes is None or axes.values is None:
+        return None
+    named = sorted(axis % max(image.rank, 1) for axis in axes.values)
+    if image.rank != 4 or named != [1, 2]:
+        return Fault(
+            f"a mean over axes {named} of {sides(image.shape)}: OpenGL ES has it over height and width alone",
+            "over one side AveragePooling2D((height, 1)), over channels a fixed 1×1 convolution with 1/c in its kernel",
+        )
+    _, height, width, channels = image.shape
+    is_tiled = height % _TILE == 0 and width % _TILE == 0 and channels % 4 == 0
+    is_tiled = is_tiled and (height // _TILE) * (width // _TILE) * channels * 4 <= _SHARED_BYTES
+    if not is_tiled or max(height, width) <= _TILE * _TILE:
+        return None
+    return Fault(
+        f"a mean over {height}×{width} pixels: OpenGL ES leaves out all but 64×64, its numbers are wrong",
+        "AveragePooling2D(2) before GlobalAveragePooling2D: the same mean, of fewer pixels",
+    )
+
+
+def no_groups(op: Op, graph: Graph) -> Fault | None:
+    """CONV_2D in groups: mediapipe 0.10.21 has no shader for it; ML Drift on WebGPU computes groups of two wrong."""
+    del graph
+    image, kernel = op.inputs[0], op.inputs[1] if len(op.inputs) > 1 else None
+    if image is None or kernel is None or image.rank != 4 or kernel.rank != 4 or image.shape[3] == kernel.shape[3]:
+        return None
+    groups = image.shape[3] // max(kernel.shape[3], 1)
+    return Fault(
+        f"a convolution in {groups} groups of {kernel.shape[3]} channels: refused when it runs, or its numbers are wrong",
+        "use DepthwiseConv2D and a 1×1 convolution, or a convolution for each group and Concatenate",
+    )
+
+
 def not_int16(op: Op, graph: Graph) -> Fault | None:
     """DEQUANTIZE of 16-bit activations."""
     del graph
@@ -281,8 +342,12 @@ CHECKS: dict[str, Callable[[Op, Graph], Fault | None]] = {
         gather_indices,
         keep_num_dims,
         matmul_constant,
+        mean_by_opengl,
+        no_groups,
         not_int16,
+        not_quantized_dense,
         one_resize_flag,
+        one_row,
         paddings,
         prelu_alpha,
         quantized_pointwise_stride,

@@ -16,6 +16,9 @@ from tests.export.gpu.standin import reference_masks
 #: All three differ, so that a swapped axis is another number.
 HEIGHT, WIDTH, CHANNELS = 8, 12, 8
 
+#: Images of one file.
+IMAGES = 3
+
 #: An operand by its letter: whole map, gate, attention map, row, column and single numbers of each.
 SHAPES = {
     "map": (1, 1, 1),
@@ -157,16 +160,16 @@ def _pointwise() -> Any:
     return options("Conv2D", strideW=1, strideH=1, dilationWFactor=1, dilationHFactor=1)
 
 
-def images() -> np.ndarray:
+def images(height: int = HEIGHT, width: int = WIDTH) -> np.ndarray:
     """(3, h, w, 3) uint8: slopes of light in other directions and colours, under noise."""
     random = np.random.default_rng(3)
-    down, across = np.meshgrid(np.linspace(0, 1, HEIGHT), np.linspace(0, 1, WIDTH), indexing="ij")
+    down, across = np.meshgrid(np.linspace(0, 1, height), np.linspace(0, 1, width), indexing="ij")
     slopes = [(down, across, 1 - down), (1 - across, down * across, down), (0.9 * across, 1 - down, across)]
     light = np.stack([np.stack(one, -1) for one in slopes])
     noisy = light + random.uniform(-0.25, 0.25, light.shape) + np.array([-0.2, 0.1, 0.25])[:, None, None, None]
     return np.uint8(np.clip(noisy, 0, 1) * 255)
 
 
-def inputs() -> list[list[np.ndarray]]:
+def inputs(photos: np.ndarray | None = None) -> list[list[np.ndarray]]:
     """The same as the files eat them."""
-    return [[image[None] / np.float32(255)] for image in images()]
+    return [[image[None] / np.float32(255)] for image in (images() if photos is None else photos)]

@@ -6,6 +6,7 @@ Routes: rules, litert, classic, web. RESULTS keeps what was found, so that a run
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -20,7 +21,7 @@ from export.gpu.process import read_runs, write_runs
 from export.gpu.rules import judge
 from portraitseg.child import Ended, run_limited
 from portraitseg.tflite_graph import parse_graph
-from tests.export.gpu import grid
+from tests.export.gpu import blocks, grid
 from tests.export.gpu.standin import reference_masks
 
 #: Files in one process; then what was found is kept.
@@ -39,14 +40,21 @@ def main(results: Path, routes: Sequence[str]) -> None:
     rows = [json.loads(line) for line in results.read_text().splitlines()] if results.exists() else []
     done = {(row["name"], row["route"]) for row in rows}
     for route in routes:
-        wanted = grid.core() if route == "web" else grid.cells()
-        left = [cell for cell in wanted if (cell.name, route) not in done]
+        left = [(name, make) for name, make in files_for(route).items() if (name, route) not in done]
         for start in range(0, len(left), BATCH):
-            batch = {cell.name: grid.build(cell) for cell in left[start : start + BATCH]}
+            batch = {name: make() for name, make in left[start : start + BATCH]}
             with results.open("a") as file:
                 for name, found in ROUTES[route](batch).items():
                     file.write(json.dumps({"name": name, "route": route, **found}) + "\n")
             print(route, start + len(batch), "of", len(left), flush=True)
+
+
+def files_for(route: str) -> dict[str, Callable[[], bytes]]:
+    """What a route runs, by name: the blocks of networks, then the grid, of which the slow route gets a part."""
+    cells = grid.core() if route == "web" else grid.cells()
+    made: dict[str, Callable[[], bytes]] = {name: partial(blocks.build, block) for name, block in blocks.BLOCKS.items()}
+    made |= {name: partial(blocks.build, blocks.BLOCKS[name_of], side) for name, (name_of, side) in blocks.SIDES.items()}
+    return made | {cell.name: partial(grid.build, cell) for cell in cells}
 
 
 def run_rules(batch: Mapping[str, bytes]) -> dict[str, Found]:
@@ -64,12 +72,12 @@ def run_litert(batch: Mapping[str, bytes]) -> dict[str, Found]:
     swiftshader = driver.named("swiftshader")
     with TemporaryDirectory() as name:
         folder = Path(name)
-        write_runs(folder / "inputs.npz", grid.inputs())
         jobs = []
         for stem, content in batch.items():
             (folder / stem).mkdir()
             (folder / f"{stem}.tflite").write_bytes(content)
-            arguments = [f"{folder / stem}.tflite", str(folder / "inputs.npz"), str(folder / stem), "fp32"]
+            write_runs(folder / f"{stem}.npz", grid.inputs(images_of(content)))
+            arguments = [f"{folder / stem}.tflite", f"{folder / stem}.npz", str(folder / stem), "fp32"]
             jobs.append({"log": str(folder / f"{stem}.log"), "arguments": arguments})
         child = str(driver.CACHE.parents[1] / "export/gpu/child.py")
         modules = "ai_edge_litert.compiled_model,ai_edge_litert.interpreter"
@@ -84,11 +92,11 @@ def run_classic(batch: Mapping[str, bytes]) -> dict[str, Found]:
     """The classic delegate on OpenGL ES, mediapipe 0.10.21."""
     with TemporaryDirectory() as name:
         folder = Path(name)
-        np.save(folder / "images.npy", grid.images())
         jobs = []
         for stem, content in batch.items():
             (folder / f"{stem}.tflite").write_bytes(with_metadata(content))
-            arguments = [f"{folder / stem}.tflite", str(folder / "images.npy"), f"{folder / stem}.npz"]
+            np.save(folder / f"{stem}.npy", images_of(content))
+            arguments = [f"{folder / stem}.tflite", f"{folder / stem}.npy", f"{folder / stem}.npz"]
             jobs.append({"log": str(folder / f"{stem}.log"), "arguments": arguments})
         python = str(classic.FOLDER / "bin" / "python")
         command = [python, str(FORKED), str(classic.CHILD), "mediapipe,mediapipe.tasks.python.vision"]
@@ -106,7 +114,7 @@ def run_web(batch: Mapping[str, bytes]) -> dict[str, Found]:
         for stem, content in batch.items():
             (folder / stem).mkdir()
             (folder / f"{stem}.tflite").write_bytes(with_metadata(content))
-            for run, image in enumerate(grid.images()):
+            for run, image in enumerate(images_of(content)):
                 (folder / stem / f"input_{run}.bin").write_bytes(opaque(image).tobytes())
             job = {
                 "library": "mediapipe",
@@ -114,15 +122,15 @@ def run_web(batch: Mapping[str, bytes]) -> dict[str, Found]:
                 "folder": str(folder / stem),
                 "packages": str(web.FOLDER),
                 "chromium": web.find_browser(),
-                "runs": len(grid.images()),
-                "size": [grid.HEIGHT, grid.WIDTH],
+                "runs": grid.IMAGES,
+                "size": list(images_of(content).shape[1:3]),
             }
             (folder / stem / "job.json").write_text(json.dumps(job))
             jobs.append(str(folder / stem / "job.json"))
         ended = run_limited(["node", str(web.SOURCES / "driver.mjs"), *jobs], folder, BATCH_S)
         found = {}
         for stem, content in batch.items():
-            outputs = [folder / stem / f"output_{run}_0.bin" for run in range(len(grid.images()))]
+            outputs = [folder / stem / f"output_{run}_0.bin" for run in range(grid.IMAGES)]
             if all(path.exists() for path in outputs):
                 write_runs(
                     folder / stem / "gpu.npz", [[np.frombuffer(path.read_bytes(), np.float32)] for path in outputs]
@@ -132,6 +140,12 @@ def run_web(batch: Mapping[str, bytes]) -> dict[str, Found]:
                 log.write_text(ended.log)
             found[stem] = judged(content, log, folder / stem / "gpu.npz")
         return found
+
+
+def images_of(content: bytes) -> np.ndarray:
+    """Images of a file's own size."""
+    _, height, width, _ = parse_graph(content, "grid").inputs[0].shape
+    return grid.images(height, width)
 
 
 def with_metadata(content: bytes) -> bytes:
@@ -153,7 +167,7 @@ def judged(content: bytes, log: Path, outputs: Path) -> Found:
         return {"verdict": "refused", "says": "; ".join(said.refused)[:200]}
     if gpu is None:
         return {"verdict": "failed", "says": (said.fatal or next(iter(said.errors), None) or text[-300:])[:300]}
-    expected = np.stack(reference_masks(content, grid.inputs()))
+    expected = np.stack(reference_masks(content, grid.inputs(images_of(content))))
     gap = np.abs(np.stack([run[0].reshape(expected.shape[1:]) for run in gpu]) - expected)
     greatest = float(gap.max()) if np.isfinite(gap).all() else 1.0
     return {"verdict": "right" if greatest <= LIMIT else "wrong", "max_abs": greatest, "mean_abs": float(gap.mean())}
