@@ -1,9 +1,8 @@
 """Opens what the table measures: our own files, and other people's by the description beside them."""
 
 from benchmark.targets import Target
-from portraitseg import files
 from portraitseg.runners import Runner, open_runner
-from portraitseg.runners.peer import PeerRunner, open_interpreter, read_spec
+from portraitseg.runners.peer import open_foreign, open_interpreter
 from portraitseg.runners.tflite import TfliteRunner, probe
 
 
@@ -28,10 +27,8 @@ def open_target(target: Target, threads: int, with_xnnpack: bool = True) -> Runn
     Raises:
         InputError, NotRunnable: as `runners.open_runner`; a description that does not fit its file.
     """
-    description = files.spec_path(target.path)
-    is_described = target.manifest is None and target.path.suffix == ".tflite" and description.exists()
-    if is_described:
-        return PeerRunner(target.path, read_spec(description), threads, with_xnnpack)
+    if target.manifest is None and target.path.suffix == ".tflite" and target.path.exists():
+        return open_foreign(target.path, threads, with_xnnpack)
     if with_xnnpack:
         return open_runner(target.path, threads)
     return TfliteRunner(target.path, open_interpreter(target.path, threads, with_xnnpack), threads)

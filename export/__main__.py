@@ -125,7 +125,7 @@ def check_qat(
         else:
             loaded = checkpoint.load(h5)
             network = models.as_written(loaded.name, loaded.input_shape[1:3], loaded.input_shape[3])
-    report(network)
+    report(network, "" if h5 is None else str(h5))
 
 
 @app.command("check-mediapipe")

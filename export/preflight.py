@@ -146,8 +146,12 @@ def _left_float(graph: Graph, kinds: dict[str, str]) -> Iterator[Finding]:
         yield Finding(layer, kind, "float", f"{names} computes in float32", qat.REMEDIES.get(kind, _OTHER_REMEDY))
 
 
-def report(float_model: Any) -> None:
+def report(float_model: Any, origin: str = "") -> None:
     """Prints what `check_model` finds.
+
+    Args:
+        float_model: as of `check_model`.
+        origin: the file that it came from, said before its name; empty where there is none.
 
     Raises:
         CheckFailed: a layer that would be refused or left float.
@@ -158,6 +162,7 @@ def report(float_model: Any) -> None:
     from portraitseg.cli import say
 
     findings = check_model(float_model)
+    subject = f"{origin}: {float_model.name}" if origin else float_model.name
     if findings:
         table = Table("layer", "class", "fate", "why", "rewrite")
         for found in findings:
@@ -165,9 +170,9 @@ def report(float_model: Any) -> None:
         Console(highlight=False).print(table)
     bad = [found for found in findings if found.fate != "rewritten"]
     if bad:
-        raise CheckFailed(f"{float_model.name}: {len(bad)} of {len(float_model.layers)} layers cannot become int8")
+        raise CheckFailed(f"{subject}: {len(bad)} of {len(float_model.layers)} layers cannot become int8")
     done = f", {len(findings)} by a rewrite that keeps the function" if findings else ""
-    say(f"{float_model.name}: all {len(float_model.layers)} layers become int8{done}; the batch is fixed to 1")
+    say(f"{subject}: all {len(float_model.layers)} layers become int8{done}; the batch is fixed to 1")
 
 
 def survey(names: Sequence[str], size: tuple[int, int]) -> None:

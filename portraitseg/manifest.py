@@ -107,6 +107,8 @@ class GpuCheck(Record):
     adapter: str | None = None
     driver: str | None = None
     reason: str | None = None
+    conditions: str | None = None
+    warnings: tuple[str, ...] = ()
 
     @model_validator(mode="after")
     def _says_why_not(self) -> "GpuCheck":

@@ -142,6 +142,7 @@ def import_origin(
     from rich.table import Table
     from rich.text import Text
 
+    from portraitseg.errors import CheckFailed
     from portraitseg.models import origin
     from train.pretrained import load_imagenet
 
@@ -153,6 +154,11 @@ def import_origin(
     cli.table_console().print(table)
     count = len(report.loaded)
     share = report.loaded_weights / report.weights
+    if report.is_hollow:
+        raise CheckFailed(
+            f"{source}: {count} of {count + len(report.missing)} convolutions of {model} correspond, {share:.1%} of "
+            f"the weights: {out} is not written; is it of another network? (--model)"
+        )
     cli.say(f"{out}: {count} of {count + len(report.missing)} convolutions loaded, {share:.0%} of their weights")
 
 

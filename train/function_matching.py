@@ -15,11 +15,11 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, Float32, UInt8
 
-from portraitseg import contract, files
+from portraitseg import contract
 from portraitseg.config import Config
 from portraitseg.errors import InputError
 from portraitseg.runners import open_runner
-from portraitseg.runners.peer import PeerRunner, read_spec
+from portraitseg.runners.peer import open_foreign
 from portraitseg.runners.tflite import probe
 
 #: RGB photo of any size, uint8 → probability of person at the network's own size.
@@ -111,8 +111,7 @@ def open_file(path: Path, is_probed: bool = False) -> Teacher:
     is_tflite = path.suffix == ".tflite" and path.exists()
     if is_tflite and not is_probed:
         probe(path)
-    description = files.spec_path(path)
-    runner = PeerRunner(path, read_spec(description), 1) if is_tflite and description.exists() else open_runner(path)
+    runner = open_foreign(path) if is_tflite else open_runner(path)
     require_rgb(path, contract.CHANNEL_COUNT[runner.channels])
     return runner.predict
 

@@ -21,9 +21,7 @@ def paddings(op: Op, graph: Graph) -> Fault | None:
     shape = op.inputs[1].shape if len(op.inputs) > 1 and op.inputs[1] is not None else ()
     if shape in ((4, 2), (3, 2)):
         return None
-    return Fault(
-        f"paddings of shape {_sides(shape)}, not 4×2 or 3×2", "pad tensors of rank 4 (batch, height, width, c)"
-    )
+    return Fault(f"paddings of shape {sides(shape)}, not 4×2 or 3×2", "pad tensors of rank 4 (batch, height, width, c)")
 
 
 def prelu_alpha(op: Op, graph: Graph) -> Fault | None:
@@ -39,7 +37,7 @@ def prelu_alpha(op: Op, graph: Graph) -> Fault | None:
         return None
     if len(shape) == 4 and alpha.shape in (shape[1:], (1, *shape[1:])):
         return None
-    return Fault(f"alpha of shape {_sides(alpha.shape)} for an input of {_sides(shape)}", remedy)
+    return Fault(f"alpha of shape {sides(alpha.shape)} for an input of {sides(shape)}", remedy)
 
 
 def shared_slopes(op: Op, graph: Graph) -> Fault | None:
@@ -95,7 +93,7 @@ def broadcast(op: Op, graph: Graph) -> Fault | None:
 
 def _no_broadcast(one: tuple[int, ...], other: tuple[int, ...]) -> Fault:
     return Fault(
-        f"no broadcasting of {_sides(one)} with {_sides(other)}", "keep rank 4: keepdims=True, or Reshape to 1×1×1×c"
+        f"no broadcasting of {sides(one)} with {sides(other)}", "keep rank 4: keepdims=True, or Reshape to 1×1×1×c"
     )
 
 
@@ -145,9 +143,9 @@ def depthwise_shapes(op: Op, graph: Graph) -> Fault | None:
     image, kernel, out = op.inputs[0].shape, op.inputs[1].shape, op.outputs[0].shape
     remedy = "use DepthwiseConv2D with its batch fixed to 1"
     if not len(image) == len(kernel) == len(out) == 4 or image[0] != out[0]:
-        return Fault(f"input {_sides(image)}, filter {_sides(kernel)}, output {_sides(out)}", remedy)
+        return Fault(f"input {sides(image)}, filter {sides(kernel)}, output {sides(out)}", remedy)
     if kernel[3] != out[3] or out[3] != image[3] * int(op.options.get("depth_multiplier", 1)):
-        return Fault(f"filter {_sides(kernel)} does not make {out[3]} channels of {image[3]}", remedy)
+        return Fault(f"filter {sides(kernel)} does not make {out[3]} channels of {image[3]}", remedy)
     return None
 
 
@@ -175,6 +173,67 @@ def keep_num_dims(op: Op, graph: Graph) -> Fault | None:
     if op.options.get("keep_num_dims") and op.inputs and op.inputs[0] and op.inputs[0].rank != op.outputs[0].rank:
         return Fault("keep_num_dims between different ranks", "use a 1×1 convolution")
     return None
+
+
+def not_quantized_dense(op: Op, graph: Graph) -> Fault | None:
+    """FULLY_CONNECTED: unsigned 8-bit activations are refused; no check of the delegates' own, seen in runs."""
+    del graph
+    tensors = [tensor for tensor in (*op.inputs[:2], *op.outputs) if tensor is not None]
+    if not any(tensor.dtype == "UINT8" for tensor in tensors):
+        return None
+    return Fault(
+        "a dense layer of UINT8 tensors: refused when it runs",
+        "use a 1×1 convolution, or quantize to int8 (recipes static_wi8_ai8, qat_wi8_ai8)",
+    )
+
+
+def one_row(op: Op, graph: Graph) -> Fault | None:
+    """Classic FULLY_CONNECTED: the batch of its input is 1 (mediapipe 0.10.21: `Batch size mismatch`)."""
+    del graph
+    image = op.inputs[0] if op.inputs else None
+    if image is None or image.rank == 0 or image.shape[0] == 1:
+        return None
+    return Fault(f"a dense layer of {image.shape[0]} rows", "use a 1×1 convolution on the map")
+
+
+#: gl/kernels/mean.cc: workgroups of 8×8, each of which adds up a tile of 8×8 pixels; sums lie in 32 kB of shared memory.
+_TILE, _SHARED_BYTES = 8, 32768
+
+
+def mean_by_opengl(op: Op, graph: Graph) -> Fault | None:
+    """Classic MEAN on OpenGL ES: over height and width alone, and of at most 64×64 pixels where it goes by tiles."""
+    del graph
+    image, axes = op.inputs[0], op.inputs[1]
+    if image is None or axes is None or axes.values is None:
+        return None
+    named = sorted(axis % max(image.rank, 1) for axis in axes.values)
+    if image.rank != 4 or named != [1, 2]:
+        return Fault(
+            f"a mean over axes {named} of {sides(image.shape)}: OpenGL ES has it over height and width alone",
+            "over one side AveragePooling2D((height, 1)), over channels a fixed 1×1 convolution with 1/c in its kernel",
+        )
+    _, height, width, channels = image.shape
+    is_tiled = height % _TILE == 0 and width % _TILE == 0 and channels % 4 == 0
+    is_tiled = is_tiled and (height // _TILE) * (width // _TILE) * channels * 4 <= _SHARED_BYTES
+    if not is_tiled or max(height, width) <= _TILE * _TILE:
+        return None
+    return Fault(
+        f"a mean over {height}×{width} pixels: OpenGL ES leaves out all but 64×64, its numbers are wrong",
+        "AveragePooling2D(2) before GlobalAveragePooling2D: the same mean, of fewer pixels",
+    )
+
+
+def no_groups(op: Op, graph: Graph) -> Fault | None:
+    """CONV_2D in groups: mediapipe 0.10.21 has no shader for it; ML Drift on WebGPU computes groups of two wrong."""
+    del graph
+    image, kernel = op.inputs[0], op.inputs[1] if len(op.inputs) > 1 else None
+    if image is None or kernel is None or image.rank != 4 or kernel.rank != 4 or image.shape[3] == kernel.shape[3]:
+        return None
+    groups = image.shape[3] // max(kernel.shape[3], 1)
+    return Fault(
+        f"a convolution in {groups} groups of {kernel.shape[3]} channels: refused when it runs, or its numbers are wrong",
+        "use DepthwiseConv2D and a 1×1 convolution, or a convolution for each group and Concatenate",
+    )
 
 
 def not_int16(op: Op, graph: Graph) -> Fault | None:
@@ -241,7 +300,7 @@ def select_shapes(op: Op, graph: Graph) -> Fault | None:
         return Fault("the condition is neither bool nor float", "write it as a product with a mask")
     for branch in branches:
         if branch is not None and branch.shape not in ((), (1,), op.outputs[0].shape):
-            return Fault(f"a branch of shape {_sides(branch.shape)}", "give both branches the shape of the output")
+            return Fault(f"a branch of shape {sides(branch.shape)}", "give both branches the shape of the output")
     return None
 
 
@@ -253,7 +312,7 @@ def custom_strides(op: Op, graph: Graph) -> Fault | None:
     return None
 
 
-def _sides(shape: tuple[int, ...]) -> str:
+def sides(shape: tuple[int, ...]) -> str:
     return "×".join(str(side) for side in shape) or "()"
 
 
@@ -283,8 +342,12 @@ CHECKS: dict[str, Callable[[Op, Graph], Fault | None]] = {
         gather_indices,
         keep_num_dims,
         matmul_constant,
+        mean_by_opengl,
+        no_groups,
         not_int16,
+        not_quantized_dense,
         one_resize_flag,
+        one_row,
         paddings,
         prelu_alpha,
         quantized_pointwise_stride,

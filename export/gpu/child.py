@@ -1,8 +1,8 @@
-"""The process that runs one file on reference kernels and on the GPU: a crash of the driver takes it along, not us.
+"""The process that runs one file once: on the CPU or on a GPU. A crash takes it along, not us, and accuses nobody else.
 
-`python -m export.gpu.child FILE INPUTS.npz RESULT_FOLDER fp32|fp16|reference` (the last runs no GPU); what LiteRT says
-goes to stderr; how far it got is told by which files are there: `reference.npz`, `other.npz` (of 8-bit files),
-`compiled.json`, `gpu.npz`.
+`python -m export.gpu.child FILE INPUTS.npz RESULT_FOLDER reference|xnnpack|range|fp32|fp16`: TFLite's reference
+kernels, XNNPACK, TFLite's own kernels with all tensors looked at, or the GPU in a precision. What the runtime says goes to stderr; how far it got is told by which files are
+there: `compiled.json` (GPU), `gpu.npz`, `reference.npz`, `xnnpack.npz`, `range.json`.
 """
 
 import json
@@ -17,43 +17,62 @@ KEY = "{run}_{tensor}"
 
 
 def main(arguments: list[str]) -> None:
-    """Runs the file on every set of inputs, first on the CPU, then, if asked to, on the GPU."""
-    path, inputs_path, folder, precision = arguments
+    """Runs the file on every set of inputs, by one engine."""
+    path, inputs_path, folder, engine = arguments
     with np.load(inputs_path) as archive:
         inputs = _unflatten(dict(archive))
     results = Path(folder)
-    order = run_reference(path, inputs, results)
-    if precision != "reference":
-        run_gpu(path, inputs, results, precision == "fp32", order)
+    if engine in ("reference", "xnnpack"):
+        run_cpu(path, inputs, results, engine)
+    elif engine == "range":
+        measure_range(path, inputs, results)
+    else:
+        run_gpu(path, inputs, results, engine == "fp32")
 
 
-def run_reference(path: str, inputs: list[list[np.ndarray]], results: Path) -> dict[str, list[int]]:
-    """Runs the file on reference kernels, or on XNNPACK where an operator has none (MediaPipe's custom one).
-
-    Returns:
-        Positions of the file's inputs and outputs in the order in which its signature names them.
-    """
+def run_cpu(path: str, inputs: list[list[np.ndarray]], results: Path, kernels: str) -> None:
+    """Runs the file on TFLite's reference kernels, without any delegate, or on XNNPACK."""
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
-    kernels = "reference"
-    try:
-        interpreter = Interpreter(path, experimental_op_resolver_type=OpResolverType.BUILTIN_REF)
-        interpreter.allocate_tensors()
-    except (RuntimeError, ValueError) as error:
-        kernels = "xnnpack"
-        try:
-            interpreter = Interpreter(path)
-            interpreter.allocate_tensors()
-        except (RuntimeError, ValueError):
-            _say(results / "reference.json", kernels="none", error=(str(error).splitlines() or [""])[0])
-            return {}
-    outputs = _invoke(interpreter, inputs)
-    np.savez(results / "reference.npz", **_flatten(outputs))
-    _say(results / "reference.json", kernels=kernels)
-    if kernels == "reference" and any(details["dtype"] is np.int8 for details in interpreter.get_tensor_details()):
-        # how far another right answer is: 8-bit kernels round each in their own way
-        np.savez(results / "other.npz", **_flatten(_invoke(Interpreter(path), inputs)))
-    return _signature_order(interpreter)
+    resolver = OpResolverType.BUILTIN_REF if kernels == "reference" else OpResolverType.AUTO
+    interpreter = Interpreter(path, experimental_op_resolver_type=resolver)
+    np.savez(results / f"{kernels}.npz", **_flatten(_invoke(interpreter, inputs)))
+
+
+#: A constant of at most so many numbers may be an epsilon; weights are not.
+MOST_NUMBERS = 8
+
+#: Numbers below this are 0 in 16 bits.
+LEAST_HALF = 2.0**-25
+
+
+def measure_range(path: str, inputs: list[list[np.ndarray]], results: Path) -> None:
+    """Notes the greatest absolute value of each float tensor, input by input (-1: not finite), and vanishing constants."""
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+    resolver = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+    interpreter = Interpreter(path, experimental_op_resolver_type=resolver, experimental_preserve_all_tensors=True)
+    interpreter.allocate_tensors()
+    ops = interpreter._get_ops_details()
+    made = sorted({int(index) for op in ops for index in op["outputs"]})
+    read = sorted({int(index) for op in ops for index in op["inputs"] if index >= 0} - set(made))
+    kinds = {details["index"]: details["dtype"] for details in interpreter.get_tensor_details()}
+    greatest: dict[int, list[float]] = {index: [] for index in made if kinds.get(index) is np.float32}
+    for tensors in inputs:
+        for details, values in zip(interpreter.get_input_details(), tensors, strict=True):
+            interpreter.set_tensor(details["index"], values)
+        interpreter.invoke()
+        for index, values in greatest.items():
+            most = float(np.abs(interpreter.get_tensor(index)).max(initial=0.0))
+            values.append(most if np.isfinite(most) else -1.0)
+    own = {details["index"] for details in interpreter.get_input_details()}
+    constants = [index for index in read if kinds.get(index) is np.float32 and index not in own]
+    vanishing = [index for index in constants if _vanishes(interpreter.get_tensor(index))]
+    _say(results / "range.json", greatest=greatest, vanishing=vanishing)
+
+
+def _vanishes(values: np.ndarray) -> bool:
+    return 0 < values.size <= MOST_NUMBERS and bool(np.any((values != 0) & (np.abs(values) < LEAST_HALF)))
 
 
 def _invoke(interpreter: Any, inputs: list[list[np.ndarray]]) -> list[list[np.ndarray]]:
@@ -67,9 +86,7 @@ def _invoke(interpreter: Any, inputs: list[list[np.ndarray]]) -> list[list[np.nd
     return outputs
 
 
-def run_gpu(
-    path: str, inputs: list[list[np.ndarray]], results: Path, is_fp32: bool, order: dict[str, list[int]]
-) -> None:
+def run_gpu(path: str, inputs: list[list[np.ndarray]], results: Path, is_fp32: bool) -> None:
     """Compiles the file for the GPU alone and runs it."""
     from ai_edge_litert.compiled_model import CompiledModel, GpuOptions, HardwareAccelerator, Options
 
@@ -80,6 +97,7 @@ def run_gpu(
     )
     mapped = sorted({line.split()[-1] for line in Path("/proc/self/maps").read_text().splitlines() if ".so" in line})
     _say(results / "compiled.json", mapped=mapped, fully_accelerated=model.is_fully_accelerated())
+    order = _signature_order(path)
     outputs = []
     for tensors in inputs:
         outputs.append(_run_once(model, [tensors[position] for position in order.get("inputs") or range(len(tensors))]))
@@ -111,8 +129,12 @@ def _read(buffer: Any) -> np.ndarray:
     return buffer.read(int(np.prod(shape)), np.dtype(details["dtype"]).type).reshape(shape)
 
 
-def _signature_order(interpreter: Any) -> dict[str, list[int]]:
+def _signature_order(path: str) -> dict[str, list[int]]:
     """Where a signature sorts its tensors otherwise than the file: position in the file of each, in its order."""
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+    # read alone: nothing is allocated or run
+    interpreter = Interpreter(path, experimental_op_resolver_type=OpResolverType.BUILTIN_REF)
     signatures = interpreter._get_full_signature_list()
     if not signatures:
         return {}

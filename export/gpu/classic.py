@@ -28,7 +28,9 @@ FOLDER = environment.CACHE / "gpu-classic"
 LOCK = Path(__file__).with_name("classic-requirements.lock")
 CHILD = Path(__file__).with_name("classic_child.py")
 
-#: mediapipe 0.10.21 has wheels for no later one.
+VERSION = "0.10.21"
+
+#: That mediapipe has wheels for no later one.
 PYTHON_END = (3, 13)
 
 #: The libraries that mediapipe loads, and where Debian and Ubuntu have them; the last is Mesa's OpenGL in software.
@@ -126,7 +128,7 @@ def run_file(subject: Subject) -> list[GpuRun]:
     if verdict != "passed":
         return [run]
     assert said.gpu is not None
-    reference = run_reference(subject.path, image_inputs(graph, images), subject.time_limit_s)
+    reference = run_reference(subject.path, graph, image_inputs(graph, images), subject.time_limit_s)
     return [compared(run, graph, reference, said.gpu, PRECISION)]
 
 
@@ -139,13 +141,13 @@ def _not_float(subject: Subject) -> str | None:
 def _verdict(said: Said, subject: Subject) -> tuple[Verdict, str | None]:
     """Every way to fail before there is anything to compare, the most telling one first."""
     if said.ended.code is None:
-        return "failed", f"no result within {subject.time_limit_s:g} s"
+        return "failed", f"MediaPipe {VERSION}: no result within {subject.time_limit_s:g} s"
     if said.ended.code == NO_MEDIAPIPE:
         return "not_run", _line(said.ended.log, "no mediapipe: ") or "mediapipe does not start"
     if said.renderer is None and _has_no_egl(said.ended.log):
         return "not_run", f"EGL offers no context: {PACKAGES}"
     if said.found.refused:
-        return "failed", f"refused: {'; '.join(said.found.refused[:3])}"
+        return "failed", f"the classic delegate refused: {'; '.join(said.found.refused[:3])}"
     if said.gpu is None or said.renderer is None:
         return "failed", _last_words(said)
     # in all of these mediapipe raises nothing and returns a mask, often a wrong one
@@ -161,8 +163,8 @@ def _verdict(said: Said, subject: Subject) -> tuple[Verdict, str | None]:
 def _last_words(said: Said) -> str:
     assert said.ended.code is not None
     told = next((error for error in said.found.errors if "TfLiteGpuDelegate Prepare" in error), None)
-    words = told or next(iter(said.found.errors), None) or said.found.fatal or _exception(said.ended.log)
-    return exit_words(said.ended.code) + (f": {words}" if words else "")
+    words = told or next(iter(said.found.errors), None) or said.found.fatal or said.found.exception
+    return f"MediaPipe {VERSION}: {exit_words(said.ended.code)}" + (f": {words}" if words else "")
 
 
 def _has_no_egl(log: str) -> bool:
@@ -171,11 +173,6 @@ def _has_no_egl(log: str) -> bool:
 
 def _line(log: str, start: str) -> str | None:
     return next((line[:200] for line in log.splitlines() if line.startswith(start)), None)
-
-
-def _exception(log: str) -> str | None:
-    lines = re.findall(r"^\w*Error: .*", log, re.M)
-    return lines[-1][:200] if lines else None
 
 
 def _delegated(said: Said, nodes: int) -> int | None:

@@ -55,13 +55,16 @@ def check_gpu_command(
     console.print(_table(found))
     for one in found:
         for check in report.to_checks(one):
-            if check.reason:
-                console.print(f"{one.path.name}, {check.route}: {check.reason}", markup=False, soft_wrap=True)
+            said = [f": {check.reason}"] if check.reason else []
+            said += [f" computed by {check.conditions}"] if check.adapter and check.conditions else []
+            said += [f", to be known: {warning}" for warning in check.warnings]
+            for words in said:
+                console.print(f"{one.path.name}, {check.route}{words}", markup=False, soft_wrap=True)
         if report_folder is not None:
             report.write(one, report_folder)
         record.record(one)
     if failed := [one.path.name for one in found if one.has_failed]:
-        raise CheckFailed(f"a phone's GPU does not take {', '.join(failed)}")
+        raise CheckFailed(f"refused, or computed wrong, by a GPU delegate: {', '.join(failed)}")
 
 
 def _check_reports(folder: Path, files: Sequence[Path]) -> None:

@@ -19,6 +19,43 @@ def make_inputs(graph: Graph, photos: Photos, noise: int = 2, seed: int = 0) -> 
     return runs + [[_noise(tensor, random) for tensor in graph.inputs] for _ in range(noise)]
 
 
+def make_extremes(graph: Graph) -> Inputs:
+    """What no photo is beyond: black, white, one colour, a chequered pattern."""
+    return [[pattern(tensor) for tensor in graph.inputs] for pattern in (_black, _white, _red, _chequered)]
+
+
+def _black(tensor: Tensor) -> np.ndarray:
+    return _between(tensor, np.zeros(_closed(tensor)))
+
+
+def _white(tensor: Tensor) -> np.ndarray:
+    return _between(tensor, np.ones(_closed(tensor)))
+
+
+def _red(tensor: Tensor) -> np.ndarray:
+    values = np.zeros(_closed(tensor))
+    values[..., 0] = 1
+    return _between(tensor, values)
+
+
+def _chequered(tensor: Tensor) -> np.ndarray:
+    return _between(tensor, np.indices(_closed(tensor))[1:3].sum(axis=0) % 2)
+
+
+def _closed(tensor: Tensor) -> tuple[int, ...]:
+    return tuple(max(side, 1) for side in tensor.shape) or (1,)
+
+
+def _between(tensor: Tensor, share: np.ndarray) -> np.ndarray:
+    """From the least (0) to the greatest (1) that a camera gives such a tensor."""
+    kind = _NUMPY.get(tensor.dtype, np.float32)
+    shape = tuple(max(side, 1) for side in tensor.shape)
+    if tensor.dtype in ("INT8", "UINT8"):
+        limits = np.iinfo(kind)
+        share = limits.min + share * (limits.max - limits.min)
+    return np.asarray(share).reshape(shape).astype(kind)
+
+
 def _takes_photo(tensor: Tensor) -> bool:
     shape = tensor.shape
     return len(shape) == 4 and shape[0] == 1 and shape[3] in (3, 4) and tensor.dtype in ("FLOAT32", "UINT8", "INT8")

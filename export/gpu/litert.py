@@ -8,7 +8,7 @@ from pathlib import Path
 from export.gpu.driver import Driver, find_drivers
 from export.gpu.inputs import make_inputs
 from export.gpu.log import Log, read_log
-from export.gpu.process import Reference, compared, litert_command, read_json, read_reference, read_runs
+from export.gpu.process import compared, litert_command, read_json, read_runs, run_reference
 from export.gpu.result import TIME_LIMIT_S, GpuRun, Inputs, Subject, Verdict
 from export.gpu.tolerance import Precision
 from portraitseg.child import Ended, exit_words, run_limited
@@ -27,7 +27,6 @@ class Said:
     """
 
     ended: Ended
-    reference: Reference
     compiled: dict[str, object] | None
     gpu: Inputs | None
 
@@ -68,33 +67,30 @@ def run_on_gpu(path: Path, graph: Graph, inputs: Inputs, driver: Driver, time_li
         precision=precision,
         nodes=nodes,
         delegated=_delegated(nodes, said, found),
-        kernels=said.reference.kernels,
         seconds=round(seconds, 2),
         refused=found.refused,
     )
     if verdict != "passed":
         return run
     assert said.gpu is not None
-    return compared(run, graph, said.reference, said.gpu, precision)
+    return compared(run, graph, run_reference(path, graph, inputs, time_limit_s), said.gpu, precision)
 
 
 def _verdict(said: Said, found: Log, driver: Driver, time_limit_s: float) -> tuple[Verdict, str | None]:
     """Every way to fail before there is anything to compare, the most telling one first."""
     if said.ended.code is None:
-        return "failed", f"no result within {time_limit_s:g} s"
+        return "failed", f"ML Drift: no result within {time_limit_s:g} s"
     if found.adapter is None and said.gpu is None:
         if found.has_no_adapter or said.ended.code == 0:
             return "not_run", f"the driver of {driver.route} offers no adapter"
-        if said.reference.kernels is None:
-            return "failed", f"the reference kernels ended the process ({exit_words(said.ended.code)})"
     if found.refused:
-        return "failed", f"refused: {'; '.join(found.refused[:3])}"
+        return "failed", f"ML Drift refused: {'; '.join(found.refused[:3])}"
     if said.compiled is not None and _mapped(said, driver) is None:
         return "not_run", f"{' or '.join(driver.libraries)} was not mapped: LiteRT ran on another driver"
     if said.gpu is None:
         return "failed", _last_words(said, found)
     if found.validation is not None:
-        return "failed", f"validation error: {found.validation}"
+        return "failed", f"WebGPU validation error: {found.validation}"
     if found.delegated is not None or not (said.compiled and said.compiled.get("fully_accelerated")):
         return "failed", f"only {found.delegated} operators on the GPU"
     if found.adapter is None:
@@ -104,10 +100,10 @@ def _verdict(said: Said, found: Log, driver: Driver, time_limit_s: float) -> tup
 
 def _last_words(said: Said, found: Log) -> str:
     assert said.ended.code is not None
-    words = found.fatal or found.validation or next(iter(found.errors), None) or said.reference.error
+    words = found.fatal or found.validation or next(iter(found.errors), None) or found.exception
     where = "running" if said.compiled is not None else "compiling"
     how = "aborted" if found.fatal else exit_words(said.ended.code)
-    return f"{how} while {where}" + (f": {words}" if words else "")
+    return f"ML Drift: {how} while {where}" + (f": {words}" if words else "")
 
 
 def _mapped(said: Said, driver: Driver) -> str | None:
@@ -130,7 +126,6 @@ def _ask_child(path: Path, inputs: Inputs, driver: Driver, precision: Precision,
         ended = run_limited(command, folder, time_limit_s, {**driver.environment(), "TF_CPP_MIN_LOG_LEVEL": "0"})
         return Said(
             ended=ended,
-            reference=read_reference(folder),
             compiled=read_json(folder / "compiled.json"),
             gpu=read_runs(folder / "gpu.npz"),
         )

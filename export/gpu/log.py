@@ -14,6 +14,7 @@ class Log:
         validation: its first validation error, for which it raises nothing.
         fatal: the last words before an abort.
         errors: other errors and warnings of the runtime, without those of the search for accelerators.
+        exception: the last line of a Python exception that ended the process.
     """
 
     adapter: str | None = None
@@ -23,10 +24,14 @@ class Log:
     fatal: str | None = None
     has_no_adapter: bool = False
     errors: tuple[str, ...] = ()
+    exception: str | None = None
 
 
 #: Errors of the runtime, without its search for accelerators and what it says of its own log.
 _ERROR = re.compile(r"^(?:ERROR|WARNING): (?!\[|Logging|All log messages)(.*)", re.M)
+
+#: How Python ends a process: `RuntimeError: …`, `ai_edge_litert.SomeError: …`, not behind a prefix of a log.
+_EXCEPTION = re.compile(r"^(?:\w+\.)*[A-Z]\w*(?:Error|Exception|Interrupt)\b(?:: .*)?$", re.M)
 
 
 def read_log(text: str) -> Log:
@@ -50,4 +55,11 @@ def read_log(text: str) -> Log:
         fatal=fatal[1].strip() if fatal else None,
         has_no_adapter="No adapters found" in text or "Couldn't load Vulkan" in text,
         errors=tuple(match[1].strip() for match in _ERROR.finditer(text)),
+        exception=_last_exception(text),
     )
+
+
+def _last_exception(text: str) -> str | None:
+    # what follows the traceback's last frame; a message may go over several lines
+    found = _EXCEPTION.findall(text)
+    return found[-1].strip()[:300] if found else None

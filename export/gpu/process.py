@@ -10,10 +10,12 @@ import numpy as np
 
 from export.gpu.child import KEY
 from export.gpu.compare import compare
+from export.gpu.log import read_log
 from export.gpu.result import GpuRun, Inputs
-from export.gpu.tolerance import Precision, Tolerance, tolerance
+from export.gpu.tolerance import Precision, Tolerance, arithmetic, tolerance
+from export.gpu.widened import write_widened
 from portraitseg.child import exit_words, run_limited
-from portraitseg.tflite_graph import Graph
+from portraitseg.tflite_graph import Graph, read_graph
 
 
 @dataclass(frozen=True)
@@ -21,33 +23,80 @@ class Reference:
     """What the CPU makes of the same inputs.
 
     Attributes:
-        kernels: `reference`, or `xnnpack` where an operator has no reference kernel; None: the process broke off.
+        kernels: `reference`, or `xnnpack` where an operator has no reference kernel; None: neither runs the file.
         outputs: run by run; None where the CPU cannot run the file.
-        error: why not.
+        error: why not, by each engine in its own words.
         other: what XNNPACK makes of an 8-bit file: as right as the reference kernels, and not the same.
+        other_error: why XNNPACK does not run a file that the reference kernels run.
+        is_widened: the weights were widened to float32 first, as a GPU does (`widened.py`).
     """
 
     kernels: str | None
     outputs: Inputs | None
     error: str | None
     other: Inputs | None = None
+    other_error: str | None = None
+    is_widened: bool = False
+
+    @property
+    def words(self) -> str:
+        """What the GPU was compared with, for a verdict."""
+        if self.kernels is None:
+            return "nothing"
+        if self.kernels == "xnnpack":
+            return "XNNPACK on the CPU"
+        return "TFLite's reference kernels" + (", 8-bit weights widened to float32" if self.is_widened else "")
 
 
-def run_reference(path: Path, inputs: Inputs, time_limit_s: float) -> Reference:
-    """Runs a file on the CPU, in a child process."""
+def run_reference(path: Path, graph: Graph, inputs: Inputs, time_limit_s: float) -> Reference:
+    """Runs a file on the CPU, each engine in a process of its own: reference kernels, and XNNPACK where it tells more."""
+    if arithmetic(graph) == "dynamic":
+        found = _run_widened(path, inputs, time_limit_s)
+        if found is not None:
+            return found
+    outputs, error = _run_cpu(path, inputs, "reference", time_limit_s)
+    if outputs is None:
+        other, other_error = _run_cpu(path, inputs, "xnnpack", time_limit_s)
+        if other is None:
+            return Reference(None, None, f"reference kernels: {error}; XNNPACK: {other_error}")
+        return Reference("xnnpack", other, None)
+    if arithmetic(graph) not in ("int8", "int16", "dynamic"):
+        return Reference("reference", outputs, None)
+    # how far another right answer is: 8-bit kernels round each in their own way
+    other, other_error = _run_cpu(path, inputs, "xnnpack", time_limit_s)
+    return Reference("reference", outputs, None, other, other_error)
+
+
+def _run_widened(path: Path, inputs: Inputs, time_limit_s: float) -> Reference | None:
+    """The copy with float32 weights, on reference kernels; None where a file has 8-bit weights that are not known."""
+    with tempfile.TemporaryDirectory(prefix="check-gpu-") as name:
+        copy = Path(name) / "widened.tflite"
+        write_widened(path, copy)
+        if arithmetic(read_graph(copy)) == "dynamic":
+            return None
+        outputs, _ = _run_cpu(copy, inputs, "reference", time_limit_s)
+    return None if outputs is None else Reference("reference", outputs, None, is_widened=True)
+
+
+def _run_cpu(path: Path, inputs: Inputs, kernels: str, time_limit_s: float) -> tuple[Inputs | None, str | None]:
+    """Outputs, or why there are none."""
     with tempfile.TemporaryDirectory(prefix="check-gpu-") as name:
         folder = Path(name)
-        command = litert_command(path, inputs, folder, "reference")
-        ended = run_limited(command, folder, time_limit_s)
-        found = read_reference(folder)
-    if found.outputs is None and found.error is None:
-        broken = "no result in time" if ended.code is None else exit_words(ended.code)
-        return Reference(found.kernels, None, broken)
-    return found
+        ended = run_limited(litert_command(path, inputs, folder, kernels), folder, time_limit_s)
+        outputs = read_runs(folder / f"{kernels}.npz") if ended.code == 0 else None
+    if outputs is not None:
+        return outputs, None
+    if ended.code is None:
+        return None, f"no result within {time_limit_s:g} s"
+    found = read_log(ended.log)
+    words = next(iter(found.errors), None) or found.exception
+    return None, exit_words(ended.code) + (f": {words}" if words else "")
 
 
 def compared(run: GpuRun, graph: Graph, reference: Reference, gpu: Inputs, precision: Precision) -> GpuRun:
     """What is known of a run, with its outputs beside those of the CPU: they decide the verdict.
+
+    Where no engine of the CPU runs the file, nobody can say whether the GPU is right: the verdict is `not_run`.
 
     Args:
         run: that found no other fault.
@@ -57,8 +106,9 @@ def compared(run: GpuRun, graph: Graph, reference: Reference, gpu: Inputs, preci
         precision: what the GPU computed in.
     """
     if reference.outputs is None:
-        return replace(run, verdict="failed", reason=f"no reference to compare with: {reference.error}")
-    limit = tolerance(graph, precision, reference.kernels, _apart(graph, reference))
+        said = f"the GPU ran it, and no engine of the CPU does, so that there is nothing to compare: {reference.error}"
+        return replace(run, verdict="not_run", reason=said)
+    limit = tolerance(graph, precision, reference.kernels, _apart(graph, reference), reference.is_widened)
     difference = compare(graph, reference.outputs, gpu, limit)
     return replace(
         run,
@@ -70,6 +120,17 @@ def compared(run: GpuRun, graph: Graph, reference: Reference, gpu: Inputs, preci
         bound=limit.bound,
         bound_reason=limit.reason,
         kernels=reference.kernels,
+        beside=reference.words,
+        warnings=(*run.warnings, *_cpu_warnings(reference)),
+    )
+
+
+def _cpu_warnings(reference: Reference) -> tuple[str, ...]:
+    if reference.other_error is None:
+        return ()
+    return (
+        f"XNNPACK, which runs such a file on a phone's CPU, does not run it ({reference.other_error}): that is no fault"
+        " of the GPU; look for an activation whose scale is next to 0 (a layer that is dead on all calibration photos)",
     )
 
 
@@ -83,8 +144,15 @@ def _apart(graph: Graph, reference: Reference) -> tuple[float, float]:
     return found.max_abs / found.magnitude, found.mean_abs / found.magnitude
 
 
-def litert_command(path: Path, inputs: Inputs, folder: Path, precision: str) -> list[str]:
-    """The command of the LiteRT child, after its inputs were written; `precision` is `fp32`, `fp16` or `reference`."""
+def litert_command(path: Path, inputs: Inputs, folder: Path, engine: str) -> list[str]:
+    """The command of the LiteRT child, after its inputs were written.
+
+    Args:
+        path: of the file.
+        inputs: runs of it.
+        folder: for the child's files.
+        engine: `fp32` or `fp16` on the GPU, `reference` or `xnnpack` on the CPU.
+    """
     write_runs(folder / "inputs.npz", inputs)
     return [
         sys.executable,
@@ -93,19 +161,8 @@ def litert_command(path: Path, inputs: Inputs, folder: Path, precision: str) -> 
         str(path.resolve()),
         str(folder / "inputs.npz"),
         str(folder),
-        precision,
+        engine,
     ]
-
-
-def read_reference(folder: Path) -> Reference:
-    """What the LiteRT child left about the CPU."""
-    said = read_json(folder / "reference.json") or {}
-    return Reference(
-        kernels=str(said["kernels"]) if "kernels" in said else None,
-        outputs=read_runs(folder / "reference.npz"),
-        error=str(said["error"]) if "error" in said else None,
-        other=read_runs(folder / "other.npz"),
-    )
 
 
 def write_runs(path: Path, runs: Inputs) -> None:

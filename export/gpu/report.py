@@ -8,7 +8,7 @@ from typing import Any
 
 from export.gpu.driver import Driver
 from export.gpu.result import TIME_LIMIT_S, GpuRun, Photos, Subject
-from export.gpu.routes import DEFAULT, ROUTES
+from export.gpu.routes import ALWAYS, DEFAULT, ROUTES
 from export.gpu.rules import DELEGATES, Judgement, judge
 from export.gpu.tolerance import arithmetic
 from portraitseg import files
@@ -65,7 +65,7 @@ def examine(
         arithmetic=arithmetic(graph),
         operators=_count(graph),
         judgements=tuple(judge(graph, delegate) for delegate in DELEGATES),
-        runs=tuple(run for name in routes for run in ROUTES[name].run(subject)),
+        runs=tuple(run for run_file in (*ALWAYS, *(ROUTES[name].run for name in routes)) for run in run_file(subject)),
     )
 
 
@@ -87,6 +87,7 @@ def to_checks(report: FileReport) -> list[GpuCheck]:
             nodes=judgement.partition.ops,
             delegated=len(judgement.partition.delegated),
             reason=_first_refusal(judgement),
+            conditions="the delegate's own checks and what it was seen to compute wrong, as rules; nothing was run",
         )
         for judgement in report.judgements
     ]
@@ -104,6 +105,8 @@ def to_checks(report: FileReport) -> list[GpuCheck]:
             # by its name: where it lies on this machine is nobody's business
             driver=Path(run.library).name if run.library else None,
             reason=run.reason,
+            conditions=run.conditions,
+            warnings=run.warnings,
         )
         for run in report.runs
     ]
@@ -138,7 +141,7 @@ def to_json(report: FileReport) -> dict[str, Any]:
             }
             for judgement in report.judgements
         ],
-        "runs": [asdict(run) for run in report.runs],
+        "runs": [{**asdict(run), "conditions": run.conditions} for run in report.runs],
     }
 
 
@@ -162,6 +165,8 @@ def to_markdown(report: FileReport) -> str:
         cells += [_number(run.mean_abs), _number(run.bound), _number(run.mask_iou), _number(run.seconds)]
         lines.append("| " + " | ".join([*cells, run.verdict]) + " |")
     lines += [""] + [f"- {run.route}: {run.reason}" for run in report.runs if run.reason]
+    lines += [f"- {run.route}: {run.conditions}" for run in report.runs if run.conditions]
+    lines += [f"- {run.route}, to be known: {warning}" for run in report.runs for warning in run.warnings]
     return "\n".join(lines).rstrip() + "\n"
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from export.gpu import classic, driver, litert, web
+from export.gpu import classic, driver, halves, litert, web
 from export.gpu.result import GpuRun, Subject
 
 
@@ -25,6 +25,9 @@ ROUTES: dict[str, Route] = {
     "classic": Route(classic.run_file, classic.install),
     "web": Route(web.run_file, web.install),
 }
+
+#: Runs of every check, on the CPU: what a driver in software cannot show.
+ALWAYS = (halves.run_file,)
 
 #: What is run unless another route is asked for: the others want more of a machine, and more time.
 DEFAULT = ("litert",)

@@ -7,13 +7,18 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from export.gpu.checks import CHECKS, Fault, quantization
+from export.gpu.broadcasts import broadcast_computed_right
+from export.gpu.checks import CHECKS as SINGLE
+from export.gpu.checks import Fault, quantization
 from export.gpu.partition import Partition, cut
 from portraitseg.tflite_graph import Graph, Op, Tensor
 
 #: `classic`: tensorflow-lite-gpu and MediaPipe. `mldrift`: LiteRT's accelerator.
 Delegate = Literal["classic", "mldrift"]
 DELEGATES: tuple[Delegate, ...] = get_args(Delegate)
+
+#: Checks of operators that are more than a number, by the name in rules.toml.
+CHECKS = {**SINGLE, broadcast_computed_right.__name__: broadcast_computed_right}
 
 _TABLE = Path(__file__).with_name("rules.toml")
 
@@ -80,6 +85,8 @@ class Table:
     source: str
     rows: Mapping[str, Row]
     remedies: Mapping[str, str]
+    opencl_alone: frozenset[str] = frozenset()
+    opencl_source: str = ""
 
 
 def judge(graph: Graph, delegate: Delegate) -> Judgement:
@@ -96,6 +103,7 @@ def judge(graph: Graph, delegate: Delegate) -> Judgement:
             continue
         if fault := find_fault(op, seen, table):
             source = table.rows[op.name].source if op.name in table.rows else table.source
+            source += f"; {table.opencl_source}" if op.name in table.opencl_alone else ""
             refusals.append(Refusal(op.index, op.name, op.layer, fault.reason, fault.remedy, source))
     supported = {op.index for op in graph.ops} - {refusal.op for refusal in refusals}
     return Judgement(delegate, tuple(refusals), cut(seen, supported, constants, table.partitions))
@@ -106,9 +114,8 @@ def find_fault(op: Op, graph: Graph, table: Table) -> Fault | None:
     row = table.rows.get(op.name)
     if row is None:
         if op.is_custom:
-            return Fault("custom operator, unknown to the delegate", "rebuild the layer from builtin operators")
-        remedy = table.remedies.get(op.name, "rewrite the layer with operators of rules.toml")
-        return Fault("no such operator in the delegate", remedy)
+            return Fault("custom operator, unknown to the delegate", _operator_remedy(op, table))
+        return Fault("no such operator in the delegate", _operator_remedy(op, table))
     if not op.outputs:
         return Fault("no output", "convert the network again")
     return (
@@ -117,7 +124,23 @@ def find_fault(op: Op, graph: Graph, table: Table) -> Fault | None:
         or _attribute_fault(op, row, table)
         or next((fault for name in row.checks if (fault := CHECKS[name](op, graph))), None)
         or _tensor_fault(op, row, table)
+        or _backend_fault(op, table)
     )
+
+
+def _operator_remedy(op: Op, table: Table) -> str:
+    # what every back end of both delegates takes, in words of Keras
+    general = (
+        "build the layer from Conv2D, DepthwiseConv2D, pooling, Add, Multiply, Concatenate, ReLU6, sigmoid and "
+        "UpSampling2D, or leave it out of the network and compute it in the app"
+    )
+    return table.remedies.get(op.name, general)
+
+
+def _backend_fault(op: Op, table: Table) -> Fault | None:
+    if op.name not in table.opencl_alone:
+        return None
+    return Fault("made by OpenCL alone: refused where a phone has OpenGL ES", _operator_remedy(op, table))
 
 
 def _size_fault(op: Op) -> Fault | None:
@@ -134,7 +157,7 @@ def _signature_fault(op: Op, row: Row) -> Fault | None:
     if row.version is not None and op.version > row.version:
         return Fault(f"version {op.version}, at most {row.version}", _version_remedy(op))
     runtime, constant = len(op.runtime_inputs), len(op.constant_inputs)
-    remedy = "build the layer from Keras layers of blocks.py; branch with Add, Concatenate or Multiply"
+    remedy = "branch and join with the layers Add, Multiply and Concatenate, two tensors at a time"
     if row.inputs is not None and not row.inputs[0] <= len(op.inputs) <= row.inputs[1]:
         return Fault(f"{len(op.inputs)} inputs, expected {row.inputs[0]}", remedy)
     if row.operands and (runtime, constant) not in row.operands:
@@ -150,7 +173,7 @@ def _signature_fault(op: Op, row: Row) -> Fault | None:
 def _version_remedy(op: Op) -> str:
     if op.name == "TRANSPOSE_CONV":
         return "use bilinear UpSampling2D and a convolution, or keep the activation out of Conv2DTranspose"
-    return "convert with types and fused activations of an older version of the operator"
+    return "convert in float32 or fp16 with this project's export; newer versions of an operator are for other types"
 
 
 def _attribute_fault(op: Op, row: Row, table: Table) -> Fault | None:
@@ -233,6 +256,8 @@ def load_table(delegate: Delegate) -> Table:
         source=section["source"],
         rows=rows,
         remedies=content["remedies"],
+        opencl_alone=frozenset(section.get("opencl_alone", ())),
+        opencl_source=section.get("opencl_source", ""),
     )
 
 

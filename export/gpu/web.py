@@ -39,6 +39,9 @@ VARIABLE = "CHROMIUM"
 #: The driver's exit code where there is no browser to start.
 NO_BROWSER = 3
 
+#: Who ran a file, for verdicts.
+_NAMES: dict[Library, str] = {"mediapipe": "MediaPipe in the browser", "litert": "LiteRT in the browser"}
+
 #: Tensors that LiteRT's web runtime knows.
 _DTYPES = {"FLOAT32": np.float32, "UINT8": np.uint8, "INT32": np.int32}
 
@@ -169,27 +172,27 @@ def _run(library: Library, subject: Subject, sent: list[bytes], inputs: Inputs, 
         return run
     assert said.gpu is not None
     assert precision is not None
-    reference = run_reference(subject.path, inputs, subject.time_limit_s)
+    reference = run_reference(subject.path, subject.graph, inputs, subject.time_limit_s)
     return compared(run, subject.graph, reference, said.gpu, precision)
 
 
 def _verdict(said: Said, subject: Subject, incomparable: str | None) -> tuple[Verdict, str | None]:
     """Every way to fail before there is anything to compare, the most telling one first."""
     if said.ended.code is None:
-        return "failed", f"no result within {subject.time_limit_s:g} s"
+        return "failed", f"{_NAMES[said.library]}: no result within {subject.time_limit_s:g} s"
     if said.ended.code == NO_BROWSER:
         return "not_run", _line(said.ended.log, "no browser: ") or "the browser does not start"
     if said.facts is not None and said.facts.get("adapter") is None:
         return "not_run", "the browser offers no GPU: WebGL2 or WebGPU is missing"
     if said.found.refused:
-        return "failed", f"refused: {'; '.join(said.found.refused[:3])}"
+        return "failed", f"{_NAMES[said.library]} refused: {'; '.join(said.found.refused[:3])}"
     if said.facts is None and incomparable is not None and "Element type" in said.ended.log:
         return "not_run", incomparable
     if said.facts is None:
         words = next(iter(said.found.errors), None) or said.found.fatal or _line(said.ended.log, "Error: ")
-        return "failed", exit_words(said.ended.code) + (f": {words}" if words else "")
+        return "failed", f"{_NAMES[said.library]}: {exit_words(said.ended.code)}" + (f": {words}" if words else "")
     if said.found.validation is not None:
-        return "failed", f"validation error: {said.found.validation}"
+        return "failed", f"WebGPU validation error: {said.found.validation}"
     if not said.is_on_gpu_alone:
         return "failed", "operators are left to WASM on the CPU"
     if incomparable is not None:

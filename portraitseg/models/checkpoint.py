@@ -251,6 +251,10 @@ def load(path: Path) -> Any:
         InputError: as `read_header` and `load_weights`, or an unknown network.
     """
     header = read_header(path)
-    model = models.build(header.name, header.size, header.channels)
+    try:
+        model = models.build(header.name, header.size, header.channels)
+    except InputError as error:
+        # which speaks of a name, and the user gave a file
+        raise InputError(f"checkpoint {path}: {error}") from error
     load_weights(model, path)
     return model

@@ -99,9 +99,20 @@ class Report:
     loaded_weights: int
     weights: int
 
+    @property
+    def is_hollow(self) -> bool:
+        """Whether hardly anything corresponds, 0 % in whole numbers: some 1×1 kernels of equal shape are no origin."""
+        return self.loaded_weights < HOLLOW * self.weights
+
+
+#: A share of the weights that reads as 0 %.
+HOLLOW = 0.005
+
 
 def import_h5(path: Path, name: str, out: Path, prepare: Callable[[Any], None] | None = None) -> Report:
     """Builds a network of ours with what an h5 has of it, and saves it as an h5 from which training goes on.
+
+    Nothing is written where the report is hollow.
 
     Args:
         path: a Keras 2 h5 of anyone; one of ours, such as a larger size of a family, too.
@@ -119,7 +130,8 @@ def import_h5(path: Path, name: str, out: Path, prepare: Callable[[Any], None] |
     if prepare is not None:
         prepare(model)
     report = load(model, path)
-    checkpoint.save(model, out)
+    if not report.is_hollow:
+        checkpoint.save(model, out)
     return report
 
 

@@ -15,11 +15,17 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from portraitseg import contract, files
 from portraitseg.errors import InputError
 from portraitseg.runners.base import Runner, TensorInfo
+from portraitseg.runners.describe import Places, has_logits, places_of, refusal
+from portraitseg.runners.tensors import UnfitError
+from portraitseg.runners.tflite import TfliteRunner, open_tflite
+from portraitseg.tflite_graph import read_graph
 
 #: A description is some ten lines; more is some other file.
 MAX_BYTES = 100_000
 
 _NUMBERS = Annotated[tuple[float, float, float], Field(strict=False)]
+_SIDE = Annotated[int, Field(ge=1)]
+_SIDES = Annotated[tuple[_SIDE, _SIDE], Field(strict=False)]
 
 
 class PeerSpec(BaseModel):
@@ -32,6 +38,14 @@ class PeerSpec(BaseModel):
     offset: float | _NUMBERS = 0.0
     "As `scale`. (-1, 1) is scale = 0.00784313725, offset = -1."
     channel_order: Literal["RGB", "BGR"] = "RGB"
+    layout: Literal["NHWC", "NCHW"] = "NHWC"
+    "NCHW: channels before height and width, as PyTorch has them."
+    output_layout: Literal["NHWC", "NCHW"] | None = None
+    "That of the output; None: read from its shape, and for what is flat and has several channels as `layout`."
+    output_size: (
+        Annotated[tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]], Field(strict=False)] | None
+    ) = None
+    "Height and width of a flat output, 1×(H·W); None: the photo's."
     output: str | None = None
     "Name of the output tensor; needed only where several could be the mask."
     output_channel: Annotated[int, Field(ge=0)] = 0
@@ -78,23 +92,26 @@ class PeerRunner(Runner):
         self.runtime = f"ai-edge-litert {metadata.version('ai-edge-litert')}"
         ops = [op["op_name"] for op in self._interpreter._get_ops_details()]
         self.delegate = "xnnpack" if "DELEGATE" in ops else "none"
-        self._input = _only_photo(path, self._interpreter.get_input_details())
-        self._output = _choose_output(path, spec, self._interpreter.get_output_details())
+        self._input = _only_photo(path, spec, self._interpreter.get_input_details())
         self.input = _info(self._input)
-        self.size = (self.input.shape[1], self.input.shape[2])
+        sides = self.input.shape[1:3] if spec.layout == "NHWC" else self.input.shape[2:4]
+        self.size = (sides[0], sides[1])
+        self._output, self._places = _choose_output(path, spec, self.size, self._interpreter.get_output_details())
         # what `run` returns: its own output made a probability
-        self.output = TensorInfo(self._output["name"], (*map(int, self._output["shape"][:3]), 1), "float32")
+        shape = (1, self._places.height, self._places.width, 1)
+        self.output = TensorInfo(self._output["name"], shape, "float32")
 
     def prepare(
         self, image: UInt8[np.ndarray, "h w 3"], prior: Float32[np.ndarray, "h4 w4"] | None = None
-    ) -> Shaped[np.ndarray, "1 h2 w2 3"]:
+    ) -> Shaped[np.ndarray, "1 a b c"]:
         """Photo → this file's inputs: resized by the contract, then normalised by the description."""
         assert prior is None, f"{self.path.name}: peers take photos alone"
         pixels = contract.resize_image(image, self.size)
         if self.spec.channel_order == "BGR":
             pixels = pixels[..., ::-1]
         values = pixels * np.asarray(self.spec.scale, np.float32) + np.asarray(self.spec.offset, np.float32)
-        batch = np.ascontiguousarray(values[None])
+        ordered = values if self.spec.layout == "NHWC" else values.transpose(2, 0, 1)
+        batch = np.ascontiguousarray(ordered[None])
         if self.input.dtype == "float32":
             return batch
         scale, zero_point = (self.input.scale or 1.0), (self.input.zero_point or 0)
@@ -102,7 +119,7 @@ class PeerRunner(Runner):
         steps = np.round(batch / np.float32(scale)) + zero_point
         return np.clip(steps, limits.min, limits.max).astype(self.input.dtype)
 
-    def run(self, inputs: Shaped[np.ndarray, "1 h w 3"]) -> Float32[np.ndarray, "1 h2 w2 1"]:
+    def run(self, inputs: Shaped[np.ndarray, "1 a b c"]) -> Float32[np.ndarray, "1 h2 w2 1"]:
         """Runs the file once and makes a probability of its output, as an app would have to."""
         self._interpreter.set_tensor(self._input["index"], inputs)
         self._interpreter.invoke()
@@ -111,7 +128,7 @@ class PeerRunner(Runner):
         values = raw.astype(np.float32)
         if info.dtype != "float32":
             values = (values - np.float32(info.zero_point or 0)) * np.float32(info.scale or 1.0)
-        probability = _activate(values, self.spec)
+        probability = _activate(_as_map(values, self._places), self.spec)
         return 1 - probability if self.spec.invert else probability
 
 
@@ -130,6 +147,13 @@ def open_interpreter(path: Path, threads: int, with_xnnpack: bool) -> Any:
         raise InputError(f"{path}: not a TFLite file that runs here: {str(error).splitlines()[:1]}") from error
 
 
+def _as_map(values: Float32[np.ndarray, "..."], places: Places) -> Float32[np.ndarray, "1 h w c"]:
+    """An output of any accepted shape as NHWC."""
+    if places.layout == "NCHW":
+        return values.reshape(1, places.channels, places.height, places.width).transpose(0, 2, 3, 1)
+    return values.reshape(1, places.height, places.width, places.channels)
+
+
 def _activate(values: Float32[np.ndarray, "1 h w c"], spec: PeerSpec) -> Float32[np.ndarray, "1 h w 1"]:
     channel = slice(spec.output_channel, spec.output_channel + 1)
     if spec.activation == "softmax":
@@ -142,30 +166,63 @@ def _activate(values: Float32[np.ndarray, "1 h w c"], spec: PeerSpec) -> Float32
     return np.ascontiguousarray(values[..., channel])
 
 
-def _only_photo(path: Path, details: list[dict[str, Any]]) -> dict[str, Any]:
+def _only_photo(path: Path, spec: PeerSpec, details: list[dict[str, Any]]) -> dict[str, Any]:
     if len(details) != 1:
         raise InputError(f"{path}: {len(details)} inputs: a portrait file has one, the photo")
     shape = [int(side) for side in details[0]["shape_signature"]]
-    if len(shape) != 4 or shape[0] != 1 or shape[3] != 3 or min(shape) < 1:
-        raise InputError(f"{path}: its input is {shape}: expected 1×H×W×3 with fixed sizes")
+    channels, words = (3, "1×H×W×3") if spec.layout == "NHWC" else (1, "1×3×H×W")
+    if len(shape) != 4 or shape[0] != 1 or shape[channels] != 3 or min(shape) < 1:
+        other = " (layout says where the channels are)" if len(shape) == 4 and 3 in shape[1:] else ""
+        raise InputError(f"{path}: its input is {shape}: expected {words} with fixed sizes{other}")
     kind = np.dtype(details[0]["dtype"]).name
     if kind not in ("float32", "uint8", "int8"):
         raise InputError(f"{path}: its input is {kind}: expected float32, uint8 or int8")
     return details[0]
 
 
-def _choose_output(path: Path, spec: PeerSpec, details: list[dict[str, Any]]) -> dict[str, Any]:
-    named = [found for found in details if spec.output in (None, found["name"])]
-    fitting = [found for found in named if len(found["shape"]) == 4 and found["shape"][3] > spec.output_channel]
+def _choose_output(
+    path: Path, spec: PeerSpec, size: tuple[int, int], details: list[dict[str, Any]]
+) -> tuple[dict[str, Any], Places]:
+    """The output that is the mask, and how to read it."""
+    fitting = []
+    for found in details:
+        shape = tuple(int(side) for side in found["shape"])
+        # what is four-dimensional has the layout of the input, unless it says another
+        layout = spec.output_layout or (spec.layout if len(shape) == 4 else None)
+        places = places_of(shape, spec.output_size or size, layout)
+        if spec.output in (None, found["name"]) and places is not None and places.channels > spec.output_channel:
+            fitting.append((found, places))
     if len(fitting) != 1:
         shapes = ", ".join(f"'{found['name']}' {[int(side) for side in found['shape']]}" for found in details)
         what = "several outputs could be the mask: name one with output" if fitting else "no output fits"
-        raise InputError(
-            f"{files.spec_path(path)}: {what} (output_channel = {spec.output_channel}; there are: {shapes})"
-        )
-    if spec.activation == "softmax" and fitting[0]["shape"][3] < 2:
+        reason = f"{files.spec_path(path)}: {what} (output_channel = {spec.output_channel}; there are: {shapes})"
+        raise refusal(path, reason)
+    if spec.activation == "softmax" and fitting[0][1].channels < 2:
         raise InputError(f"{files.spec_path(path)}: activation: softmax over a single channel is always 1")
     return fitting[0]
+
+
+def open_foreign(path: Path, threads: int = 1, with_xnnpack: bool = True) -> Runner:
+    """Opens a stranger's .tflite: by the description beside it, or as a file of ours where there is none.
+
+    Raises:
+        InputError: it is neither: then with the description that would fit; or a description that does not.
+    """
+    description = files.spec_path(path)
+    if description.exists():
+        return PeerRunner(path, read_spec(description), threads, with_xnnpack)
+    try:
+        if with_xnnpack:
+            runner = open_tflite(path, threads)
+        else:
+            runner = TfliteRunner(path, open_interpreter(path, threads, with_xnnpack), threads)
+    except UnfitError as error:
+        raise refusal(path, str(error)) from error
+    graph = read_graph(path)
+    output = next(tensor for tensor in graph.outputs if tensor.name == runner.output.name)
+    if has_logits(graph, output):
+        raise refusal(path, f"{path}: output '{output.name}' comes from no sigmoid or softmax: logits are no mask")
+    return runner
 
 
 def _info(details: dict[str, Any]) -> TensorInfo:

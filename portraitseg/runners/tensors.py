@@ -16,6 +16,10 @@ INPUT_DTYPES = ("float32", "uint8", "int8")
 OUTPUT_DTYPES = ("float32", "uint8", "int8", "int16")
 
 
+class UnfitError(InputError):
+    """A file that runs, whose tensors are not a photo and a mask as ours are: a description may say what they are."""
+
+
 def only_input(path: Path, inputs: Sequence[TensorInfo]) -> TensorInfo:
     """The one input of a file.
 
@@ -24,7 +28,7 @@ def only_input(path: Path, inputs: Sequence[TensorInfo]) -> TensorInfo:
     """
     if len(inputs) != 1:
         names = ", ".join(info.name for info in inputs) or "none"
-        raise InputError(f"{path}: {len(inputs)} inputs ({names}): a portrait file has one, the photo")
+        raise UnfitError(f"{path}: {len(inputs)} inputs ({names}): a portrait file has one, the photo")
     return inputs[0]
 
 
@@ -37,13 +41,13 @@ def check_input(path: Path, info: TensorInfo) -> Layout:
     _check_fixed(path, info)
     batch, first, _, last = info.shape
     if batch != 1:
-        raise InputError(f"{path}: input '{info.name}' takes {batch} photos: export it with the batch fixed to 1")
+        raise UnfitError(f"{path}: input '{info.name}' takes {batch} photos: export it with the batch fixed to 1")
     if last not in (3, 4) and first not in (3, 4):
-        raise InputError(f"{path}: input '{info.name}' is {info.shape}: expected 3 or 4 channels")
+        raise UnfitError(f"{path}: input '{info.name}' is {info.shape}: expected 3 or 4 channels")
     if info.dtype not in INPUT_DTYPES:
-        raise InputError(f"{path}: input '{info.name}' is {info.dtype}: expected one of {', '.join(INPUT_DTYPES)}")
+        raise UnfitError(f"{path}: input '{info.name}' is {info.dtype}: expected one of {', '.join(INPUT_DTYPES)}")
     if info.dtype == "int8" and not info.scale:
-        raise InputError(f"{path}: input '{info.name}' is int8 without a quantization scale")
+        raise UnfitError(f"{path}: input '{info.name}' is int8 without a quantization scale")
     if info.dtype == "uint8" and info.scale is not None:
         _check_takes_bytes(path, info)
     return "NHWC" if last in (3, 4) else "NCHW"
@@ -58,12 +62,12 @@ def choose_output(path: Path, outputs: Sequence[TensorInfo]) -> tuple[TensorInfo
     masks = [(info, layout) for info in outputs if (layout := _mask_layout(info.shape)) is not None]
     if len(masks) != 1:
         shapes = ", ".join(f"'{info.name}' {info.shape}" for info in outputs) or "none"
-        raise InputError(f"{path}: outputs {shapes}: expected exactly one mask of shape 1×H×W×1")
+        raise UnfitError(f"{path}: outputs {shapes}: expected exactly one mask of shape 1×H×W×1")
     info, layout = masks[0]
     if info.dtype not in OUTPUT_DTYPES:
-        raise InputError(f"{path}: output '{info.name}' is {info.dtype}: expected one of {', '.join(OUTPUT_DTYPES)}")
+        raise UnfitError(f"{path}: output '{info.name}' is {info.dtype}: expected one of {', '.join(OUTPUT_DTYPES)}")
     if info.dtype != "float32" and not info.scale:
-        raise InputError(f"{path}: output '{info.name}' is {info.dtype} without a quantization scale")
+        raise UnfitError(f"{path}: output '{info.name}' is {info.dtype} without a quantization scale")
     return info, layout
 
 
@@ -89,18 +93,18 @@ def _mask_layout(shape: tuple[int, ...]) -> Layout | None:
 
 def _check_fixed(path: Path, info: TensorInfo) -> None:
     if len(info.shape) != 4:
-        raise InputError(
+        raise UnfitError(
             f"{path}: input '{info.name}' has rank {len(info.shape)}, expected 4 (batch, height, width, channels)"
         )
     if any(side < 1 for side in info.shape):
         # runtimes write an open side as -1 (TFLite) or as a name (ONNX, which we read as -1)
-        raise InputError(f"{path}: input '{info.name}' has an open size {info.shape}: export it with fixed sizes")
+        raise UnfitError(f"{path}: input '{info.name}' has an open size {info.shape}: export it with fixed sizes")
 
 
 def _check_takes_bytes(path: Path, info: TensorInfo) -> None:
     # 1e-5: float32 rounding of 1/255 is far below, and the faults that were seen (0.00313, 1/127.5, 1/256) far above
     if info.zero_point != 0 or not math.isclose(info.scale or 0, contract.INPUT_SCALE, rel_tol=1e-5):
-        raise InputError(
+        raise UnfitError(
             f"{path}: input '{info.name}' is uint8 with scale {info.scale:.6g} and zero point {info.zero_point}: camera"
             " bytes mean 0…1 only with scale 1/255 and zero point 0; fix the input quantizer to [0, 1]"
         )

@@ -34,10 +34,10 @@ class TfliteRunner(Runner):
         outputs = [_tensor_info(path, details) for details in interpreter.get_output_details()]
         self.input = tensors.only_input(path, inputs)
         if tensors.check_input(path, self.input) != "NHWC":
-            raise InputError(f"{path}: input '{self.input.name}' is {self.input.shape}: TFLite files are NHWC")
+            raise tensors.UnfitError(f"{path}: input '{self.input.name}' is {self.input.shape}: files of ours are NHWC")
         self.output, layout = tensors.choose_output(path, outputs)
         if layout != "NHWC":
-            raise InputError(f"{path}: output '{self.output.name}' is {self.output.shape}: expected 1×H×W×1")
+            raise tensors.UnfitError(f"{path}: output '{self.output.name}' is {self.output.shape}: expected 1×H×W×1")
         self.size = tensors.input_size(self.input.shape, "NHWC")
         self.channels = tensors.input_channels(path, self.input, "NHWC")
         self._input_index = interpreter.get_input_details()[0]["index"]

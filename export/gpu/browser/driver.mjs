@@ -1,9 +1,10 @@
 // Opens a page on loopback in headless Chromium, runs one file in it, and prints what the browser's console says.
-// `node driver.mjs JOB.json`; the job is what export/gpu/web.py writes. Exit 3: there is no browser to run.
+// `node driver.mjs JOB.json…`; a job is what export/gpu/web.py writes. Exit 3: there is no browser to run. Several jobs of one
+// library share the browser, each with a page of its own, and the console of each is in `console.log` beside it.
 
 import { createServer } from "node:http";
 import { createRequire } from "node:module";
-import { readFile, writeFile } from "node:fs/promises";
+import { appendFile, readFile, writeFile } from "node:fs/promises";
 import path from "node:path";
 
 const TYPES = { ".html": "text/html", ".js": "text/javascript", ".mjs": "text/javascript", ".wasm": "application/wasm" };
@@ -18,7 +19,8 @@ const FLAGS = {
   litert: ["--enable-unsafe-webgpu", "--enable-features=Vulkan", "--use-webgpu-adapter=swiftshader"],
 };
 
-const job = JSON.parse(await readFile(process.argv[2], "utf8"));
+const paths = process.argv.slice(2);
+let job = await readJob(paths[0]);
 const { chromium } = createRequire(path.join(job.packages, "package.json"))("playwright-core");
 
 /** The file behind an address; undefined for what no page of ours asks for. */
@@ -45,7 +47,7 @@ async function answer(request, response) {
     response.writeHead(200, { "content-type": TYPES[path.extname(file ?? "page.html")] ?? "application/octet-stream" });
     response.end(body);
   } catch {
-    console.log(`not served: ${request.url}`);
+    await say(`not served: ${request.url}`);
     response.writeHead(404);
     response.end();
   }
@@ -65,20 +67,40 @@ async function launch() {
 const server = createServer(answer);
 await new Promise((ready) => server.listen(0, "127.0.0.1", ready));
 const browser = await launch();
-const page = await browser.newPage();
-page.on("console", (message) => console.log(message.text()));
-page.on("pageerror", (error) => console.log(`Error: ${error.message}`));
 let code = 0;
-try {
-  // no limits of its own: whoever started this process has one
-  await page.goto(`http://127.0.0.1:${server.address().port}/`, { timeout: 0 });
-  const run = async (job) => (await import("/page.mjs")).run(job);
-  const facts = await page.evaluate(`(${run})(${JSON.stringify(job)})`);
-  await writeFile(path.join(job.folder, "facts.json"), JSON.stringify({ ...facts, browser: browser.version() }));
-} catch (error) {
-  console.log(`Error: ${error.message}`);
-  code = 1;
+for (const path of paths) {
+  job = await readJob(path);
+  code = await runJob();
 }
 await browser.close();
 server.close();
 process.exit(code);
+
+async function readJob(path) {
+  return JSON.parse(await readFile(path, "utf8"));
+}
+
+/** Says a line of the page's console: on our own output, or, of one job among several, in a file beside it. */
+async function say(text) {
+  if (paths.length === 1) console.log(text);
+  else await appendFile(path.join(job.folder, "console.log"), text + "\n");
+}
+
+async function runJob() {
+  const page = await browser.newPage();
+  page.on("console", (message) => say(message.text()));
+  page.on("pageerror", (error) => say(`Error: ${error.message}`));
+  try {
+    // no limits of its own: whoever started this process has one
+    await page.goto(`http://127.0.0.1:${server.address().port}/`, { timeout: 0 });
+    const run = async (job) => (await import("/page.mjs")).run(job);
+    const facts = await page.evaluate(`(${run})(${JSON.stringify(job)})`);
+    await writeFile(path.join(job.folder, "facts.json"), JSON.stringify({ ...facts, browser: browser.version() }));
+    return 0;
+  } catch (error) {
+    await say(`Error: ${error.message}`);
+    return 1;
+  } finally {
+    if (paths.length > 1) await page.close();
+  }
+}

@@ -2,9 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from export.gpu.checks import CHECKS
 from export.gpu.partition import cut
-from export.gpu.rules import DELEGATES, Delegate, judge, load_table
+from export.gpu.rules import CHECKS, DELEGATES, Delegate, judge, load_table
 from portraitseg.tflite_graph import parse_graph, read_graph
 from tests.export.gpu import zoo
 from tests.export.gpu.builder import Builder, options
