@@ -277,3 +277,8 @@ def test_default_reference():
     assert choose_reference([int8, onnx, plain, peer], None)[1] is peer
     assert choose_reference([int8, onnx, plain], None)[1] is plain
     assert choose_reference([int8], None) == ([int8], None)
+    # what a release keeps: weights in float16, computed in float32
+    half = Target(Path("a/m-8x8-rgb-fp16.tflite"), "m", "fp16", "rgb", 1, Path("a/manifest.json"))
+    apple = Target(Path("i/m-8x8-fp16.mlpackage"), "m", "fp16", "rgb", 1, Path("i/manifest.json"))
+    assert choose_reference([apple, int8, onnx, half], None)[1] is half
+    assert choose_reference([half, plain], None)[1] is plain and choose_reference([apple], None)[1] is None

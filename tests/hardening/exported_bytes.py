@@ -60,8 +60,26 @@ def _content(path: Path) -> bytes:
         spec.description.metadata.userDefined.pop(_DATE, None)
         # protobuf writes a map in whatever order its hashes have today
         return bytes(spec.SerializeToString(deterministic=True))
+    if path.suffix == ".onnx":
+        return _onnx_content(content)
     # its items are sorted by their names, which are UUIDs
     return b"".join(sorted(re.sub(_UUID, b"UUID", content).split(b"\n"))) if path.name == "Manifest.json" else content
+
+
+def _onnx_content(content: bytes) -> bytes:
+    """Operators with their attributes, and constants, in an order of their own: tf2onnx numbers and sorts them anew."""
+    import onnx
+
+    graph = onnx.load_from_string(content).graph
+    parts = []
+    for node in graph.node:
+        attributes = sorted(item.SerializeToString(deterministic=True) for item in node.attribute)
+        parts.append(b"\0".join([node.op_type.encode(), str(len(node.input)).encode(), *attributes]))
+    for tensor in graph.initializer:
+        tensor.ClearField("name")
+        parts.append(tensor.SerializeToString(deterministic=True))
+    parts += [item.SerializeToString(deterministic=True) for item in (*graph.input, *graph.output)]
+    return b"\n".join(sorted(parts))
 
 
 def released(name: str) -> Iterator[tuple[str, str]]:
@@ -174,6 +192,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", default=[], help="released runs or networks, instead of all")
     arguments = parser.parse_args()
     from portraitseg import models
+    from portraitseg.models.keras_route import keras
 
     table: dict[str, str] = {}
     with tempfile.TemporaryDirectory() as folder:
@@ -182,6 +201,8 @@ def main() -> None:
         for kind, make, names in (("released", released, RELEASED), ("tiny", tiny, tuple(models.MODELS))):
             for name in names:
                 if not arguments.only or name in arguments.only:
+                    # layers are numbered over the whole process, and their names are in the files
+                    keras.backend.clear_session()
                     table |= {f"{kind}/{name}/{path}": digest for path, digest in make(name)}
                     cli.say(f"{kind} {name}: {len(table)} files so far")
     if arguments.write:
