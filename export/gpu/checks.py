@@ -196,7 +196,7 @@ def one_row(op: Op, graph: Graph) -> Fault | None:
     return Fault(f"a dense layer of {image.shape[0]} rows", "use a 1×1 convolution on the map")
 
 
-#: gl/kernels/mean.cc: workgroups of 8×8, each of which adds up a tile of 8×8 pixels; sums lie in 32 kB of shared memory.
+#: gl/kernels/mean.cc: workgroups of 8×8, each adds up a tile of 8×8 pixels; sums lie in 32 kB of shared memory.
 _TILE, _SHARED_BYTES = 8, 32768
 
 
@@ -231,7 +231,7 @@ def no_groups(op: Op, graph: Graph) -> Fault | None:
         return None
     groups = image.shape[3] // max(kernel.shape[3], 1)
     return Fault(
-        f"a convolution in {groups} groups of {kernel.shape[3]} channels: refused when it runs, or its numbers are wrong",
+        f"a convolution in {groups} groups of {kernel.shape[3]} channels: refused when it runs, or computed wrong",
         "use DepthwiseConv2D and a 1×1 convolution, or a convolution for each group and Concatenate",
     )
 
@@ -313,6 +313,7 @@ def custom_strides(op: Op, graph: Graph) -> Fault | None:
 
 
 def sides(shape: tuple[int, ...]) -> str:
+    """A shape in words, `1×32×32×8`."""
     return "×".join(str(side) for side in shape) or "()"
 
 

@@ -53,7 +53,9 @@ def files_for(route: str) -> dict[str, Callable[[], bytes]]:
     """What a route runs, by name: the blocks of networks, then the grid, of which the slow route gets a part."""
     cells = grid.core() if route == "web" else grid.cells()
     made: dict[str, Callable[[], bytes]] = {name: partial(blocks.build, block) for name, block in blocks.BLOCKS.items()}
-    made |= {name: partial(blocks.build, blocks.BLOCKS[name_of], side) for name, (name_of, side) in blocks.SIDES.items()}
+    made |= {
+        name: partial(blocks.build, blocks.BLOCKS[name_of], side) for name, (name_of, side) in blocks.SIDES.items()
+    }
     return made | {cell.name: partial(grid.build, cell) for cell in cells}
 
 
