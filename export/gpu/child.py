@@ -135,7 +135,12 @@ def _signature_order(path: str) -> dict[str, list[int]]:
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
     # read alone: nothing is allocated or run
-    interpreter = Interpreter(path, experimental_op_resolver_type=OpResolverType.BUILTIN_REF)
+    try:
+        plain = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+        interpreter = Interpreter(path, experimental_op_resolver_type=plain)
+    except (RuntimeError, ValueError):
+        # an operator that the CPU does not have: the GPU may
+        return {}
     signatures = interpreter._get_full_signature_list()
     if not signatures:
         return {}

@@ -233,11 +233,11 @@ def int16_activations() -> bytes:
     return b.content(b.op("DEQUANTIZE", [x], b.like(x, "mask"), options("Dequantize"), 3))
 
 
-def mean(axes_at_run_time: bool = False) -> bytes:
+def mean(axes_at_run_time: bool = False, name: str = "MEAN") -> bytes:
     b, x = _stem()
     axes = b.input((2,), "axes", dtype="INT32") if axes_at_run_time else b.ints(1, 2)
     out = b.tensor((1, 1, 1, CHANNELS), "zoo/global/Mean")
-    gate = b.op("MEAN", [x, axes], out, options("Reducer", keepDims=True))
+    gate = b.op(name, [x, axes], out, options("Reducer", keepDims=True))
     return _head(b, b.op("MUL", [x, gate], b.like(x, "zoo/gate/Mul"), options("Mul")))
 
 
@@ -258,6 +258,30 @@ def fully_connected(weights_format: int = 0) -> bytes:
     out = b.tensor((SIDE * SIDE, 4), "zoo/dense/MatMul")
     x = b.op("FULLY_CONNECTED", [x, weights, -1], out, options("FullyConnected", weightsFormat=weights_format))
     return _head(b, _reshape(b, x, (1, SIDE, SIDE, 4)))
+
+
+def split_reversed() -> bytes:
+    """Two halves of the channels that change places."""
+    b, x = _stem()
+    halves = [b.tensor((*MAP[:3], CHANNELS // 2), f"zoo/split/{part}") for part in range(2)]
+    b.op("SPLIT", [b.constant(np.int32(3)), x], halves, options("Split", numSplits=2))
+    out = b.tensor(MAP, "zoo/swapped/concat")
+    return _head(b, b.op("CONCATENATION", halves[::-1], out, options("Concatenation", axis=3)))
+
+
+def resize_smaller() -> bytes:
+    b, x = _stem()
+    half = b.tensor((1, SIDE // 2, SIDE // 2, CHANNELS), "zoo/smaller/resize")
+    kind = options("ResizeBilinear", halfPixelCenters=True)
+    x = b.op("RESIZE_BILINEAR", [x, b.ints(SIDE // 2, SIDE // 2)], half, kind, 3)
+    return _head(b, b.op("RESIZE_BILINEAR", [x, b.ints(SIDE, SIDE)], b.tensor(MAP, "zoo/back/resize"), kind, 3))
+
+
+def mean_of_channels() -> bytes:
+    """As layer normalization and spatial attention have it."""
+    b, x = _stem()
+    out = b.tensor((*MAP[:3], 1), "zoo/channels/Mean")
+    return _head(b, b.op("MEAN", [x, b.ints(3)], out, options("Reducer", keepDims=True)))
 
 
 def mul_larger_constant() -> bytes:
@@ -334,19 +358,19 @@ def pool(name: str) -> bytes:
     return _head(b, b.op(name, [x], out, kind))
 
 
-def depthwise(dilation: int = 1, stride: int = 1) -> bytes:
+def depthwise(dilation: int = 1, stride: int = 1, multiplier: int = 1) -> bytes:
     b, x = _stem()
-    weights = b.constant(b.random.normal(0, 0.3, (1, 3, 3, CHANNELS)).astype(np.float32))
+    weights = b.constant(b.random.normal(0, 0.3, (1, 3, 3, multiplier * CHANNELS)).astype(np.float32))
     kind = options(
         "DepthwiseConv2D",
         strideW=stride,
         strideH=stride,
-        depthMultiplier=1,
+        depthMultiplier=multiplier,
         dilationWFactor=dilation,
         dilationHFactor=dilation,
     )
-    out = b.tensor((1, SIDE // stride, SIDE // stride, CHANNELS), "zoo/deep/depthwise")
-    bias = b.constant(np.zeros(CHANNELS, np.float32))
+    out = b.tensor((1, SIDE // stride, SIDE // stride, multiplier * CHANNELS), "zoo/deep/depthwise")
+    bias = b.constant(np.zeros(multiplier * CHANNELS, np.float32))
     return _head(b, b.op("DEPTHWISE_CONV_2D", [x, weights, bias], out, kind, 2))
 
 
@@ -514,6 +538,13 @@ BROKEN: dict[str, Animal] = {
     "mul_larger_constant": Animal(mul_larger_constant, {"classic": ("MUL", "which is larger")}, "passed"),
     "fully_connected": Animal(fully_connected, {"classic": ("FULLY_CONNECTED", "256 rows")}, "passed"),
     "fully_connected_uint8": Animal(lambda: quantized_dense("UINT8"), _both("FULLY_CONNECTED", "UINT8")),
+    "split_reversed": Animal(split_reversed, {"classic": ("SPLIT", "OpenCL"), "mldrift": ("CONCATENATION", "SPLIT")}),
+    "resize_smaller": Animal(resize_smaller, {"classic": ("RESIZE_BILINEAR", "makes nothing")}, "passed"),
+    "depthwise_doubled": Animal(
+        lambda: depthwise(multiplier=2), {"classic": ("DEPTHWISE_CONV_2D", "depth_multiplier 2")}, "passed"
+    ),
+    "mean_of_channels": Animal(mean_of_channels, {"classic": ("MEAN", "axes [3]")}, "passed"),
+    "sum": Animal(lambda: mean(name="SUM"), {"classic": ("SUM", "OpenCL alone")}, "passed"),
     "relu_0_to_1": Animal(lambda: _unary("RELU_0_TO_1"), _both("RELU_0_TO_1", "no such operator")),
 }
 
