@@ -430,6 +430,30 @@ def _int8_conv(b: Builder, x: int, filters: int, scale: float, stride: int = 1) 
     return b.op("CONV_2D", [x, weights, bias], out, options("Conv2D", strideW=stride, strideH=stride), 3)
 
 
+def dead_activation() -> bytes:
+    """Whole int8, with a layer that was 0 on all calibration photos: its scale is a denormal number.
+
+    Reference kernels and ML Drift run it; XNNPACK ends the process (ai-edge-litert 2.3.0).
+    """
+    b = Builder()
+    dead, byte = 4.6e-41, 1 / 255
+    x = b.input((1, SIDE, SIDE, 3))
+    x = b.op("QUANTIZE", [x], b.like(x, "zoo/bytes", dtype="INT8", scale=byte, zero_point=-128), options("Quantize"))
+    live = _int8_conv(b, x, CHANNELS, byte)
+    zeros = b.tensor(MAP, "zoo/dead", "INT8", scale=dead, zero_point=127)
+    side = b.op("QUANTIZE", [live], zeros, options("Quantize"), 2)
+    pads = b.constant(np.array([[0, 0], [1, 1], [1, 1], [0, 0]], np.int32))
+    wide = b.tensor((1, SIDE + 2, SIDE + 2, CHANNELS), "zoo/pad", "INT8", scale=dead, zero_point=127)
+    side = b.op("PAD", [side, pads], wide, options("Pad"), 2)
+    begin, size = b.ints(0, 1, 1, 0), b.ints(*MAP)
+    inner = b.tensor(MAP, "zoo/inner", "INT8", scale=dead, zero_point=127)
+    side = _int8_conv(b, b.op("SLICE", [side, begin, size], inner, options("Slice"), 2), CHANNELS, dead)
+    total = b.op("ADD", [live, side], b.tensor(MAP, "zoo/sum", "INT8", scale=0.05), options("Add"), 2)
+    x = _int8_conv(b, total, 1, 0.05)
+    x = b.op("LOGISTIC", [x], b.like(x, "zoo/mask", dtype="INT8", scale=1 / 256, zero_point=-128), version=2)
+    return b.content(b.op("DEQUANTIZE", [x], b.like(x, "mask"), options("Dequantize"), 2))
+
+
 def custom_op(name: str) -> bytes:
     b, x = _stem()
     return _head(b, b.op(name, [x], b.like(x, f"zoo/foreign/{name}"), custom_options=b"\1\2\3\4"))
