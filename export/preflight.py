@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from export import qat
+from export import equal_shapes, qat
 from export.flatbuffer import keras_layer
 from export.quiet import quiet
 from export.recipes import RECIPES
@@ -59,6 +59,7 @@ def check_model(float_model: Any) -> list[Finding]:
     findings = [finding for layer in float_model.layers if (finding := _look_at(layer)) is not None]
     if any(finding.fate == "refused" for finding in findings):
         return findings
+    findings += _unequal(float_model)
     try:
         graph = convert_untrained(float_model)
     except InputError as error:
@@ -84,7 +85,21 @@ def convert_untrained(float_model: Any) -> Graph:
 def rewritten(float_model: Any) -> list[Finding]:
     """The layers that `qat.quantize` takes in another form than they have, the function kept."""
     findings = (_look_at(layer) for layer in float_model.layers)
-    return [finding for finding in findings if finding is not None and finding.fate == "rewritten"]
+    found = [finding for finding in findings if finding is not None and finding.fate == "rewritten"]
+    return [*found, *_unequal(float_model)]
+
+
+def _unequal(float_model: Any) -> list[Finding]:
+    """Layers of two tensors of unequal shapes, which are written so that GPUs compute them."""
+    why = "the classic GPU delegate refuses these shapes, or computes them wrong"
+    return [
+        Finding(one.layer, one.kind, "rewritten", f"{why}: {_shapes(one.shapes)}", one.done)
+        for one in equal_shapes.find(float_model)
+    ]
+
+
+def _shapes(shapes: tuple[tuple[int, int, int], ...]) -> str:
+    return " with ".join("×".join(map(str, shape)) for shape in shapes)
 
 
 def _look_at(layer: Any) -> Finding | None:

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32
 
+from export import equal_shapes
 from portraitseg import models
 from portraitseg.errors import InputError
-from portraitseg.models import checkpoint, merges
+from portraitseg.models import checkpoint
 
 #: What to write instead of a layer that TFMOT refuses, by class.
 REMEDIES = {
@@ -41,7 +42,7 @@ def quantize(float_model: Any) -> Any:
 
     Args:
         float_model: functional Keras model, inputs (n, h, w, c) float32 in [0, 1]. `x + y` on tensors in it is written
-            with a layer.
+            with a layer, and layers of unequal shapes so that GPUs compute them (`equal_shapes`).
 
     Returns:
         A Keras model of the same name, its layers named `quant_…`; inputs are quantized with scale 1/255 and zero
@@ -52,7 +53,7 @@ def quantize(float_model: Any) -> Any:
     """
     import tensorflow_model_optimization as tfmot
 
-    float_model = merges.with_layers(float_model)
+    float_model = equal_shapes.rewrite(float_model)
     for layer in float_model.layers:
         kind = type(layer).__name__
         if hasattr(layer, "layers"):

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Float32
 
-from export import flatbuffer
+from export import equal_shapes, flatbuffer
 from export.check_int8 import IntegerType
 from export.parity import Bound
 from export.quiet import quiet
@@ -131,6 +131,10 @@ def input_name(calibration: Calibration) -> str:
 def _converter(model: Any, calibration: Calibration) -> Any:
     import tensorflow as tf
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+    # where shapes need it alone: other networks are converted as they are
+    if equal_shapes.find(model):
+        model = equal_shapes.rewrite(model)
 
     def to_mask(inputs: Any) -> dict[str, Any]:
         return {"mask": model(inputs, training=False)}

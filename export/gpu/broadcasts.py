@@ -1,4 +1,4 @@
-"""Two-operand operators of unequal shapes on the classic delegate: what its back ends compute right, and what they do not.
+"""Two-operand operators of unequal shapes on the classic delegate: what its back ends compute right, and what not.
 
 The delegate's own checks let nearly all of them through. What happens then was run over a grid of operators × shapes ×
 orders (`tests/export/gpu/grid.py`, tables in docs/gpu-check.md): OpenGL ES refuses most of them while it makes its
@@ -13,10 +13,10 @@ from portraitseg.tflite_graph import Graph, Op, Tensor
 Shape = tuple[int, int, int]
 
 #: Operators whose operands may change places.
-_COMMUTATIVE = frozenset({"ADD", "MUL", "MAXIMUM", "MINIMUM", "SQUARED_DIFFERENCE"})
+COMMUTATIVE = frozenset({"ADD", "MUL", "MAXIMUM", "MINIMUM", "SQUARED_DIFFERENCE"})
 
 #: The layer of Keras that becomes an operator.
-_LAYERS = {"ADD": "Add", "MUL": "Multiply", "SUB": "Subtract", "MAXIMUM": "Maximum", "MINIMUM": "Minimum"}
+LAYERS = {"ADD": "Add", "MUL": "Multiply", "SUB": "Subtract", "MAXIMUM": "Maximum", "MINIMUM": "Minimum"}
 
 _WIDEN = "UpSampling2D (nearest) for height and width, Concatenate()([y] * c) for channels"
 
@@ -31,26 +31,27 @@ def broadcast_computed_right(op: Op, graph: Graph) -> Fault | None:
         return _constant_fault(op, first, second)
     one, other = _hwc(first), _hwc(second)
     # tensors of different rank have a rule of their own
-    if one is None or other is None or first.rank != second.rank or _is_taken(op.name, one, other):
+    if one is None or other is None or first.rank != second.rank or is_taken(op.name, one, other):
         return None
     return _runtime_fault(op, first, second, one, other)
 
 
-def _is_taken(name: str, one: Shape, other: Shape) -> bool:
+def is_taken(name: str, one: Shape, other: Shape) -> bool:
+    """Whether every back end computes an operator of two run-time tensors right, in this order."""
     if one == other:
         return True
     if name == "ADD":
         return one[2] == other[2] and ((1, 1) in (one[:2], other[:2]))
     if name == "MUL":
-        # the second operand is repeated, along channels too; of two with equal channels the delegate puts the larger first
+        # the second operand is repeated, along channels too; of equal channels the delegate puts the larger first
         return _fits(other, one) or (one[2] == other[2] and _fits(one, other))
     return False
 
 
 def _runtime_fault(op: Op, first: Tensor, second: Tensor, one: Shape, other: Shape) -> Fault:
-    layer = _LAYERS.get(op.name, op.name)
+    layer = LAYERS.get(op.name, op.name)
     reason = f"{sides(first.shape)} with {sides(second.shape)}: refused by OpenGL ES, or its numbers are wrong"
-    if op.name in _COMMUTATIVE and _is_taken(op.name, other, one):
+    if op.name in COMMUTATIVE and is_taken(op.name, other, one):
         return Fault(reason, f"name the larger tensor first: {layer}()([larger, smaller])")
     return Fault(reason, f"give both the same shape before {layer}: {_WIDEN}")
 
@@ -60,7 +61,7 @@ def _constant_fault(op: Op, first: Tensor, second: Tensor) -> Fault | None:
     known, own = _constant_hwc(constant), _hwc(image)
     if known is None or own is None:
         return None
-    layer = _LAYERS.get(op.name, op.name)
+    layer = LAYERS.get(op.name, op.name)
     shapes = f"{sides(image.shape)} with a constant of {sides(constant.shape)}"
     if not _fits(known, own):
         reason = f"{shapes}, which is larger: its numbers are wrong"

@@ -196,7 +196,7 @@ def one_row(op: Op, graph: Graph) -> Fault | None:
     return Fault(f"a dense layer of {image.shape[0]} rows", "use a 1×1 convolution on the map")
 
 
-#: gl/kernels/mean.cc: workgroups of 8×8, each of which adds up a tile of 8×8 pixels; sums lie in 32 kB of shared memory.
+#: gl/kernels/mean.cc: workgroups of 8×8, each adds up a tile of 8×8 pixels; sums lie in 32 kB of shared memory.
 _TILE, _SHARED_BYTES = 8, 32768
 
 
@@ -223,15 +223,64 @@ def mean_by_opengl(op: Op, graph: Graph) -> Fault | None:
     )
 
 
+def whole_slices(op: Op, graph: Graph) -> Fault | None:
+    """ML Drift CONV_2D in groups: right for groups of four channels, wrong for two (WebGPU), which fill no slice."""
+    kernel = op.inputs[1] if len(op.inputs) > 1 else None
+    if kernel is None or kernel.rank != 4 or kernel.shape[3] % 4 == 0:
+        return None
+    return no_groups(op, graph)
+
+
+def no_downsampling(op: Op, graph: Graph) -> Fault | None:
+    """Classic resizes: OpenGL ES makes nothing smaller (gl/kernels/resize.cc)."""
+    del graph
+    image, out = op.inputs[0] if op.inputs else None, op.outputs[0]
+    if image is None or image.rank != 4 or out.rank != 4 or all(out.shape[a] >= image.shape[a] for a in (1, 2)):
+        return None
+    sizes = f"{image.shape[1]}×{image.shape[2]} to {out.shape[1]}×{out.shape[2]}"
+    return Fault(
+        f"a resize from {sizes}: OpenGL ES makes nothing smaller", "AveragePooling2D, or a strided convolution"
+    )
+
+
+def split_in_order(op: Op, graph: Graph) -> Fault | None:
+    """ML Drift CONCATENATION right behind a SPLIT: both are left out, whatever the order of the parts.
+
+    No check of the delegate's own: seen with LiteRT 2.3.0 on SwiftShader; in order, or with an operator between, it is
+    right.
+    """
+    read = [tensor.index for tensor in op.runtime_inputs]
+    for split in graph.ops:
+        parts = [tensor.index for tensor in split.outputs]
+        if split.name in ("SPLIT", "SPLIT_V") and sorted(read) == sorted(parts) and read != parts:
+            return Fault(
+                "the parts of a SPLIT in another order: taken, but its numbers are wrong",
+                "swap channels with a fixed 1×1 convolution",
+            )
+    return None
+
+
+def one_for_each_channel(op: Op, graph: Graph) -> Fault | None:
+    """Classic DEPTHWISE_CONV_2D: a multiplier of 1, or one input channel (mediapipe 0.10.21)."""
+    del graph
+    image, multiplier = op.inputs[0], int(op.options.get("depth_multiplier", 1))
+    if image is None or multiplier == 1 or image.shape[-1:] == (1,):
+        return None
+    return Fault(
+        f"depth_multiplier {multiplier} of {image.shape[-1]} channels",
+        f"Concatenate of {multiplier} DepthwiseConv2D, or a 1×1 convolution that widens first",
+    )
+
+
 def no_groups(op: Op, graph: Graph) -> Fault | None:
-    """CONV_2D in groups: mediapipe 0.10.21 has no shader for it; ML Drift on WebGPU computes groups of two wrong."""
+    """Classic CONV_2D in groups: mediapipe 0.10.21 has no shader for it."""
     del graph
     image, kernel = op.inputs[0], op.inputs[1] if len(op.inputs) > 1 else None
     if image is None or kernel is None or image.rank != 4 or kernel.rank != 4 or image.shape[3] == kernel.shape[3]:
         return None
     groups = image.shape[3] // max(kernel.shape[3], 1)
     return Fault(
-        f"a convolution in {groups} groups of {kernel.shape[3]} channels: refused when it runs, or its numbers are wrong",
+        f"a convolution in {groups} groups of {kernel.shape[3]} channels: refused when it runs, or computed wrong",
         "use DepthwiseConv2D and a 1×1 convolution, or a convolution for each group and Concatenate",
     )
 
@@ -313,6 +362,7 @@ def custom_strides(op: Op, graph: Graph) -> Fault | None:
 
 
 def sides(shape: tuple[int, ...]) -> str:
+    """A shape in words, `1×32×32×8`."""
     return "×".join(str(side) for side in shape) or "()"
 
 
@@ -343,9 +393,11 @@ CHECKS: dict[str, Callable[[Op, Graph], Fault | None]] = {
         keep_num_dims,
         matmul_constant,
         mean_by_opengl,
+        no_downsampling,
         no_groups,
         not_int16,
         not_quantized_dense,
+        one_for_each_channel,
         one_resize_flag,
         one_row,
         paddings,
@@ -353,5 +405,7 @@ CHECKS: dict[str, Callable[[Op, Graph], Fault | None]] = {
         quantized_pointwise_stride,
         select_shapes,
         shared_slopes,
+        split_in_order,
+        whole_slices,
     )
 }

@@ -1,8 +1,9 @@
 """The process that runs one file once: on the CPU or on a GPU. A crash takes it along, not us, and accuses nobody else.
 
 `python -m export.gpu.child FILE INPUTS.npz RESULT_FOLDER reference|xnnpack|range|fp32|fp16`: TFLite's reference
-kernels, XNNPACK, TFLite's own kernels with all tensors looked at, or the GPU in a precision. What the runtime says goes to stderr; how far it got is told by which files are
-there: `compiled.json` (GPU), `gpu.npz`, `reference.npz`, `xnnpack.npz`, `range.json`.
+kernels, XNNPACK, TFLite's own kernels with all tensors looked at, or the GPU in a precision. What the runtime says goes
+to stderr; how far it got is told by which files are there: `compiled.json` (GPU), `gpu.npz`, `reference.npz`,
+`xnnpack.npz`, `range.json`.
 """
 
 import json
@@ -47,7 +48,7 @@ LEAST_HALF = 2.0**-25
 
 
 def measure_range(path: str, inputs: list[list[np.ndarray]], results: Path) -> None:
-    """Notes the greatest absolute value of each float tensor, input by input (-1: not finite), and vanishing constants."""
+    """Notes the greatest absolute value of each float tensor, by input (-1: not finite), and vanishing constants."""
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
     resolver = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
@@ -134,7 +135,12 @@ def _signature_order(path: str) -> dict[str, list[int]]:
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
     # read alone: nothing is allocated or run
-    interpreter = Interpreter(path, experimental_op_resolver_type=OpResolverType.BUILTIN_REF)
+    try:
+        plain = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+        interpreter = Interpreter(path, experimental_op_resolver_type=plain)
+    except (RuntimeError, ValueError):
+        # an operator that the CPU does not have: the GPU may
+        return {}
     signatures = interpreter._get_full_signature_list()
     if not signatures:
         return {}

@@ -80,9 +80,8 @@ def _verdict(said: Said, found: Log, driver: Driver, time_limit_s: float) -> tup
     """Every way to fail before there is anything to compare, the most telling one first."""
     if said.ended.code is None:
         return "failed", f"ML Drift: no result within {time_limit_s:g} s"
-    if found.adapter is None and said.gpu is None:
-        if found.has_no_adapter or said.ended.code == 0:
-            return "not_run", f"the driver of {driver.route} offers no adapter"
+    if found.adapter is None and said.gpu is None and (found.has_no_adapter or said.ended.code == 0):
+        return "not_run", f"the driver of {driver.route} offers no adapter"
     if found.refused:
         return "failed", f"ML Drift refused: {'; '.join(found.refused[:3])}"
     if said.compiled is not None and _mapped(said, driver) is None:

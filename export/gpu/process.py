@@ -49,7 +49,7 @@ class Reference:
 
 
 def run_reference(path: Path, graph: Graph, inputs: Inputs, time_limit_s: float) -> Reference:
-    """Runs a file on the CPU, each engine in a process of its own: reference kernels, and XNNPACK where it tells more."""
+    """Runs a file on the CPU, each engine in a process of its own: reference kernels, XNNPACK where it tells more."""
     if arithmetic(graph) == "dynamic":
         found = _run_widened(path, inputs, time_limit_s)
         if found is not None:

@@ -20,7 +20,9 @@ def build(block: Block, side: int = SIDE) -> bytes:
     image = keras.Input((side, side, 3), batch_size=1, name="image")
     x = layers.Conv2D(CHANNELS, 3, padding="same", activation="relu", name="stem")(image)
     x = block(layers, tf, x)
-    if x.shape[1:3] != (side, side):
+    if x.shape[1] > side:
+        x = layers.AveragePooling2D(x.shape[1] // side, name="back")(x)
+    elif x.shape[1:3] != (side, side):
         x = layers.Resizing(side, side, name="back")(x)
     x = layers.Conv2D(1, 1, kernel_initializer=keras.initializers.RandomNormal(0, 1.0), name="logits")(x)
     model = keras.Model(image, layers.Activation("sigmoid", name="mask")(x), name="block")

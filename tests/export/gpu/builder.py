@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-_DTYPES = {"float32": "FLOAT32", "float16": "FLOAT16", "int8": "INT8", "int32": "INT32", "int64": "INT64"}
+_DTYPES = {name: name.upper() for name in ("float32", "float16", "int8", "uint8", "int32", "int64")}
 
 
 def options(kind: str, **attributes: Any) -> Any:

@@ -98,10 +98,10 @@ def cells() -> Iterator[Cell]:
 def core() -> Iterator[Cell]:
     """The part that a slow route runs: the families of kernels, the common shapes, constants beside a map."""
     for cell in cells():
-        kinds = (cell.first, cell.second)
-        if cell.op in FAMILIES and all(kind in COMMON or kind in CONSTANTS for kind in kinds):
-            if "map" in kinds or not any(kind in CONSTANTS for kind in kinds):
-                yield cell
+        kinds = {cell.first, cell.second}
+        is_common = kinds <= {*COMMON, *CONSTANTS} and ("map" in kinds or kinds.isdisjoint(CONSTANTS))
+        if cell.op in FAMILIES and is_common:
+            yield cell
 
 
 def build(cell: Cell) -> bytes:

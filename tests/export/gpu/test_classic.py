@@ -109,7 +109,7 @@ def test_what_ends_before_there_is_a_mask(
 def test_a_hang_is_a_failure(subject: Subject, installed: Path) -> None:
     standin.mediapipe(installed, CLASSIC, None, HANG)
     found = run(Subject(subject.path, subject.graph, subject.photos, time_limit_s=0.3))
-    assert (found.verdict, found.reason) == ("failed", "no result within 0.3 s")
+    assert (found.verdict, found.reason) == ("failed", "MediaPipe 0.10.21: no result within 0.3 s")
 
 
 def test_a_missing_environment_is_not_run(subject: Subject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,9 +14,10 @@ def no_driver(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_without_a_driver_the_rules_judge_and_the_run_says_not_run(zoo_folder: Path) -> None:
-    classic, mldrift, run = report.check_gpu(zoo_folder / "conv.tflite", drivers=[])
+    classic, mldrift, halves, run = report.check_gpu(zoo_folder / "conv.tflite", drivers=[])
     assert (classic.route, classic.verdict, classic.delegated) == ("rules_classic", "passed", 3)
     assert (mldrift.route, mldrift.verdict) == ("rules_mldrift", "passed")
+    assert (halves.route, halves.verdict) == ("range_fp16", "passed")
     assert (run.verdict, run.reason, run.delegated) == ("not_run", litert.NO_DRIVER, None)
 
 
@@ -36,7 +37,7 @@ def test_a_report_is_written_as_json_and_markdown(zoo_folder: Path, tmp_path: Pa
     content = json.loads((tmp_path / "squeeze.gpu.json").read_text())
     assert content["rules"][0]["refusals"][0]["name"] == "SQUEEZE"
     assert content["rules"][0]["fallback"] == [0, 1, 2]
-    assert content["runs"][0]["verdict"] == "not_run"
+    assert [run["verdict"] for run in content["runs"]] == ["passed", "not_run"]
     text = (tmp_path / "squeeze.gpu.md").read_text()
     assert "| classic | 2 / 5 |" in text and "Remedy: use Reshape" in text
 
@@ -48,6 +49,10 @@ def test_a_run_is_in_the_report(zoo_folder: Path, driver: Driver, tmp_path: Path
     assert (run.route, run.verdict, run.nodes, run.delegated) == ("litert_swiftshader", "passed", 3, 3)
     report.write(found, tmp_path)
     assert "SwiftShader" in (tmp_path / "conv.gpu.md").read_text()
+    # who computed, in what precision, beside what, and what that cannot show
+    assert run.conditions is not None
+    for words in ("ML Drift", "32-bit arithmetic of a software driver", "65,504", "TFLite's reference kernels"):
+        assert words in run.conditions
 
 
 @pytest.mark.usefixtures("no_driver")
@@ -56,7 +61,7 @@ def test_the_command_passes_sound_files_and_fails_refused_ones(
 ) -> None:
     command.check_gpu_command([zoo_folder / "conv.tflite"], tmp_path)
     assert (tmp_path / "conv.gpu.json").exists()
-    with pytest.raises(CheckFailed, match=r"does not take squeeze\.tflite"):
+    with pytest.raises(CheckFailed, match=r"by a GPU delegate: squeeze\.tflite"):
         command.check_gpu_command([zoo_folder / "conv.tflite", zoo_folder / "squeeze.tflite"])
     printed = capsys.readouterr().out
     assert "conv.tflite" in printed and "not_run" in printed

@@ -44,10 +44,12 @@ def test_our_files_are_taken(our_files: dict[str, Path], delegate: Delegate) -> 
 
 @pytest.mark.parametrize("delegate", DELEGATES)
 @pytest.mark.skipif(not SHARED_MODELS.is_dir(), reason="MediaPipe's models are not there")
-def test_mediapipe_models_are_taken(delegate: Delegate) -> None:
+def test_mediapipe_models_are_taken_where_they_are_right(delegate: Delegate) -> None:
     for path in SHARED_MODELS.glob("*.tflite"):
         judgement = judge(read_graph(path), delegate)
-        assert judgement.refusals == (), path.name
+        # its means are over 72×128 pixels, and the masks of mediapipe 0.10.21 on OpenGL are wrong by 0.9
+        wrong = ["MEAN"] if delegate == "classic" and "landscape" in path.name else []
+        assert sorted({refusal.name for refusal in judgement.refusals}) == wrong, path.name
 
 
 def test_a_refused_operator_in_the_middle_leaves_the_longer_half() -> None:
@@ -94,6 +96,8 @@ def test_the_table_is_whole() -> None:
     [
         ((1, 4, 4, 8), (1, 4, 4, 8), True, True),
         ((1, 4, 4, 8), (4, 4, 8), True, True),
+        ((1, 4, 4, 8), (1, 4, 4, 1), False, True),
+        ((1, 1, 1, 8), (1, 4, 4, 8), True, True),
         ((1, 4, 4, 8), (1, 8), True, True),
         ((1, 4, 4, 8), (1, 1), True, True),
         ((1, 4, 4, 8), (4, 8), False, True),

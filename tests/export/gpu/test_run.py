@@ -108,7 +108,7 @@ def test_no_adapter_is_not_run(zoo_folder: Path, driver: Driver, photos: list[np
 def test_a_hang_is_a_failure(zoo_folder: Path, driver: Driver, photos: list[np.ndarray]) -> None:
     found = run(zoo_folder / "conv.tflite", driver, photos, time_limit_s=0.05)
     assert found.verdict == "failed"
-    assert found.reason == "no result within 0.05 s"
+    assert found.reason == "ML Drift: no result within 0.05 s"
 
 
 def test_inputs_are_photos_by_the_contract_and_noise(photos: list[np.ndarray]) -> None:

@@ -124,7 +124,7 @@ def test_an_output_that_the_runtime_does_not_hand_over_is_not_run(
 def test_a_hang_is_a_failure(subject: Subject, machine: Path) -> None:
     standin.browser(machine, "", None, None, HANG)
     found = run(Subject(subject.path, subject.graph, subject.photos, time_limit_s=0.3), "litert")
-    assert (found.verdict, found.reason) == ("failed", "no result within 0.3 s")
+    assert (found.verdict, found.reason) == ("failed", "LiteRT in the browser: no result within 0.3 s")
 
 
 def test_packages_that_are_missing_are_not_run(
