@@ -82,6 +82,7 @@ def test_hashes_of_before(config: Config) -> None:
         {"qat": {"schedule": "constant"}},
         {"qat": {"freeze_ranges_epochs": 2}},
         {"model": {"pretrained": "imagenet"}},
+        {"train": {"shrink_share": 0.3}},
     ],
 )
 def test_a_later_field_that_is_used_makes_another_hash(changed: dict[str, dict[str, object]]) -> None:
