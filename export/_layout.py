@@ -29,7 +29,9 @@ class _Layout(default_8bit_quantize_layout_transform.Default8BitQuantizeLayoutTr
         registry = default_8bit_quantize_registry.Default8BitQuantizeRegistry()
         for layer in model.layers:
             config = chosen.get(layer.name, {}).get("quantize_config")
-            if not isinstance(config, default_8bit_quantize_configs.NoOpQuantizeConfig) or not hasattr(layer, "kernel_size"):
+            if not isinstance(config, default_8bit_quantize_configs.NoOpQuantizeConfig) or not hasattr(
+                layer, "kernel_size"
+            ):
                 continue
             config = registry.get_quantize_config(layer)
             config.activation_attrs, config.quantize_output = [], False

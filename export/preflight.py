@@ -92,7 +92,7 @@ def _look_at_all(float_model: Any) -> list[Finding]:
     form = models.quantizable(float_model)
     findings = [finding for layer in form.layers if (finding := _look_at(layer)) is not None]
     if form is not float_model:
-        why = f"the layers that '{form.name}' has not, such as h-swish, have no int8 kernel; the function is nearly the same"
+        why = f"layers that '{form.name}' has not, such as h-swish, have no int8 kernel; nearly the same function"
         findings.insert(0, Finding(float_model.name, "Functional", "rewritten", why, f"quantized as '{form.name}'"))
     return findings
 

@@ -44,8 +44,8 @@ def quantize(float_model: Any) -> Any:
             with a layer, and a network of `models.QUANTIZED_AS` takes the form that is named there.
 
     Returns:
-        A Keras model of the same name (or of that form's), its layers named `quant_…`; inputs are quantized with scale 1/255 and zero
-        point -128, always. Its other ranges are TFMOT's [-6, 6] until `calibrate`.
+        A Keras model of the same name (or of that form's), its layers named `quant_…`; inputs are quantized with scale
+        1/255 and zero point -128, always. Its other ranges are TFMOT's [-6, 6] until `calibrate`.
 
     Raises:
         InputError: a layer that TFMOT refuses, with its name, class and a remedy.

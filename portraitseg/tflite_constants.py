@@ -33,7 +33,9 @@ def float_constants(content: bytes, graph: Graph, origin: str) -> Constants:
     model = schema.Model.GetRootAs(content)
     try:
         stored = {
-            tensor.index: _read(model, tensor) for tensor in graph.tensors if tensor.is_constant and tensor.dtype in _DTYPES
+            tensor.index: _read(model, tensor)
+            for tensor in graph.tensors
+            if tensor.is_constant and tensor.dtype in _DTYPES
         }
     except InputError as error:
         raise InputError(f"{origin}: {error}") from error
@@ -50,9 +52,8 @@ def _read(model: object, tensor: Tensor) -> Float32[np.ndarray, "..."]:
     buffer = model.Buffers(model.Subgraphs(0).Tensors(tensor.index).Buffer())  # type: ignore[attr-defined]
     dtype = np.dtype(_DTYPES[tensor.dtype])
     if buffer.DataLength() != dtype.itemsize * tensor.size:
-        raise InputError(
-            f"damaged TFLite file: tensor {tensor.index} of {'x'.join(map(str, tensor.shape))} has {buffer.DataLength()} bytes"
-        )
+        shape = "x".join(map(str, tensor.shape))
+        raise InputError(f"damaged TFLite file: tensor {tensor.index} of {shape} has {buffer.DataLength()} bytes")
     values = buffer.DataAsNumpy().view(dtype).reshape(tensor.shape).astype(np.float32)
     if not np.isfinite(values).all():
         raise InputError(f"damaged TFLite file: tensor {tensor.index} has values that are not finite")

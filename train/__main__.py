@@ -180,7 +180,8 @@ def import_tflite(
         typer.Option(help="Our network; default: the file's own. selfie_swish and wider ones begin with its weights."),
     ] = None,
     divide_logits: Annotated[
-        float, typer.Option(help="So that training has gradients; the 0.5 contour stays. 1: probabilities as the file's.")
+        float,
+        typer.Option(help="So that training has gradients; the 0.5 contour stays. 1: probabilities as the file's."),
     ] = 20.0,
 ) -> None:
     """Rebuild a known network of others from its .tflite, weights and all; nothing in it is executed to read it."""
@@ -197,8 +198,9 @@ def import_tflite(
     cli.table_console().print(table)
     height, width = report.size
     cli.say(
-        f"{out}: {report.network} at {height}x{width}; all {len(report.matches)} convolutions of the file loaded; rebuilt, "
-        f"it differs from the file by at most {report.difference:.1e} in probability; logits divided by {divide_logits:g}"
+        f"{out}: {report.network} at {height}x{width}; all {len(report.matches)} convolutions of the file loaded; "
+        f"rebuilt, it differs from the file by at most {report.difference:.1e} in probability; "
+        f"logits divided by {divide_logits:g}"
     )
     if not report.is_equal_form:
         cli.say(f"{report.network} has x·sigmoid(x) where the file has h-swish: nearly its masks, until it is trained")

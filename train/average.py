@@ -46,10 +46,10 @@ def average(weights: Sequence[Path], out: Path, share: float | None = None) -> N
                 f"{path}: holds {other}, not {first} as {weights[0]}: only weights of one network and size have a mean"
             )
     arrays = zip(*(network.get_weights() for network in networks), strict=True)
-    shares = np.full(len(weights), 1 / len(weights)) if share is None else np.array([1 - share, share])
+    shares = None if share is None else np.array([1 - share, share])
     # in float64: the order of the files decides nothing
-    means = [np.tensordot(shares, np.stack(array).astype(np.float64), 1).astype(np.float32) for array in arrays]
-    networks[0].set_weights(means)
+    means = [np.average(np.stack(array).astype(np.float64), axis=0, weights=shares) for array in arrays]
+    networks[0].set_weights([mean.astype(np.float32) for mean in means])
     checkpoint.save(networks[0], out)
 
 

@@ -23,8 +23,8 @@ from portraitseg.runners import open_runner, tflite
 from portraitseg.tflite_constants import Constants, float_constants
 from portraitseg.tflite_graph import Graph, Op, parse_graph, read_content
 
-#: Google's logits reach hundreds (general: -1024 to 385 on photos): the sigmoid is 0 or 1 nearly everywhere, and with it
-#: the gradient of every loss. Of 1, 5, 10, 20, 30 … 120, division by 20 gives the least cross-entropy on 96 photos of
+#: Google's logits reach hundreds (general: -1024 to 385 on photos): their sigmoid is 0 or 1 nearly everywhere, and no
+#: loss has a gradient there. Of 1, 5, 10, 20, 30 … 120, division by 20 gives the least cross-entropy on 96 photos of
 #: `train` for the general model. A positive factor moves no 0.5 contour.
 LOGIT_DIVISOR = 20.0
 
@@ -215,7 +215,9 @@ def _recognise(path: Path, graph: Graph, found: Sequence[Op]) -> str:
         theirs = None if op is None else _form_of_op(op)
         if ours != theirs:
             raise InputError(f"{path}: convolution {place} is {theirs or 'missing'}, not {ours or 'there'}: {_KNOWN}")
-    counts = Counter(_ALIASES.get(op.name, op.name) for op in graph.ops if op.name not in (*_CONVOLUTIONS, "DEQUANTIZE"))
+    counts = Counter(
+        _ALIASES.get(op.name, op.name) for op in graph.ops if op.name not in (*_CONVOLUTIONS, "DEQUANTIZE")
+    )
     # a fused ReLU is no operator of its own
     counts["RELU"] += sum(op.activation == "RELU" for op in graph.ops if op.name in _CONVOLUTIONS)
     if counts != _OTHERS:

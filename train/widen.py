@@ -28,7 +28,7 @@ def widen(weights: Path, name: str, out: Path) -> float:
         Greatest difference in probability between both, on portraits that we draw.
 
     Raises:
-        InputError: `out` is there, no such network, one of other layers or with fewer channels, or as `checkpoint.load`.
+        InputError: `out` is there, no such network, one of other layers or fewer channels, or as `checkpoint.load`.
         CheckFailed: the functions differ: a network whose channels cannot simply be copied.
     """
     if out.exists():
@@ -56,11 +56,13 @@ def _check_fits(source: keras.Model, target: keras.Model) -> None:
     ours, theirs = ({layer.name: layer for layer in model.layers if layer.weights} for model in (target, source))
     if ours.keys() != theirs.keys():
         odd = sorted(ours.keys() ^ theirs.keys())[0]
-        raise InputError(f"--model {target.name}: '{odd}' is in one of it and {source.name} alone: name a wider variant")
+        raise InputError(
+            f"--model {target.name}: '{odd}' is in one of it and {source.name} alone: name a wider variant"
+        )
     for name, layer in ours.items():
         for have, want in zip(theirs[name].weights, layer.weights, strict=True):
             if have.shape[:-2] != want.shape[:-2] or any(a > b for a, b in zip(have.shape, want.shape, strict=True)):
                 raise InputError(
-                    f"--model {target.name}: '{name}' has {tuple(want.shape)} where {source.name} has {tuple(have.shape)}: "
-                    "name a wider variant"
+                    f"--model {target.name}: '{name}' has {tuple(want.shape)} where {source.name} has "
+                    f"{tuple(have.shape)}: name a wider variant"
                 )

@@ -6,7 +6,7 @@ from types import ModuleType
 from typing import Any
 
 from portraitseg.errors import InputError
-from portraitseg.models import contour, fast_scnn, mattingnet, merges, mmnet, portraitnet, selfie, sinet
+from portraitseg.models import banet, contour, fast_scnn, mattingnet, merges, mmnet, portraitnet, selfie, sinet
 
 
 def _variants(network: ModuleType) -> dict[str, Callable[..., Any]]:
@@ -16,6 +16,7 @@ def _variants(network: ModuleType) -> dict[str, Callable[..., Any]]:
 MODELS: dict[str, Callable[..., Any]] = {
     **_variants(fast_scnn),
     **_variants(contour),
+    **_variants(banet),
     **_variants(mattingnet),
     **_variants(mmnet),
     **_variants(portraitnet),
@@ -28,7 +29,7 @@ MODELS: dict[str, Callable[..., Any]] = {
 QUANTIZED_AS: Mapping[str, str] = selfie.QUANTIZED_AS
 
 #: Networks that learn the outline too: their `build` takes `with_boundary`, which adds the output `boundary`.
-WITH_BOUNDARY: frozenset[str] = frozenset({*mattingnet.VARIANTS, *portraitnet.VARIANTS})
+WITH_BOUNDARY: frozenset[str] = frozenset({*banet.VARIANTS, *mattingnet.VARIANTS, *portraitnet.VARIANTS})
 
 
 def build(name: str, size: tuple[int, int], channels: int = 3) -> Any:

@@ -11,8 +11,8 @@ size and weights alone: a MobileNetV3-like encoder (Howard et al., 2019: h-swish
 
 Batch norm is folded into the convolutions, as in the files. A ReLU is the convolution's own activation.
 
-`selfie_swish` has x · sigmoid(x) (Ramachandran et al., 2017) where Google's have h-swish, which imitates it: XNNPACK has
-no int8 kernel for HARD_SWISH, and quantization-aware training takes this form (`QUANTIZED_AS`).
+`selfie_swish` has x · sigmoid(x) (Ramachandran et al., 2017) where Google's have h-swish, which imitates it. XNNPACK
+has no int8 kernel for HARD_SWISH: quantization-aware training takes this form (`QUANTIZED_AS`).
 """
 
 from collections.abc import Callable, Mapping
@@ -181,12 +181,12 @@ def depthwise(x: Any, kernel: int, stride: int, relu: bool, name: str) -> Any:
 
 
 def hard_swish(x: Any, name: str) -> Any:
-    """x · ReLU6(x + 3) / 6 (Howard et al., 2019); the converter makes one HARD_SWISH of these layers."""
+    """H-swish, x · ReLU6(x + 3) / 6 (Howard et al., 2019); the converter makes one HARD_SWISH of these layers."""
     y = layers.Rescaling(1.0, offset=3.0, name=f"{name}_shift")(x)
     y = layers.Rescaling(1 / 6, name=f"{name}_sixth")(layers.ReLU(6.0, name=f"{name}_relu6")(y))
     return layers.Multiply(name=f"{name}_hswish")([x, y])
 
 
 def swish(x: Any, name: str) -> Any:
-    """x · sigmoid(x), of layers that QAT and XNNPACK's int8 kernels take."""
+    """Swish, x · sigmoid(x), of layers that QAT and XNNPACK's int8 kernels take."""
     return layers.Multiply(name=f"{name}_swish")([x, layers.Activation("sigmoid", name=f"{name}_sigmoid")(x)])

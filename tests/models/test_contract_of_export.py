@@ -23,6 +23,8 @@ SIZE = (64, 96)
 
 #: Numbers that a float file holds, batch norm folded, as in README's table; 2 % more or less is another network.
 PARAMETERS = {
+    "banet": 153_100,
+    "banet_w050": 38_800,
     "fast_scnn": 1_115_400,
     "fast_scnn_w050": 293_900,
     "contour_teacher": 2_450_000,

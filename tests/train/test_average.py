@@ -63,5 +63,5 @@ def test_a_share_is_that_of_the_second(trained, tmp_path):
 
 @pytest.mark.parametrize(("count", "share"), [(3, 0.5), (2, 1.5), (2, -0.1), (2, float("nan"))])
 def test_an_impossible_share_is_refused(trained, tmp_path, count, share):
-    with pytest.raises(InputError, match="--share .* second of two"):
+    with pytest.raises(InputError, match=r"--share .* second of two"):
         average(trained[:count], tmp_path / "a.h5", share=share)

@@ -302,7 +302,7 @@ def test_a_share_of_the_pasted_is_small(folder):
     mixed = _recipe_of(folder, paste_share=1.0, shrink_share=0.5)
     pairs = [(mixed.make(step), large.make(step)) for step in range(20)]
     # the other half is what it is without; 80 draws, within four deviations
-    same = sum(bool((a == b).all()) for m, l in pairs for a, b in zip(m.images, l.images, strict=True))
+    same = sum(bool((a == b).all()) for one, two in pairs for a, b in zip(one.images, two.images, strict=True))
     assert 22 < same < 58
     np.testing.assert_array_equal(mixed.make(3).images, mixed.make(3).images)
 
