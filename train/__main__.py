@@ -198,7 +198,7 @@ def import_tflite(
     cli.table_console().print(table)
     height, width = report.size
     cli.say(
-        f"{out}: {report.network} at {height}x{width}; all {len(report.matches)} convolutions of the file loaded; "
+        f"{out}: {report.network} at {height}x{width}; all {len(report.matches)} convolutions have the file's weights; "
         f"rebuilt, it differs from the file by at most {report.difference:.1e} in probability; "
         f"logits divided by {divide_logits:g}"
     )

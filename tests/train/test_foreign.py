@@ -88,7 +88,7 @@ def test_the_command(file: Path, model: Any, tmp_path: Path) -> None:
     out = tmp_path / "a.h5"
     result = CliRunner().invoke(app, ["import-tflite", str(file), "--out", str(out), "--divide-logits", "8"])
     assert result.exit_code == 0, result.output
-    assert "Apache-2.0" in result.output and "all 56 convolutions" in " ".join(result.output.split())
+    assert "Apache-2.0" in result.output and "all 56 convolutions have" in " ".join(result.output.split())
     written = checkpoint.load(out)
     assert (written.name, written.input_shape) == ("selfie_general", (None, *SIZE, 3))
     inputs = np.concatenate([contract.image_to_inputs(photo, SIZE) for photo in foreign.portraits()])
