@@ -7,8 +7,9 @@ both look at portraits that we draw.
 
 import itertools
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -127,10 +128,10 @@ def rebuild(path: Path) -> tuple[Any, list[Match]]:
     content = read_content(path)
     graph = parse_graph(content, str(path))
     found = [op for op in graph.ops if op.name in _CONVOLUTIONS]
-    name = _recognise(path, graph, found)
+    height, width = _size(path, graph)
+    model = models.build("selfie_landscape" if width > height else "selfie_general", (height, width))
+    _check_structure(path, graph, found, model)
     (head,) = (op for op in graph.ops if op.name == _HEAD)
-    height, width = graph.inputs[0].shape[1:3]
-    model = models.build(name, (height, width))
     constants = float_constants(content, graph, str(path))
     given: list[tuple[str, str, list[np.ndarray]]] = []
     for name, op in zip(convolution_names(), found, strict=True):
@@ -176,9 +177,10 @@ def greatest_difference(model: Any, path: Path) -> float:
     return float(np.max(differences))
 
 
-def portraits() -> Iterator[np.ndarray]:
+@cache
+def portraits() -> tuple[np.ndarray, ...]:
     """Synthetic portraits, uint8 RGB."""
-    return (synthetic.render(index, (_SIDE, _SIDE), seed=0)[0] for index in range(_PORTRAITS))
+    return tuple(synthetic.render(index, (_SIDE, _SIDE), seed=0)[0] for index in range(_PORTRAITS))
 
 
 def divide_logits(model: Any, divisor: float) -> None:
@@ -197,19 +199,26 @@ def divide_logits(model: Any, divisor: float) -> None:
 # ---- recognising
 
 
-def _recognise(path: Path, graph: Graph, found: Sequence[Op]) -> str:
-    """The network of the registry that a file is.
+def _size(path: Path, graph: Graph) -> tuple[int, int]:
+    """(height, width) of the one RGB photo that a file takes.
 
     Raises:
-        InputError: another structure, with the first place at which it differs.
+        InputError: it takes something else.
     """
     shape = graph.inputs[0].shape if len(graph.inputs) == 1 else ()
     if len(shape) != 4 or shape[0] != 1 or shape[3] != 3 or shape[1] % selfie.STRIDE or shape[2] % selfie.STRIDE:
         raise InputError(f"{path}: its input is {shape}, not one RGB photo: {_KNOWN}")
     if not all(16 <= side <= 2048 for side in shape[1:3]):
         raise InputError(f"{path}: its input is {shape}: {_KNOWN}")
-    name = "selfie_landscape" if shape[2] > shape[1] else "selfie_general"
-    model = models.build(name, (32, 32))
+    return shape[1], shape[2]
+
+
+def _check_structure(path: Path, graph: Graph, found: Sequence[Op], model: Any) -> None:
+    """Makes sure that a file is what we know.
+
+    Raises:
+        InputError: another structure, with the first place at which it differs.
+    """
     wanted = [_form_of_layer(model.get_layer(layer)) for layer in convolution_names()]
     for place, (ours, op) in enumerate(itertools.zip_longest(wanted, found)):
         theirs = None if op is None else _form_of_op(op)
@@ -224,7 +233,6 @@ def _recognise(path: Path, graph: Graph, found: Sequence[Op]) -> str:
         kinds = sorted(kind for kind in counts | _OTHERS if counts[kind] != _OTHERS[kind])
         differing = ", ".join(f"{counts[kind]} {kind[:40]} for {_OTHERS[kind]}" for kind in kinds[:3])
         raise InputError(f"{path}: it has {differing}: {_KNOWN}")
-    return name
 
 
 def _form_of_layer(layer: Any) -> str:

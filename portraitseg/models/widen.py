@@ -36,9 +36,9 @@ def copy_wider(source: Any, target: Any) -> None:
     """Gives a wider network the function of a narrower one: Net2WiderNet (Chen et al., ICLR 2016, arXiv:1511.05641).
 
     Channel j of the wide network is a copy of channel j modulo c of the narrow one, which has c; who reads the copies
-    divides the weight among them, unequally and anew for each output. All layers
-    that see one channel at a time (Add, Multiply, depthwise convolutions, batch norm, activations, pooling) then see
-    equal copies. Outputs are equal but for rounding.
+    divides the weight among them, unequally and anew for each output. All layers that see one channel at a time (Add,
+    Multiply, depthwise convolutions, batch norm, activations, pooling) then see equal copies. Outputs are equal but for
+    rounding.
 
     Args:
         source: flat Keras model of convolutions, depthwise ones and batch norms; channels are concatenated nowhere.
