@@ -10,7 +10,7 @@ from tensorflow_model_optimization.python.core.quantization.keras.default_8bit i
 )
 
 
-class Scheme(default_8bit_quantize_scheme.Default8BitQuantizeScheme):  # type: ignore[misc]
+class Scheme(default_8bit_quantize_scheme.Default8BitQuantizeScheme):
     """TFMOT's 8-bit scheme, in which the kernel of a convolution that only a ReLU follows is quantized too.
 
     TFMOT 0.8.1 tells such a convolution to quantize nothing, so that no rounding comes between it and the ReLU; that
@@ -22,7 +22,7 @@ class Scheme(default_8bit_quantize_scheme.Default8BitQuantizeScheme):  # type: i
         return _Layout()
 
 
-class _Layout(default_8bit_quantize_layout_transform.Default8BitQuantizeLayoutTransform):  # type: ignore[misc]
+class _Layout(default_8bit_quantize_layout_transform.Default8BitQuantizeLayoutTransform):
     def apply(self, model: Any, layer_quantize_map: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         """TFMOT's rewrites; then each convolution that was to quantize nothing quantizes its kernel alone."""
         model, chosen = super().apply(model, layer_quantize_map)

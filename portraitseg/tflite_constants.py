@@ -1,6 +1,7 @@
 """The float constants of a .tflite: kernels and biases, as the operators see them; nothing in the file is executed."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float32
@@ -48,8 +49,8 @@ def float_constants(content: bytes, graph: Graph, origin: str) -> Constants:
     return stored
 
 
-def _read(model: object, tensor: Tensor) -> Float32[np.ndarray, "..."]:
-    buffer = model.Buffers(model.Subgraphs(0).Tensors(tensor.index).Buffer())  # type: ignore[attr-defined]
+def _read(model: Any, tensor: Tensor) -> Float32[np.ndarray, "..."]:
+    buffer = model.Buffers(model.Subgraphs(0).Tensors(tensor.index).Buffer())
     dtype = np.dtype(_DTYPES[tensor.dtype])
     if buffer.DataLength() != dtype.itemsize * tensor.size:
         shape = "x".join(map(str, tensor.shape))
