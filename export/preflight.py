@@ -12,6 +12,7 @@ from export import equal_shapes, qat
 from export.flatbuffer import keras_layer
 from export.quiet import quiet
 from export.recipes import RECIPES
+from portraitseg import models
 from portraitseg.errors import CheckFailed, InputError
 from portraitseg.models import checkpoint, merges
 from portraitseg.tflite_graph import Graph, Op, parse_graph
@@ -36,7 +37,7 @@ class Finding:
 
     Attributes:
         layer, kind: its name and class.
-        fate: `refused` by TFMOT; `float` in the file; `rewritten` by us, the function kept.
+        fate: `refused` by TFMOT; `float` in the file; `rewritten` by us, the function kept unless `why` says otherwise.
         why: in words.
         remedy: what to write instead, or what was done.
     """
@@ -56,7 +57,7 @@ def check_model(float_model: Any) -> list[Finding]:
     Args:
         float_model: functional Keras model, inputs (n, h, w, c) in [0, 1]; left as it is.
     """
-    findings = [finding for layer in float_model.layers if (finding := _look_at(layer)) is not None]
+    findings = _look_at_all(float_model)
     if any(finding.fate == "refused" for finding in findings):
         return findings
     findings += _unequal(float_model)
@@ -84,9 +85,18 @@ def convert_untrained(float_model: Any) -> Graph:
 
 def rewritten(float_model: Any) -> list[Finding]:
     """The layers that `qat.quantize` takes in another form than they have, the function kept."""
-    findings = (_look_at(layer) for layer in float_model.layers)
-    found = [finding for finding in findings if finding is not None and finding.fate == "rewritten"]
+    found = [finding for finding in _look_at_all(float_model) if finding.fate == "rewritten"]
     return [*found, *_unequal(float_model)]
+
+
+def _look_at_all(float_model: Any) -> list[Finding]:
+    """What there is to say of each layer of the form that is quantized, and of the form itself."""
+    form = models.quantizable(float_model)
+    findings = [finding for layer in form.layers if (finding := _look_at(layer)) is not None]
+    if form is not float_model:
+        why = f"layers that '{form.name}' has not, such as h-swish, have no int8 kernel; nearly the same function"
+        findings.insert(0, Finding(float_model.name, "Functional", "rewritten", why, f"quantized as '{form.name}'"))
+    return findings
 
 
 def _unequal(float_model: Any) -> list[Finding]:
@@ -196,15 +206,13 @@ def survey(names: Sequence[str], size: tuple[int, int]) -> None:
     Raises:
         CheckFailed: one with a layer that would be refused or left float.
     """
-    from portraitseg import models
-
     print("| network | layers | rewritten | refused or float | operators | of them float |", flush=True)
     print("|---|--:|---|---|--:|--:|", flush=True)
     failed = []
     for name in names:
         with quiet():
             network = models.as_written(name, size)
-            findings = [finding for layer in network.layers if (finding := _look_at(layer)) is not None]
+            findings = _look_at_all(network)
             bad = [finding for finding in findings if finding.fate != "rewritten"]
             try:
                 graph = None if bad else convert_untrained(network)

@@ -42,18 +42,21 @@ def quantize(float_model: Any) -> Any:
 
     Args:
         float_model: functional Keras model, inputs (n, h, w, c) float32 in [0, 1]. `x + y` on tensors in it is written
-            with a layer, and layers of unequal shapes so that GPUs compute them (`equal_shapes`).
+            with a layer, layers of unequal shapes so that GPUs compute them (`equal_shapes`), and a network of
+            `models.QUANTIZED_AS` takes the form that is named there.
 
     Returns:
-        A Keras model of the same name, its layers named `quant_…`; inputs are quantized with scale 1/255 and zero
-        point -128, always. Its other ranges are TFMOT's [-6, 6] until `calibrate`.
+        A Keras model of the same name (or of that form's), its layers named `quant_…`; inputs are quantized with scale
+        1/255 and zero point -128, always. Its other ranges are TFMOT's [-6, 6] until `calibrate`.
 
     Raises:
         InputError: a layer that TFMOT refuses, with its name, class and a remedy.
     """
     import tensorflow_model_optimization as tfmot
 
-    float_model = equal_shapes.rewrite(float_model)
+    from export._layout import Scheme
+
+    float_model = equal_shapes.rewrite(models.quantizable(float_model))
     for layer in float_model.layers:
         kind = type(layer).__name__
         if hasattr(layer, "layers"):
@@ -63,7 +66,7 @@ def quantize(float_model: Any) -> Any:
             raise InputError(_refusal(layer.name, kind, REMEDIES[kind]))
     try:
         with tfmot.quantization.keras.quantize_scope():
-            model = tfmot.quantization.keras.quantize_apply(_annotate(float_model))
+            model = tfmot.quantization.keras.quantize_apply(_annotate(float_model), Scheme())
     except (RuntimeError, ValueError) as error:
         # TFMOT: "Layer act:<class 'tf_keras.src.layers…PReLU'> is not supported. You can quantize this layer by …"
         found = re.search(r"Layer (\S+?):<class '(?:\S+\.)?(\w+)'> is not supported", str(error))
@@ -112,6 +115,7 @@ def calibrate(qat_model: Any, float_model: Any, inputs: Float32[np.ndarray, "n h
         float_model: the float network.
         inputs: photos by the contract, in [0, 1].
     """
+    float_model = models.quantizable(float_model)
     own = {layer.name for layer in float_model.layers}
     observed: dict[str, Any] = {}
     for layer in qat_model.layers:

@@ -103,6 +103,8 @@ class TrainConfig(Section):
     "Share of an epoch's photos that are of `data.blank_sets`, all background; they come on top of `data.train_split`."
     paste_share: Probability = 0.0
     "Probability that the person of a photo is put before another: of nobody, where there are blank ones, or of others."
+    shrink_share: Probability = 0.0
+    "Of those so pasted, the share that is made small and far away, with up to two others, as small, behind."
     learning_rate: Positive = 4e-3
     warmup_epochs: Annotated[float, Field(ge=0)] = 1
     schedule: ScheduleName = "cosine"

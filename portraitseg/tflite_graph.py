@@ -185,11 +185,20 @@ def read_graph(path: Path) -> Graph:
     Raises:
         InputError: missing, no TFLite flatbuffer, damaged, or larger than any file for a phone.
     """
+    return parse_graph(read_content(path), str(path))
+
+
+def read_content(path: Path) -> bytes:
+    """The bytes of a .tflite, not yet looked at.
+
+    Raises:
+        InputError: missing, unreadable, or larger than any file for a phone.
+    """
     try:
         size = path.stat().st_size
         if size > MAX_BYTES:
             raise InputError(f"{path}: {size} bytes, more than a file for a phone can have ({MAX_BYTES})")
-        return parse_graph(path.read_bytes(), str(path))
+        return path.read_bytes()
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file: export it first") from error
     except OSError as error:

@@ -121,11 +121,18 @@ def speed(
 def average(
     weights: Annotated[list[Path], typer.Option(help="A float h5; repeated, of one network and size.")],
     out: Annotated[Path, typer.Option(help="The h5 to write, for INIT= or --init.")],
+    share: Annotated[
+        float | None,
+        typer.Option(help="Of the second of two, after fine-tuning; the first, its start, has the rest (WiSE-FT)."),
+    ] = None,
 ) -> None:
-    """Average the weights of trainings that began alike: a model soup."""
+    """Average the weights of trainings that began alike (a model soup), or of a fine-tuning's start and end."""
     from train.average import average
 
-    average(weights, out)
+    average(weights, out, share)
+    if share is not None:
+        cli.say(f"{out}: {1 - share:g} of {weights[0]} and {share:g} of {weights[1]}")
+        return
     cli.say(f"{out}: the mean of {len(weights)}; its batch norm and outline want a last short training (--init {out})")
 
 
@@ -160,6 +167,55 @@ def import_origin(
             f"the weights: {out} is not written; is it of another network? (--model)"
         )
     cli.say(f"{out}: {count} of {count + len(report.missing)} convolutions loaded, {share:.0%} of their weights")
+
+
+@app.command("import-tflite")
+def import_tflite(
+    file: Annotated[Path, typer.Argument(help="MediaPipe's selfie segmentation, general or landscape (.tflite).")],
+    out: Annotated[Path, typer.Option(help="The h5 to write, for INIT= or --init.")],
+    model: Annotated[
+        str | None,
+        typer.Option(help="Our network; default: the file's own. selfie_swish and wider ones begin with its weights."),
+    ] = None,
+    divide_logits: Annotated[
+        float,
+        typer.Option(help="So that training has gradients; the 0.5 contour stays. 1: probabilities as the file's."),
+    ] = 20.0,
+) -> None:
+    """Rebuild a known network of others from its .tflite, weights and all; nothing in it is executed to read it."""
+    from rich.table import Table
+    from rich.text import Text
+
+    from train.foreign import import_tflite
+
+    report = import_tflite(file, out, model, divide_logits)
+    table = Table("layer", "of the file", "kernel")
+    for match in report.matches:
+        kernel = "x".join(map(str, match.kernel))
+        table.add_row(*(Text(cli.one_line(cell)) for cell in (match.layer, match.operator, kernel)))
+    cli.table_console().print(table)
+    height, width = report.size
+    cli.say(
+        f"{out}: {report.network} at {height}x{width}; all {len(report.matches)} convolutions have the file's weights; "
+        f"rebuilt, it differs from the file by at most {report.difference:.1e} in probability; "
+        f"logits divided by {divide_logits:g}"
+    )
+    if not report.is_equal_form:
+        cli.say(f"{report.network} has x·sigmoid(x) where the file has h-swish: nearly its masks, until it is trained")
+    cli.say("derived from MediaPipe Selfie Segmentation (Google, Apache-2.0): keep this notice with the weights")
+
+
+@app.command()
+def widen(
+    weights: Annotated[Path, typer.Option(help="Float h5 of the narrower network.")],
+    model: Annotated[str, typer.Option(help="A wider variant of it, such as selfie_swish_w150.")],
+    out: Annotated[Path, typer.Option(help="The h5 to write, for INIT= or --init.")],
+) -> None:
+    """Begin a wider network with a narrower one's function (Net2Net)."""
+    from train.widen import widen
+
+    difference = widen(weights, model, out)
+    cli.say(f"{out}: {model}; differs by at most {difference:.1e} in probability from {weights}")
 
 
 def resolve_config(config: Path | None, data: Path | None, format: str | None, overrides: list[str] | None) -> Any:

@@ -1,7 +1,9 @@
 """The mean of the weights of several trainings of one network: a model soup.
 
 Trainings that began with the same weights end in the same basin, and their mean errs less than each of them, for the
-price of one network (Wortsman et al. 2022, arXiv:2203.05482, the uniform soup).
+price of one network (Wortsman et al. 2022, arXiv:2203.05482, the uniform soup). Weighed between the weights that a
+fine-tuning began with and those that it ended with, the mean keeps what was gained and gives back what was forgotten
+(WiSE-FT, Wortsman et al. 2022, arXiv:2109.01903).
 """
 
 from collections.abc import Sequence
@@ -14,18 +16,26 @@ from portraitseg.errors import InputError
 from portraitseg.models import checkpoint
 
 
-def average(weights: Sequence[Path], out: Path) -> None:
+def average(weights: Sequence[Path], out: Path, share: float | None = None) -> None:
     """Writes an h5 with the mean of every weight, the statistics of batch norm among them.
 
     Args:
         weights: two float h5 or more, of the same network and size.
         out: the h5 to write.
+        share: of the second of two, in [0, 1]; the first, with which its training began, has the rest. None: all count
+            alike.
 
     Raises:
-        InputError: fewer than two, another network or size among them, `out` exists, or as `checkpoint.load`.
+        InputError: fewer than two, or other than two with a share, another network or size among them, `out` exists, or
+            as `checkpoint.load`.
     """
     if len(weights) < 2:
         raise InputError("average: needs two h5 or more: give --weights once for each")
+    if share is not None and (len(weights) != 2 or not 0 <= share <= 1):
+        raise InputError(
+            f"average: --share {share:g} is that of the second of two h5, between 0 and 1: "
+            "give --weights START --weights TUNED"
+        )
     if out.exists():
         raise InputError(f"--out {out}: exists: name a new file")
     networks = [checkpoint.load(path) for path in weights]
@@ -36,8 +46,10 @@ def average(weights: Sequence[Path], out: Path) -> None:
                 f"{path}: holds {other}, not {first} as {weights[0]}: only weights of one network and size have a mean"
             )
     arrays = zip(*(network.get_weights() for network in networks), strict=True)
+    shares = None if share is None else np.array([1 - share, share])
     # in float64: the order of the files decides nothing
-    networks[0].set_weights([np.mean(array, axis=0, dtype=np.float64).astype(np.float32) for array in arrays])
+    means = [np.average(np.stack(array).astype(np.float64), axis=0, weights=shares) for array in arrays]
+    networks[0].set_weights([mean.astype(np.float32) for mean in means])
     checkpoint.save(networks[0], out)
 
 

@@ -2,8 +2,11 @@
 
 Simple copy-paste (Ghiasi et al. 2021, arXiv:2012.07177) with whole persons: before a photo of nobody it is background
 replacement, before another person's it makes a group. It breaks the tie between a person and the place of the photo,
-which a network with few photos learns by heart.
+which a network with few photos learns by heart. Shrunk first, persons stand far away: small ones are what fine-tuning
+on portraits forgets.
 """
+
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -14,6 +17,57 @@ Mask = UInt8[np.ndarray, "h w"]
 
 #: Sigma by which the cut-out's outline is softened, px: a hard mask's steps would tell where something was pasted.
 SOFTNESS_PX = 0.7
+
+#: Height of a shrunk photo as a share of the picture, least and greatest: persons across a street, or across a room.
+SMALLEST, GREATEST = 0.2, 0.7
+
+
+@dataclass(frozen=True)
+class Window:
+    """Where a shrunk photo lies in the picture, px."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+
+
+def draw_window(shape: tuple[int, int], rng: np.random.Generator) -> Window:
+    """A window of the picture's proportions: its size log-uniform between `SMALLEST` and `GREATEST`, its place uniform.
+
+    Args:
+        shape: (height, width) of the picture.
+        rng: gives size, place from the top, place from the left, in this order.
+    """
+    share = float(np.exp(rng.uniform(np.log(SMALLEST), np.log(GREATEST))))
+    height, width = (max(1, round(share * side)) for side in shape)
+    top, left = (
+        int(rng.integers(0, side - small, endpoint=True)) for side, small in zip(shape, (height, width), strict=True)
+    )
+    return Window(top, left, height, width)
+
+
+def shrink(image: Image, mask: Mask, window: Window) -> tuple[Image, Mask]:
+    """Puts a photo, made small, into a window of a picture of its own size.
+
+    Args:
+        image: RGB.
+        mask: 0..255.
+        window: within the picture.
+
+    Returns:
+        The photo in the window, its border repeated around it (a softened outline must meet no other colour there), and
+        its mask, 0 outside of the window. New arrays, uint8.
+    """
+    size = (window.width, window.height)
+    below, right = mask.shape[0] - window.top - window.height, mask.shape[1] - window.left - window.width
+    sides = (window.top, below, window.left, right)
+    small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    small_mask = cv2.resize(mask, size, interpolation=cv2.INTER_AREA)
+    return (
+        cv2.copyMakeBorder(small, *sides, cv2.BORDER_REPLICATE),
+        cv2.copyMakeBorder(small_mask, *sides, cv2.BORDER_CONSTANT, value=0),
+    )
 
 
 def paste(front: Image, mask: Mask, back: Image, back_mask: Mask) -> tuple[Image, Mask]:

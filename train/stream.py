@@ -21,12 +21,15 @@ from portraitseg.errors import InputError
 from portraitseg.workers import cores, settle
 from train import augmenter, function_matching, prior
 from train.augmenter import Augmenter
-from train.copy_paste import paste
+from train.copy_paste import draw_window, paste, shrink
 from train.edges import edge_band
 from train.function_matching import FunctionMatching
 
 #: Keep the random numbers of different uses apart; 3 and 4 were used once, and trainings go on as they began.
 _ORDER, _AUGMENT, _BLANK_ORDER, _PASTE, _MATCH = 0, 1, 2, 5, 6
+
+#: Small persons behind a small one, at most.
+_MOST_BEHIND = 2
 
 #: Image, target, and the image with the geometric augmentations alone.
 Photo = tuple[np.ndarray, np.ndarray, np.ndarray]
@@ -61,6 +64,7 @@ class BatchRecipe:
         blank_keys, blank_per_epoch: photos of nobody, and how many of them each epoch has on top of `keys`.
         paste_share: probability that the person of a training photo stands before another photo, one half of them of
             `keys`, one half of `blank_keys` where there are any.
+        shrink_share: of these, the share in which that person and up to two more of `keys` are small and far away.
         with_edges, with_plain: whether batches have `Batch.edges` and `Batch.plain`.
         with_prior: whether a fourth channel of the images is a previous mask, made up from the target.
         matching: teachers that look at the augmented photos; None: the masks are the photos' own.
@@ -76,6 +80,7 @@ class BatchRecipe:
     blank_keys: tuple[str, ...] = ()
     blank_per_epoch: int = 0
     paste_share: float = 0.0
+    shrink_share: float = 0.0
     with_edges: bool = False
     with_plain: bool = False
     with_prior: bool = False
@@ -133,9 +138,23 @@ class BatchRecipe:
         if rng.random() >= self.paste_share:
             return photo
         behind = self.blank_keys if self.blank_keys and rng.random() < 0.5 else self.keys
-        (image, target, plain), back = photo, self._load_labelled(behind[rng.integers(len(behind))], rng)
-        pasted, both = paste(image, target, back[0], back[1])
-        return pasted, both, paste(plain, target, back[2], back[1])[0] if self.with_plain else pasted
+        back = self._load_labelled(behind[rng.integers(len(behind))], rng)
+        if not self.shrink_share or rng.random() >= self.shrink_share:
+            return self._before(photo, back)
+        nearest = self._shrunk(photo, rng)
+        for _ in range(int(rng.integers(_MOST_BEHIND, endpoint=True))):
+            other = self._load_labelled(self.keys[rng.integers(len(self.keys))], rng)
+            back = self._before(self._shrunk(other, rng), back)
+        return self._before(nearest, back)
+
+    def _before(self, front: Photo, back: Photo) -> Photo:
+        image, target = paste(front[0], front[1], back[0], back[1])
+        return image, target, paste(front[2], front[1], back[2], back[1])[0] if self.with_plain else image
+
+    def _shrunk(self, photo: Photo, rng: np.random.Generator) -> Photo:
+        window = draw_window(self.size, rng)
+        image, target = shrink(photo[0], photo[1], window)
+        return image, target, shrink(photo[2], photo[1], window)[0] if self.with_plain else image
 
     def _load_labelled(self, key: str, rng: np.random.Generator) -> Photo:
         sample = self.dataset.load(key)
@@ -189,6 +208,7 @@ def recipe_of(dataset: Dataset, config: Config, needs: Collection[str] = ()) -> 
         blank_keys=blank_keys,
         blank_per_epoch=blank_per_epoch(len(keys), share) if blank_keys else 0,
         paste_share=config.train.paste_share,
+        shrink_share=config.train.shrink_share,
         with_edges="edge" in needs,
         with_plain="plain_logits" in needs,
         with_prior=config.model.prior,

@@ -1,12 +1,12 @@
 """The networks by name. Importing this imports TensorFlow: do it inside the function that needs it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from types import ModuleType
 from typing import Any
 
 from portraitseg.errors import InputError
-from portraitseg.models import contour, fast_scnn, mattingnet, merges, mmnet, portraitnet, sinet
+from portraitseg.models import banet, contour, fast_scnn, mattingnet, merges, mmnet, portraitnet, selfie, sinet
 
 
 def _variants(network: ModuleType) -> dict[str, Callable[..., Any]]:
@@ -16,14 +16,20 @@ def _variants(network: ModuleType) -> dict[str, Callable[..., Any]]:
 MODELS: dict[str, Callable[..., Any]] = {
     **_variants(fast_scnn),
     **_variants(contour),
+    **_variants(banet),
     **_variants(mattingnet),
     **_variants(mmnet),
     **_variants(portraitnet),
+    **_variants(selfie),
     **_variants(sinet),
 }
 
+#: Network → the one of equal weights that quantization-aware training takes in its place, for want of int8 kernels; its
+#: function is nearly the same, and the training closes the gap.
+QUANTIZED_AS: Mapping[str, str] = selfie.QUANTIZED_AS
+
 #: Networks that learn the outline too: their `build` takes `with_boundary`, which adds the output `boundary`.
-WITH_BOUNDARY: frozenset[str] = frozenset({*mattingnet.VARIANTS, *portraitnet.VARIANTS})
+WITH_BOUNDARY: frozenset[str] = frozenset({*banet.VARIANTS, *mattingnet.VARIANTS, *portraitnet.VARIANTS})
 
 
 def build(name: str, size: tuple[int, int], channels: int = 3) -> Any:
@@ -60,6 +66,18 @@ def build_for_training(name: str, size: tuple[int, int], channels: int = 3) -> A
     if name not in WITH_BOUNDARY:
         return build(name, size, channels)
     return merges.with_layers(_find(name)(size, channels, with_boundary=True))
+
+
+def quantizable(model: Any) -> Any:
+    """The network itself, or a new one with its weights in the form that `QUANTIZED_AS` names."""
+    if model.name not in QUANTIZED_AS:
+        return model
+    height, width, channels = model.input_shape[1:]
+    form = build(QUANTIZED_AS[model.name], (height, width), channels)
+    for layer in form.layers:
+        if layer.weights:
+            layer.set_weights(model.get_layer(layer.name).get_weights())
+    return form
 
 
 def _find(name: str) -> Callable[..., Any]:

@@ -93,3 +93,40 @@ def test_refused_layer_is_named_with_its_remedy(kind: str) -> None:
         qat.quantize(model)
     if kind in qat.REMEDIES:
         assert qat.REMEDIES[kind] in str(caught.value) and kind in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["Conv2D", "DepthwiseConv2D"])
+def test_the_kernel_before_a_relu_layer_is_quantized(kind: str) -> None:
+    """TFMOT leaves it float; written as the convolution's own activation the ReLU always had its kernel rounded."""
+
+    def layer_of(keras: Any, **more: Any) -> Any:
+        filters = (4,) if kind == "Conv2D" else ()
+        return getattr(keras.layers, kind)(*filters, 3, padding="same", name="second", **more)
+
+    behind = _small_model(lambda keras, x: keras.layers.ReLU(name="relu")(layer_of(keras)(x)))
+    own = _small_model(lambda keras, x: layer_of(keras, activation="relu")(x))
+    own.set_weights(behind.get_weights())
+    photos = np.random.default_rng(0).random((4, 8, 8, 3), np.float32)
+    quantized = []
+    for model in (behind, own):
+        quantized.append(qat.quantize(model))
+        qat.calibrate(quantized[-1], model, photos)
+    names = {weight.name for weight in quantized[0].weights}
+    assert any(name.startswith("quant_second/") and name.endswith("kernel_min:0") for name in names)
+    # the ranges are measured on two graphs
+    np.testing.assert_allclose(*(model(photos).numpy() for model in quantized), atol=1e-5)
+    assert np.abs(quantized[0](photos).numpy() - behind(photos).numpy()).max() > 1e-4
+
+
+def test_a_network_without_int8_kernels_takes_its_other_form() -> None:
+    from export import preflight
+    from portraitseg import models
+
+    general = models.build("selfie_general", (32, 32))
+    form = models.quantizable(general)
+    assert form.name == "selfie_swish" and models.quantizable(form) is form
+    for ours, theirs in zip(form.get_weights(), general.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    found = preflight.rewritten(general)[0]
+    assert (found.layer, found.remedy) == ("selfie_general", "quantized as 'selfie_swish'")
+    assert qat.quantize(general).name.removeprefix("quant_") == "selfie_swish"

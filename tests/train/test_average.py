@@ -47,3 +47,21 @@ def test_what_has_no_mean_is_refused(trained, tmp_path):
     with pytest.raises(InputError, match="no such file"):
         average([trained[0], tmp_path / "none.h5"], out)
     assert not out.exists()
+
+
+def test_a_share_is_that_of_the_second(trained, tmp_path):
+    start, tuned = (checkpoint.load(path).get_weights() for path in trained[:2])
+    average(trained[:2], tmp_path / "a.h5", share=0.8)
+    for array, *given in zip(checkpoint.load(tmp_path / "a.h5").get_weights(), start, tuned, strict=True):
+        np.testing.assert_allclose(array, 0.2 * given[0] + 0.8 * given[1], rtol=1e-6)
+    # at the ends it is one of them, to the last bit
+    for share, expected in ((0.0, start), (1.0, tuned)):
+        average(trained[:2], tmp_path / f"{share}.h5", share=share)
+        for array, same in zip(checkpoint.load(tmp_path / f"{share}.h5").get_weights(), expected, strict=True):
+            np.testing.assert_array_equal(array, same)
+
+
+@pytest.mark.parametrize(("count", "share"), [(3, 0.5), (2, 1.5), (2, -0.1), (2, float("nan"))])
+def test_an_impossible_share_is_refused(trained, tmp_path, count, share):
+    with pytest.raises(InputError, match=r"--share .* second of two"):
+        average(trained[:count], tmp_path / "a.h5", share=share)

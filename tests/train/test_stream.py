@@ -276,6 +276,28 @@ def test_the_plain_copy_has_the_same_person_before_the_same_photo(folder):
     np.testing.assert_array_equal(batch.images, batch.plain + 100)
 
 
+def test_a_share_of_the_pasted_is_small(folder):
+    """Persons are whole photos' halves here; made small, they cover less, and up to three do."""
+    large, small = _recipe_of(folder, paste_share=1.0), _recipe_of(folder, paste_share=1.0, shrink_share=1.0)
+    covered = [[(t > 127).mean() for step in range(12) for t in recipe.make(step).targets] for recipe in (large, small)]
+    assert np.mean(covered[1]) < np.mean(covered[0])
+    mixed = _recipe_of(folder, paste_share=1.0, shrink_share=0.5)
+    pairs = [(mixed.make(step), large.make(step)) for step in range(20)]
+    # the other half is what it is without; 80 draws, within four deviations
+    same = sum(bool((a == b).all()) for one, two in pairs for a, b in zip(one.images, two.images, strict=True))
+    assert 22 < same < 58
+    np.testing.assert_array_equal(mixed.make(3).images, mixed.make(3).images)
+
+
+def test_the_plain_copy_has_the_same_small_persons(folder):
+    augment = {"add": {"p": 1.0, "low": 100.0, "high": 100.0}}
+    recipe = _recipe_of(folder, ["plain_logits"], augment, paste_share=1.0, shrink_share=1.0)
+    for step in range(3):
+        batch = recipe.make(step)
+        # a level of rounding where a photo is made small
+        assert np.abs(batch.images.astype(int) - batch.plain - 100).max() <= 1
+
+
 def test_the_previous_mask_is_of_both_persons(folder):
     recipe = replace(_recipe_of(folder, paste_share=1.0), with_prior=True)
     wider = 0
