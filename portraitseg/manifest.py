@@ -115,6 +115,29 @@ class GpuCheck(Record):
         return self
 
 
+class ArmCheck(Record):
+    """The file on one core of a phone's processor, emulated: exact masks and instructions, no latency."""
+
+    core: str
+    verdict: Literal["passed", "failed", "not_run"]
+    max_abs: float | None = None
+    mean_abs: float | None = None
+    mask_iou: Share | None = None
+    instructions: Count | None = None
+    loaded_bytes: Count | None = None
+    stored_bytes: Count | None = None
+    reference: str | None = None
+    ratio_to_reference: float | None = None
+    kernels: Annotated[tuple[str, ...], FailFast()] = ()
+    reason: str | None = None
+
+    @model_validator(mode="after")
+    def _says_why_not(self) -> "ArmCheck":
+        if self.verdict != "passed" and not self.reason:
+            raise ValueError(f"'{self.verdict}' without its reason")
+        return self
+
+
 class Quality(Record):
     """Scores of the exported file on one split."""
 
@@ -139,6 +162,7 @@ class FileEntry(Record):
     output: Tensor
     parity: Parity
     gpu: Annotated[tuple[GpuCheck, ...], FailFast()] = ()
+    arm: Annotated[tuple[ArmCheck, ...], FailFast()] = ()
     quality: Annotated[tuple[Quality, ...], FailFast()] = ()
     note: str | None = None
 
