@@ -98,9 +98,9 @@ def _table(found: list[check.FileReport]) -> Table:
                 f"[{_COLOURS[run.verdict]}]{run.verdict}[/]",
                 report.figure(run.max_abs, ".2g"),
                 report.figure(run.mask_iou, ".4f"),
-                report.figure(count and count.instructions / 1e6, ".2f"),
+                report.figure(count.instructions / 1e6 if count else None, ".2f"),
                 report.figure(run.ratio, ".2f"),
-                report.figure(count and count.loaded / 1e6, ".1f"),
+                report.figure(count.loaded / 1e6 if count else None, ".1f"),
                 report.main_kernel(count),
             )
             name = ""

@@ -137,8 +137,8 @@ def _run_rest(
         if number not in outcomes:
             inputs = folder / f"inputs-{number}.npz"
             write_runs(inputs, task.inputs)
-            job = {"file": str(task.path.resolve()), "inputs": str(inputs), "seconds": seconds, "counted": counted}
-            jobs[number] = job
+            named = {"file": str(task.path.resolve()), "inputs": str(inputs)}
+            jobs[number] = {**named, "seconds": seconds, "counted": counted}
     border = machine.symbols.offset(BORDER) if machine else None
     library = fetch.LIBRARY.name if machine else None
     (folder / "jobs.json").write_text(json.dumps({"library": library, "border": border or 0, "jobs": jobs}))

@@ -208,24 +208,32 @@ def _unpack(wheel: Path, target: Path) -> None:
 
 
 def build_plugin(folder: Path) -> Path:
-    """The counting plugin, compiled by the host's C compiler where it is not there yet.
+    """The counting plugin, compiled where it is not there yet.
+
+    Raises:
+        InputError: as `build`.
+    """
+    return build(Path(__file__).with_name("count.c"), folder)
+
+
+def build(source: Path, folder: Path, options: tuple[str, ...] = ()) -> Path:
+    """A library of one C file, compiled by the host's compiler where it is not there yet.
 
     Raises:
         InputError: no compiler, or it fails.
     """
-    source = Path(__file__).with_name("count.c")
-    plugin = folder / f"count-{files.sha256(source)[:16]}.so"
-    if plugin.is_file():
-        return plugin
+    library = folder / f"{source.stem}-{files.sha256(source)[:16]}.so"
+    if library.is_file():
+        return library
     compiler = next((name for name in ("cc", "gcc", "clang") if shutil.which(name)), None)
     if compiler is None:
         raise InputError("no C compiler (cc): install gcc")
-    with files.replacing(plugin) as scratch:
-        options = ["-O2", "-std=gnu11", "-fPIC", "-shared", "-Werror=implicit-function-declaration"]
-        command = [compiler, *options, "-o", str(scratch), str(source)]
+    with files.replacing(library) as scratch:
+        flags = ["-O2", "-std=gnu11", "-fPIC", "-shared", "-Werror=implicit-function-declaration", *options]
         try:
+            command = [compiler, *flags, "-o", str(scratch), str(source)]
             subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
         except subprocess.CalledProcessError as error:
             line = (error.stderr.strip().splitlines() or ["no reason given"])[0]
-            raise InputError(f"{compiler} does not compile the plugin: {line[:200]}") from error
-    return plugin
+            raise InputError(f"{compiler} does not compile {source.name}: {line[:200]}") from error
+    return library

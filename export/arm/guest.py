@@ -78,7 +78,7 @@ def main(jobs_path: str, results_path: str) -> None:
             continue
         finally:
             signal.alarm(0)
-        np.savez(results / f"{number}.npz", **found)
+        np.savez(results / f"{number}.npz", **found)  # type: ignore[arg-type]
 
 
 if __name__ == "__main__":

@@ -60,8 +60,11 @@ def to_markdown(report: FileReport) -> str:
         count = run.count
         cells = [run.core, run.verdict, figure(run.max_abs, ".3g"), figure(run.mean_abs, ".3g")]
         cells += [figure(run.bound, ".3g"), figure(run.mask_iou, ".4f")]
-        cells += [figure(count and count.instructions / 1e6, ".2f"), figure(run.ratio, ".3f")]
-        cells += [figure(count and count.loaded / 1e6, ".1f"), figure(count and count.stored / 1e6, ".1f")]
+        cells += [figure(count.instructions / 1e6 if count else None, ".2f"), figure(run.ratio, ".3f")]
+        cells += [
+            figure(count.loaded / 1e6 if count else None, ".1f"),
+            figure(count.stored / 1e6 if count else None, ".1f"),
+        ]
         lines.append(f"| {' | '.join(cells)} |")
     lines += [""] + [f"- {run.core}: {run.reason}" for run in report.runs if run.reason]
     if report.reference:
