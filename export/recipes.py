@@ -38,7 +38,7 @@ def fp16(model: Any, calibration: Calibration) -> bytes:
 def fp16acc16(model: Any, calibration: Calibration) -> bytes:
     """The weights of `fp16` with leave to compute in half precision: phones' CPUs then do, in half the instructions.
 
-    The converter writes `fp16accfp32`, for which XNNPACK has no kernels: it computes such a file in single precision.
+    The converter writes `fp16accfp32`. XNNPACK's kernels of 16 bits sum in 16 bits too, so it takes none of them then.
     """
     return flatbuffer.replace_metadata(fp16(model, calibration), PRECISION_NAME, HALF)
 

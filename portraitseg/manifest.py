@@ -273,7 +273,7 @@ def verify(manifest: Manifest, folder: Path) -> None:
 def extended(path: Path, source: Source, entries: list[FileEntry]) -> Manifest:
     """The manifest at `path` with more files, which replace those of the same path; one of another source starts anew.
 
-    Nothing is written: files and manifest are to change together. Scores belong to a file's bytes: an entry whose hash
+    Nothing is written: files and manifest are to change together. Scores and instructions belong to a file's bytes: an entry whose hash
     is the same as before keeps them. Files of an older source are not listed any more: their weights are not these.
     """
     kept: dict[str, FileEntry] = {}
@@ -283,8 +283,8 @@ def extended(path: Path, source: Source, entries: list[FileEntry]) -> Manifest:
             kept = {entry.path: entry for entry in previous.files}
     for entry in entries:
         old = kept.get(entry.path)
-        scores = old.quality if old and old.sha256 == entry.sha256 else entry.quality
-        kept[entry.path] = entry.model_copy(update={"quality": scores})
+        same = old if old and old.sha256 == entry.sha256 else entry
+        kept[entry.path] = entry.model_copy(update={"quality": same.quality, "arm": same.arm})
     return Manifest(source=source, files=tuple(kept[path] for path in sorted(kept)))
 
 

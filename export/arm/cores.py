@@ -1,6 +1,5 @@
 """Processor cores of real phones, as LiteRT sees them: what the emulator executes and what Linux says of itself."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,13 +51,16 @@ def make_root(core: Core, guest: Path, target: Path) -> Path:
     """
     if target.is_dir():
         return target
-    with files.replacing(target) as root:
+    # not `files.replacing`: it would follow the links and write all of the guest to the disk again
+    with files.scratch_folder(target.parent) as scratch:
+        root = scratch / target.name
         root.mkdir()
         for name in ("etc", "lib", "usr"):
             (root / name).symlink_to(guest.resolve() / name)
         for path, text in _system(core).items():
             (root / path).parent.mkdir(parents=True, exist_ok=True)
             (root / path).write_text(f"{text}\n")
+        root.replace(target)
     return target
 
 
@@ -87,8 +89,3 @@ def _system(core: Core) -> dict[str, str]:
         values = {"level": level, "type": kind, "size": f"{kib}K", "coherency_line_size": 64, "shared_cpu_list": 0}
         system |= {f"{cpu}/cpu0/cache/index{index}/{name}": str(value) for name, value in values.items()}
     return system
-
-
-def folder_name(name: str) -> str:
-    """Of a core's root."""
-    return re.sub(r"[^a-z0-9-]", "_", name)

@@ -21,7 +21,7 @@ GREATEST = 65_504.0
 #: Relative error of one rounding to 11 bits.
 _UNIT = 2.0**-11
 
-Bounds = tuple[Float64[np.ndarray, " c"], Float64[np.ndarray, " c"]]
+Bounds = tuple[Float64[np.ndarray, " _"], Float64[np.ndarray, " _"]]
 
 
 @dataclass(frozen=True)
@@ -47,8 +47,8 @@ class Proof:
 
     @property
     def greatest(self) -> LayerBound:
-        """The operator with the greatest number."""
-        return max(self.layers, key=lambda layer: layer.greatest)
+        """The operator with the greatest number; one that is not a number counts as infinite."""
+        return max(self.layers, key=lambda layer: np.inf if np.isnan(layer.greatest) else layer.greatest)
 
     @property
     def fault(self) -> str | None:

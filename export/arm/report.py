@@ -61,10 +61,8 @@ def to_markdown(report: FileReport) -> str:
         cells = [run.core, run.verdict, figure(run.max_abs, ".3g"), figure(run.mean_abs, ".3g")]
         cells += [figure(run.bound, ".3g"), figure(run.mask_iou, ".4f")]
         cells += [figure(count.instructions / 1e6 if count else None, ".2f"), figure(run.ratio, ".3f")]
-        cells += [
-            figure(count.loaded / 1e6 if count else None, ".1f"),
-            figure(count.stored / 1e6 if count else None, ".1f"),
-        ]
+        moved = (count.loaded, count.stored) if count else (None, None)
+        cells += [figure(number / 1e6 if number is not None else None, ".1f") for number in moved]
         lines.append(f"| {' | '.join(cells)} |")
     lines += [""] + [f"- {run.core}: {run.reason}" for run in report.runs if run.reason]
     if report.reference:

@@ -7,8 +7,8 @@ from portraitseg.tflite_graph import Graph
 #: Name of the metadata by which a file allows XNNPACK to compute in half precision.
 PRECISION_NAME = "reduced_precision_support"
 
-#: What it says: half precision throughout, or half-precision numbers that are summed in single precision. XNNPACK has
-#: no kernels of the second kind, so such a file is computed in single precision.
+#: What it says: half precision throughout, or half-precision numbers that are summed in single precision. XNNPACK's
+#: kernels sum as they store, so a file of the second kind is computed in single precision.
 HALF, HALF_STORED = b"fp16accfp16", b"fp16accfp32"
 
 

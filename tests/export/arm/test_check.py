@@ -69,14 +69,12 @@ class TestVerdicts:
         run = self.judge(good, Outcome(found))
         assert run.verdict == "failed" and "differs by 0.0003, at most 0.0002" in (run.reason or "")
 
-    @pytest.mark.parametrize(
-        ("everywhere", "one_pixel", "verdict"), [(0, 2, "failed"), (0, 1, "passed"), (1, 0, "failed")]
-    )
-    def test_steps_of_int8(self, tmp_path: Path, everywhere: int, one_pixel: int, verdict: str) -> None:
+    @pytest.mark.parametrize(("all_", "one", "verdict"), [(0, 2, "failed"), (0, 1, "passed"), (1, 0, "failed")])
+    def test_steps_of_int8(self, tmp_path: Path, all_: int, one: int, verdict: str) -> None:
         tiny = task(write_tflite(tmp_path / "q.tflite", SHAPE, dtype="uint8", scale=1 / 255))
         steps = np.random.default_rng(0).integers(0, 200, tiny.graph.outputs[0].shape).astype(np.uint8)
-        moved = steps + np.uint8(everywhere)
-        moved[0, 0, 0, 0] += one_pixel
+        moved = steps + np.uint8(all_)
+        moved[0, 0, 0, 0] += one
         run = check.judge("cortex-a76", tiny.graph, Outcome([[moved]]), Outcome([[steps]]))
         assert run.verdict == verdict
 
@@ -93,7 +91,7 @@ class TestProcesses:
 
     def test_a_hang_is_ended(self, tmp_path: Path, good: Task) -> None:
         bad = task(hostile.write_endless(tmp_path / "bad.tflite"))
-        found = emulate.run_native([bad, good], time_limit_s=3)
+        found = emulate.run_native([bad, good], time_limit_s=3.0)
         assert found[0].error == "no result within 3 s" and found[1].outputs is not None
 
     def test_a_process_that_does_not_start(self, tmp_path: Path, good: Task) -> None:

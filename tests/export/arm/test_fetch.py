@@ -37,7 +37,7 @@ def test_a_mirror_without_a_package_is_one_line(tmp_path: Path, monkeypatch: pyt
         'case "$*" in *update*) exit 0;; esac; echo "E: Version not found" >&2; exit 100',
         monkeypatch,
     )
-    with pytest.raises(InputError, match="the mirror has no qemu-user .*Version not found.*: put qemu-user_") as error:
+    with pytest.raises(InputError, match=r"the mirror has no qemu-user .*Version not found.*: put qemu-user_") as error:
         fetch.fetch(tmp_path / "arm")
     assert "\n" not in str(error.value)
     assert not (tmp_path / "arm/machine").exists()
