@@ -273,8 +273,9 @@ def verify(manifest: Manifest, folder: Path) -> None:
 def extended(path: Path, source: Source, entries: list[FileEntry]) -> Manifest:
     """The manifest at `path` with more files, which replace those of the same path; one of another source starts anew.
 
-    Nothing is written: files and manifest are to change together. Scores and instructions belong to a file's bytes: an entry whose hash
-    is the same as before keeps them. Files of an older source are not listed any more: their weights are not these.
+    Nothing is written: files and manifest are to change together. Scores and instructions belong to a file's bytes: an
+    entry whose hash is the same as before keeps them. Files of an older source are not listed any more: their weights
+    are not these.
     """
     kept: dict[str, FileEntry] = {}
     if path.exists():

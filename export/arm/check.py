@@ -92,7 +92,7 @@ def examine(
         found = run_emulated(tasks, core, machine, time_limit_s) if machine else native
         has_half = "fphp" in CORES[core].features.split()
         runs = [
-            judge(core, task.graph, mine, theirs, is_half, has_half, time_limit_s)
+            judge(core, task.graph, mine, theirs, is_half, has_half)
             for task, mine, theirs, is_half in zip(tasks, found, native, halves, strict=True)
         ]
         base = runs[listed.index(reference)].count if reference is not None else None
@@ -116,12 +116,11 @@ def _machine() -> tuple[Machine, str | None]:
 def _task(path: Path, photos: Photos) -> Task:
     graph = read_graph(path)
     inputs = make_inputs(graph, photos, noise=1)
-    return Task(path, graph, [*extremes(graph, inputs), *inputs])
+    return Task(path, graph, [*_extremes(inputs), *inputs])
 
 
-def extremes(graph: Graph, inputs: Inputs) -> Inputs:
+def _extremes(inputs: Inputs) -> Inputs:
     """The least and the greatest input of each type: black and white, for a photo."""
-    del graph
     ends = []
     for pick in (0, 1):
         run = []
@@ -140,10 +139,8 @@ def judge(
     native: Outcome,
     is_half: bool = False,
     has_half: bool = False,
-    time_limit_s: float = TIME_LIMIT_S,
 ) -> ArmRun:
     """The verdict on one file: every way to fail before there is anything to compare, the most telling one first."""
-    del time_limit_s
     if found.is_ours or native.is_ours:
         return ArmRun(core, "not_run", found.error or native.error)
     if found.outputs is None:
