@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from export import stage
@@ -34,7 +35,7 @@ def test_left_out_is_no_fault(tmp_path: Path) -> None:
         reference="float",
         bound=Bound(None, 1.0, 0.0),
     )
-    nothing = Reference([], None)  # type: ignore[arg-type]
+    nothing = Reference([], np.zeros((0, 8, 10), np.float32))
     made = stage._make(product, nothing, "m", tmp_path, TARGETS["android"])
     assert (made.entry, made.fault) == (None, None) and "may overflow" in (made.left_out or "")
 
