@@ -126,7 +126,8 @@ def _extremes(inputs: Inputs) -> Inputs:
         run = []
         for values in inputs[0]:
             kind = values.dtype
-            bounds = (0, 1) if kind in (np.float32, np.bool_) else (np.iinfo(kind).min, np.iinfo(kind).max)
+            # what is neither a number of light nor a byte of it may be an index
+            bounds = (np.iinfo(kind).min, np.iinfo(kind).max) if kind in (np.int8, np.uint8) else (0, 1)
             run.append(np.full_like(values, bounds[pick]))
         ends.append(run)
     return ends

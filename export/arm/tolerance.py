@@ -2,7 +2,7 @@
 
 from export import flatbuffer
 from export.gpu.tolerance import Tolerance, arithmetic, output_step
-from portraitseg.tflite_graph import Graph
+from portraitseg.tflite_graph import DAMAGE, Graph
 
 #: Name of the metadata by which a file allows XNNPACK to compute in half precision.
 PRECISION_NAME = "reduced_precision_support"
@@ -13,8 +13,11 @@ HALF, HALF_STORED = b"fp16accfp16", b"fp16accfp32"
 
 
 def is_half_precision(content: bytes) -> bool:
-    """Whether a file allows phones to compute in half precision."""
-    return (flatbuffer.read_metadata(content, PRECISION_NAME) or b"").startswith(HALF)
+    """Whether a file allows phones to compute in half precision; one whose metadata is damaged does not."""
+    try:
+        return (flatbuffer.read_metadata(content, PRECISION_NAME) or b"").startswith(HALF)
+    except DAMAGE:
+        return False
 
 
 def tolerance(graph: Graph, is_half: bool, has_half: bool) -> Tolerance:
