@@ -16,7 +16,7 @@ WITH_CONFIG = $(if $(CONFIG),--config "$(CONFIG)")
 WITH_SET = $(foreach pair,$(SET),--set "$(pair)")
 
 .DEFAULT_GOAL := demo
-.PHONY: demo train export-android export-ios export-onnx benchmark compare check-gpu check-gpu-classic check-gpu-web gpu-driver check-mediapipe check-assets release test test-full lint format lock clean help
+.PHONY: demo train export-android export-ios export-onnx benchmark compare check-gpu check-gpu-classic check-gpu-web gpu-driver check-arm check-mediapipe check-assets release test test-full lint format lock clean help
 
 # whichever photos, files or settings are named: the demo is of the synthetic portraits, as its configuration says
 DEMO = $(MAKE) --no-print-directory RUN=demo DATA= FORMAT= SPLITS= PEERS= REFERENCE= SET=
@@ -53,6 +53,10 @@ check-gpu-web: $(ENV) ## the same in headless Chromium, by MediaPipe on WebGL2 a
 
 gpu-driver: $(ENV) ## fetch SwiftShader, a Vulkan driver in software, without root: check-gpu then runs the files
 	@$(PY) -m export gpu-driver
+
+check-arm: $(ENV) ## what phones' processors make of .tflite files, emulated: masks, kernels, instructions: FILES= (default: the gated ones of RUN=) REFERENCE=a.tflite CORES="cortex-a53 …" DATA= PHOTOS= REPORT=
+	@$(PY) -m export check-arm $(GPU_FILES) $(if $(REFERENCE),--reference "$(REFERENCE)") $(foreach core,$(CORES),--core $(core)) \
+	  $(if $(DATA),--data "$(DATA)") $(if $(PHOTOS),--photos "$(PHOTOS)")
 
 check-mediapipe: $(ENV) ## whether MediaPipe and litert-benchmark open .tflite files: FILES="a.tflite …" (default: those of RUN=) REPORT=folder
 	@$(PY) -m export check-mediapipe $(if $(FILES),$(FILES),--run "$(RUN)") $(if $(REPORT),--report "$(REPORT)")

@@ -174,7 +174,7 @@ def _plain_figures(latencies: Mapping[str, Latency], target: Target, refused: st
 
 
 def _row(target: Target, **values: Any) -> Row:
-    given: dict[str, Any] = {"channels": target.channels, "gpu": target.gpu, **values}
+    given: dict[str, Any] = {"channels": target.channels, "gpu": target.gpu, "arm": target.arm, **values}
     assert given.keys() <= {*COLUMNS, "further_scores"}
     return Row(
         file=target.name, model=target.model, recipe=target.recipe, bytes=target.bytes, machine=machine(), **given

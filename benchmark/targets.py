@@ -26,6 +26,7 @@ class Target:
         bytes: of the file, or of the folder that an .mlpackage is.
         manifest, sha256: the manifest that lists it, and the hash there; None for a peer.
         gpu: what check-gpu found of it, route by route, as its manifest says; None: not asked.
+        arm: what check-arm found of it, core by core, likewise.
     """
 
     path: Path
@@ -36,6 +37,7 @@ class Target:
     manifest: Path | None = None
     sha256: str | None = None
     gpu: str | None = None
+    arm: str | None = None
 
     @property
     def name(self) -> str:
@@ -121,6 +123,7 @@ def _manifest_targets(path: Path, record: manifest.Manifest) -> list[Target]:
             path,
             entry.sha256,
             "; ".join(_gpu_words(check) for check in entry.gpu) or None,
+            "; ".join(_arm_words(check) for check in entry.arm) or None,
         )
         for entry in record.files
     ]
@@ -130,6 +133,13 @@ def _gpu_words(check: manifest.GpuCheck) -> str:
     """`litert_swiftshader passed 63/63`: operators on the GPU of all."""
     nodes = f" {check.delegated}/{check.nodes}" if check.delegated is not None and check.nodes is not None else ""
     return f"{check.route} {check.verdict}{nodes}"
+
+
+def _arm_words(check: manifest.ArmCheck) -> str:
+    """`cortex-a76 passed 22.2 M 0.55`: millions of instructions, and their ratio to the reference file's."""
+    count = f" {check.instructions / 1e6:.1f} M" if check.instructions is not None else ""
+    ratio = f" {check.ratio_to_reference:.2f}" if check.ratio_to_reference is not None else ""
+    return f"{check.core} {check.verdict}{count}{ratio}"
 
 
 def collect_peers(folder: Path) -> list[Target]:

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from export.arm import cli as arm_cli
 from export.gpu.cli import add_commands
 from portraitseg import cli, options
 
@@ -19,6 +20,7 @@ def main() -> None:
 
 
 add_commands(app)
+arm_cli.add_commands(app)
 
 
 @app.command()

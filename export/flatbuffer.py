@@ -131,6 +131,21 @@ def read_metadata(content: bytes, name: str) -> bytes | None:
     return None
 
 
+def replace_metadata(content: bytes, name: str, data: bytes) -> bytes:
+    """Puts other bytes of the same length into a named buffer of the model's metadata; nothing else changes."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    changed = bytearray(content)
+    model = schema.Model.GetRootAs(changed)
+    entries = [model.Metadata(index) for index in range(model.MetadataLength())]
+    buffers = [model.Buffers(entry.Buffer()) for entry in entries if entry.Name() == name.encode()]
+    assert len(buffers) == 1, f"{len(buffers)} buffers are called {name}"
+    start, length = buffers[0]._tab.Vector(buffers[0]._tab.Offset(4)), buffers[0].DataLength()
+    assert len(data) == length, f"{name} has {length} bytes, not {len(data)}"
+    changed[start : start + length] = data
+    return bytes(changed)
+
+
 def _new_root(builder: Any, schema: Any, model: Any, old_size: int, replaced: Mapping[int, int]) -> int:
     """A `Model` table that points to the old content, but for the fields `replaced`: number of the field → offset."""
     schema.ModelStart(builder)

@@ -22,6 +22,10 @@ ReferenceName = Literal["float", "qat", "unwrapped"]
 PARITY_REFERENCE: dict[ReferenceName, str] = {"float": "keras", "qat": "keras", "unwrapped": "keras_unwrapped"}
 
 
+class Unsuitable(Exception):
+    """A file that this network is to do without, by the check of its recipe; no other file is touched."""
+
+
 @dataclass(frozen=True)
 class Networks:
     """The Keras models of a run, and what goes with them into a file.

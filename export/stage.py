@@ -12,7 +12,7 @@ from rich.table import Column, Table
 from export import golden, handout, parity
 from export.gpu.report import check_gpu
 from export.parity import Reference, network_channels
-from export.product import PARITY_REFERENCE, Networks, Product
+from export.product import PARITY_REFERENCE, Networks, Product, Unsuitable
 from export.quiet import quiet
 from export.targets import TARGETS, Target
 from export.training import trained_qat
@@ -61,11 +61,13 @@ class Made:
         path: name of the file.
         entry: for the manifest; None where the conversion itself did not pass its check.
         fault: why it is not published; None: it passed.
+        left_out: why the network is to do without it, which is no failure.
     """
 
     path: str
     entry: FileEntry | None
     fault: str | None
+    left_out: str | None = None
 
 
 def export_run(run: Run, config: Config, target_name: str, skip_qat: bool = False) -> Manifest:
@@ -206,6 +208,8 @@ def _make(product: Product, reference: Reference, model: str, scratch: Path, tar
     try:
         product.write(path)
         result, fault = parity.measure(path, reference, product.bound)
+    except Unsuitable as error:
+        return Made(product.path, None, None, left_out=str(error))
     except CheckFailed as error:
         return Made(product.path, None, str(error))
     if product.rgb_twin is not None and (scratch / product.rgb_twin).exists():
@@ -226,7 +230,7 @@ def publish(made: list[Made], source: Source, folder: Path, scratch: Path, targe
     whose successor failed is taken away, so that nobody takes it for this one.
     """
     passed = [item.entry for item in made if item.fault is None and item.entry is not None]
-    failed = {item.path for item in made if item.fault is not None}
+    failed = {item.path for item in made if item.fault is not None or item.left_out is not None}
     result = manifest.extended(folder / manifest.MANIFEST_NAME, source, passed)
     result = result.model_copy(update={"files": tuple(entry for entry in result.files if entry.path not in failed)})
     with files.revising(folder) as revised:
@@ -299,14 +303,17 @@ def _show(made: list[Made], folder: Path) -> None:
     table = Table(Column("file", no_wrap=True), "bytes", "max abs", "mean abs", "mask IoU", "parity", "GPU")
     for item in made:
         if item.entry is None:
-            table.add_row(item.path, "–", "–", "–", "–", "failed", "–")
+            table.add_row(item.path, "–", "–", "–", "–", "left out" if item.left_out else "failed", "–")
             continue
         result = item.entry.parity
         verdict = "failed" if item.fault else f"not run: {result.not_run}" if result.not_run else "passed"
         figures = (_text(result.max_abs, ".2g"), _text(result.mean_abs, ".2g"), _text(result.mask_iou, ".4f"))
         table.add_row(item.path, f"{item.entry.bytes:,}", *figures, verdict, _gpu_verdict(item.entry.gpu))
     table_console(to_stderr=True).print(table)
-    published = sum(item.fault is None for item in made)
+    for item in made:
+        if item.left_out:
+            console.print(f"{item.path} left out: {item.left_out}", markup=False, soft_wrap=True)
+    published = sum(item.fault is None and item.left_out is None for item in made)
     console.print(f"{published} of {len(made)} files published in {folder}")
 
 

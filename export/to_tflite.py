@@ -30,11 +30,11 @@ def tflite_products(networks: Networks) -> list[Product]:
         own = file_name(networks, networks.channels, name)
         card = partial(Card, networks.name, version, networks.licence, name, scores=scores.get(recipe.reference, ""))
         convert = partial(_convert_once, converted, name, recipe, model, networks.calibration)
-        products.append(_product(own, recipe, convert, card(networks.channels)))
+        products.append(_product(own, recipe, convert, card(networks.channels), networks.calibration))
         if networks.channels == "prior" or "rgba" not in recipe.channels:
             continue
         rgba = file_name(networks, "rgba", name)
-        products.append(_product(rgba, recipe, convert, card("rgba"), rgb_twin=own))
+        products.append(_product(rgba, recipe, convert, card("rgba"), networks.calibration, rgb_twin=own))
     return products
 
 
@@ -44,14 +44,18 @@ def file_name(networks: Networks, channels: Channels, recipe: str) -> str:
     return f"{networks.name}-{height}x{width}-{channels}-{recipe}.tflite"
 
 
-def write_tflite(path: Path, recipe: Recipe, convert: Callable[[], bytes], card: Card) -> None:
+def write_tflite(
+    path: Path, recipe: Recipe, convert: Callable[[], bytes], card: Card, calibration: Calibration
+) -> None:
     """Converts a model and writes the file, with its metadata; for RGBA, the file for RGB with a fourth channel.
 
     Args:
         convert: makes the content, for the channels of the network.
+        calibration: photos for the recipe's own check.
 
     Raises:
         CheckFailed: an integer recipe that left something float, or a network that cannot be given a fourth channel.
+        Unsuitable: a network that is to do without this recipe.
     """
     content = convert()
     if card.channels == "rgba":
@@ -59,6 +63,8 @@ def write_tflite(path: Path, recipe: Recipe, convert: Callable[[], bytes], card:
     if recipe.integer is not None:
         check_int8(content, path.name, recipe.integer)
     path.write_bytes(attach(content, card))
+    if recipe.check is not None:
+        recipe.check(path, calibration)
 
 
 def _convert_once(
@@ -85,13 +91,18 @@ def _weights_facts(run: str) -> tuple[str, dict[str, str]]:
 
 
 def _product(
-    path: str, recipe: Recipe, convert: Callable[[], bytes], card: Card, rgb_twin: str | None = None
+    path: str,
+    recipe: Recipe,
+    convert: Callable[[], bytes],
+    card: Card,
+    calibration: Calibration,
+    rgb_twin: str | None = None,
 ) -> Product:
     return Product(
         path=path,
         channels=card.channels,
         recipe=card.recipe,
-        write=partial(write_tflite, recipe=recipe, convert=convert, card=card),
+        write=partial(write_tflite, recipe=recipe, convert=convert, card=card, calibration=calibration),
         describe=describe_with_runner,
         reference=recipe.reference,
         bound=recipe.bound,

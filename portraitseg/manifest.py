@@ -117,6 +117,29 @@ class GpuCheck(Record):
         return self
 
 
+class ArmCheck(Record):
+    """The file on one core of a phone's processor, emulated: exact masks and instructions, no latency."""
+
+    core: str
+    verdict: Literal["passed", "failed", "not_run"]
+    max_abs: float | None = None
+    mean_abs: float | None = None
+    mask_iou: Share | None = None
+    instructions: Count | None = None
+    loaded_bytes: Count | None = None
+    stored_bytes: Count | None = None
+    reference: str | None = None
+    ratio_to_reference: float | None = None
+    kernels: Annotated[tuple[str, ...], FailFast()] = ()
+    reason: str | None = None
+
+    @model_validator(mode="after")
+    def _says_why_not(self) -> "ArmCheck":
+        if self.verdict != "passed" and not self.reason:
+            raise ValueError(f"'{self.verdict}' without its reason")
+        return self
+
+
 class Quality(Record):
     """Scores of the exported file on one split."""
 
@@ -141,6 +164,7 @@ class FileEntry(Record):
     output: Tensor
     parity: Parity
     gpu: Annotated[tuple[GpuCheck, ...], FailFast()] = ()
+    arm: Annotated[tuple[ArmCheck, ...], FailFast()] = ()
     quality: Annotated[tuple[Quality, ...], FailFast()] = ()
     note: str | None = None
 
@@ -251,8 +275,9 @@ def verify(manifest: Manifest, folder: Path) -> None:
 def extended(path: Path, source: Source, entries: list[FileEntry]) -> Manifest:
     """The manifest at `path` with more files, which replace those of the same path; one of another source starts anew.
 
-    Nothing is written: files and manifest are to change together. Scores belong to a file's bytes: an entry whose hash
-    is the same as before keeps them. Files of an older source are not listed any more: their weights are not these.
+    Nothing is written: files and manifest are to change together. Scores and instructions belong to a file's bytes: an
+    entry whose hash is the same as before keeps them. Files of an older source are not listed any more: their weights
+    are not these.
     """
     kept: dict[str, FileEntry] = {}
     if path.exists():
@@ -261,8 +286,8 @@ def extended(path: Path, source: Source, entries: list[FileEntry]) -> Manifest:
             kept = {entry.path: entry for entry in previous.files}
     for entry in entries:
         old = kept.get(entry.path)
-        scores = old.quality if old and old.sha256 == entry.sha256 else entry.quality
-        kept[entry.path] = entry.model_copy(update={"quality": scores})
+        same = old if old and old.sha256 == entry.sha256 else entry
+        kept[entry.path] = entry.model_copy(update={"quality": same.quality, "arm": same.arm})
     return Manifest(source=source, files=tuple(kept[path] for path in sorted(kept)))
 
 

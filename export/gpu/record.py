@@ -21,7 +21,7 @@ def record(found: FileReport) -> bool:
     path = found.path.parent / manifest.MANIFEST_NAME
     if not path.is_file():
         return False
-    with _lock(found.path.parent):
+    with locked(found.path.parent):
         listed = manifest.read(Manifest, path)
         digest = files.sha256(found.path)
         entries = [
@@ -45,7 +45,7 @@ def merged(old: tuple[GpuCheck, ...], new: list[GpuCheck]) -> tuple[GpuCheck, ..
     return tuple(checks.values())
 
 
-def _lock(folder: Path) -> AbstractContextManager[None]:
+def locked(folder: Path) -> AbstractContextManager[None]:
     """Holds the run that a folder of assets belongs to; another folder is the caller's own."""
     run = Run(folder.name) if folder.parent.name == "android_assets" else None
     is_runs = run is not None and run.android.resolve() == folder.resolve()
