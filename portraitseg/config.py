@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from portraitseg import files
 from portraitseg.errors import InputError
@@ -30,6 +30,7 @@ _SHOWN_FAULTS = 5
 #: Fields that came after the first trainings, by section: at their defaults they are in no hash, so that what was
 #: trained before is still recognised.
 LATER: Mapping[str, tuple[str, ...]] = {
+    "data": ("mask",),
     "model": ("pretrained", "prior"),
     "train": ("unlabelled_per_batch", "blank_share", "paste_share"),
     "distill": ("files", "blend", "mixup"),
@@ -57,12 +58,24 @@ class DataConfig(Section):
     "Sets without masks whose photos show nobody."
     unlabelled_sets: tuple[str, ...] = ()
     "Sets whose masks are unknown; only losses that need no mask may use them."
+    mask: str | dict[str, str] = "auto"
+    "What the values of masks mean: auto, binary, alpha, or person:<ids>,ignore:<ids>; or that by set."
     soft_masks: bool = False
     "True: values between 0 and 255 are alpha; False: > 127 is person."
     synthetic_photos: Annotated[int, Field(ge=8, le=500_000)] = 2048
     "Portraits in the synthetic `train` split; `val` and `test` are each an eighth of it, at most 128."
     licence: str = "unknown"
     "Licence of the photos, copied into every file made from them."
+
+    @field_validator("mask")
+    @classmethod
+    def _mask_of_known_form(cls, value: str | dict[str, str]) -> str | dict[str, str]:
+        # the data package knows this one
+        from portraitseg.data.masks import parse_setting
+
+        for setting in value.values() if isinstance(value, dict) else [value]:
+            parse_setting(setting)
+        return value
 
     @model_validator(mode="after")
     def _root_where_needed(self) -> "DataConfig":

@@ -8,7 +8,7 @@ import multiprocessing
 from collections import deque
 from collections.abc import Collection, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -21,15 +21,28 @@ from portraitseg.errors import InputError
 from portraitseg.workers import cores, settle
 from train import augmenter, function_matching, prior
 from train.augmenter import Augmenter
-from train.copy_paste import paste
+from train.copy_paste import paste, paste_ignored
 from train.edges import edge_band
 from train.function_matching import FunctionMatching
 
 #: Keep the random numbers of different uses apart.
 _ORDER, _AUGMENT, _BLANK_ORDER, _UNLABELLED_ORDER, _UNLABELLED_AUGMENT, _PASTE, _MATCH = range(7)
 
-#: Image, target, and the image with the geometric augmentations alone.
-Photo = tuple[np.ndarray, np.ndarray, np.ndarray]
+
+@dataclass(frozen=True)
+class Photo:
+    """One photo at the network's size.
+
+    Attributes:
+        image, target: augmented.
+        plain: the image with the geometric augmentations alone; where nobody asks for it, anything.
+        ignore: above 0 where the target is not known; None: it is known everywhere.
+    """
+
+    image: np.ndarray
+    target: np.ndarray
+    plain: np.ndarray
+    ignore: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -41,12 +54,14 @@ class Batch:
         targets: of the first m photos, 0..255.
         edges: bands around the outlines of the targets, 0..255; None where no loss asks for them.
         plain: the photos with the geometric augmentations alone; None where no loss asks for them.
+        ignore: above 0 where the target is not known, so that no loss counts it; None where the data know all.
     """
 
     images: UInt8[np.ndarray, "n h w c"]
     targets: UInt8[np.ndarray, "m h w"]
     edges: UInt8[np.ndarray, "m h w"] | None = None
     plain: UInt8[np.ndarray, "n h w c"] | None = None
+    ignore: UInt8[np.ndarray, "m h w"] | None = None
 
 
 @dataclass(frozen=True)
@@ -107,8 +122,9 @@ class BatchRecipe:
         labelled = [self._make_labelled(index, epoch) for index in indices]
         first = step * self.unlabelled_per_batch
         photos = labelled + [self._make_unlabelled(first + offset) for offset in range(self.unlabelled_per_batch)]
-        images, targets = np.stack([photo[0] for photo in photos]), np.stack([photo[1] for photo in labelled])
-        plain = np.stack([photo[2] for photo in photos]) if self.with_plain else None
+        images, targets = np.stack([photo.image for photo in photos]), np.stack([photo.target for photo in labelled])
+        plain = np.stack([photo.plain for photo in photos]) if self.with_plain else None
+        ignored = [np.zeros(self.size, np.uint8) if photo.ignore is None else photo.ignore for photo in labelled]
         if self.matching is not None:
             of_nobody = [index >= len(self.keys) for index in indices]
             rng = np.random.default_rng([self.seed, _MATCH, step])
@@ -118,6 +134,8 @@ class BatchRecipe:
             targets=targets,
             edges=np.stack([edge_band(target) for target in targets]) if self.with_edges else None,
             plain=plain,
+            # of the data, not of these photos: every batch has the same parts
+            ignore=np.stack(ignored) if self.dataset.has_ignored else None,
         )
 
     def _make_labelled(self, index: int, epoch: int) -> Photo:
@@ -139,9 +157,10 @@ class BatchRecipe:
         if rng.random() >= self.paste_share:
             return photo
         behind = self.blank_keys if self.blank_keys and rng.random() < 0.5 else self.keys
-        (image, target, plain), back = photo, self._load_labelled(behind[rng.integers(len(behind))], rng)
-        pasted, both = paste(image, target, back[0], back[1])
-        return pasted, both, paste(plain, target, back[2], back[1])[0] if self.with_plain else pasted
+        back = self._load_labelled(behind[rng.integers(len(behind))], rng)
+        pasted, both = paste(photo.image, photo.target, back.image, back.target)
+        plain = paste(photo.plain, photo.target, back.plain, back.target)[0] if self.with_plain else pasted
+        return Photo(pasted, both, plain, paste_ignored(photo.target, photo.ignore, back.ignore))
 
     def _load_labelled(self, key: str, rng: np.random.Generator) -> Photo:
         sample = self.dataset.load(key)
@@ -149,7 +168,8 @@ class BatchRecipe:
             raise InputError(
                 f"photo '{sample.key}' has no mask: training needs one; take its set out of data.train_split"
             )
-        return self._augment(sample.image, contract.mask_to_target(sample.mask, self.size, self.is_soft), rng)
+        target = contract.mask_to_target(sample.mask, self.size, self.is_soft)
+        return self._augment(sample.image, target, rng, sample.ignore)
 
     def _make_unlabelled(self, number: int) -> Photo:
         """Unlabelled photo `number`, counted over all batches."""
@@ -158,22 +178,22 @@ class BatchRecipe:
         rng = np.random.default_rng([self.seed, _UNLABELLED_AUGMENT, number])
         return self._with_previous(self._augment(sample.image, unused, rng), rng)
 
-    def _augment(self, photo: np.ndarray, target: np.ndarray, rng: np.random.Generator) -> Photo:
+    def _augment(
+        self, photo: np.ndarray, target: np.ndarray, rng: np.random.Generator, ignore: np.ndarray | None = None
+    ) -> Photo:
         image = contract.resize_image(photo, self.size)
-        if self.with_plain:
-            image, target, plain = self.augment.with_plain(image, target, rng)
-        else:
-            plain = image
-            image, target = self.augment(image, target, rng)
-        return image, target, plain
+        if ignore is not None:
+            # whatever an unknown pixel has a part in is unknown
+            ignore = contract.mask_to_target(np.where(ignore, np.uint8(255), np.uint8(0)), self.size, is_soft=True)
+        return Photo(*self.augment.with_others(image, target, rng, self.with_plain, ignore))
 
     def _with_previous(self, photo: Photo, rng: np.random.Generator) -> Photo:
         """With a previous mask as the fourth channel, where one is asked for."""
         if not self.with_prior:
             return photo
-        image, target, plain = photo
-        previous = prior.simulate(target, rng)[..., None]
-        return np.concatenate([image, previous], axis=2), target, np.concatenate([plain, previous], axis=2)
+        previous = prior.simulate(photo.target, rng)[..., None]
+        image, plain = (np.concatenate([pixels, previous], axis=2) for pixels in (photo.image, photo.plain))
+        return replace(photo, image=image, plain=plain)
 
 
 def recipe_of(dataset: Dataset, config: Config, needs: Collection[str] = ()) -> BatchRecipe:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from portraitseg import contract
 from portraitseg.data.base import Dataset
 
 #: Photos between two signs of progress; as many are in memory at once as there are threads.
@@ -23,12 +24,14 @@ class DataCheck:
         notes: conversions and oddities, with their counts.
         examples: note → the first key that had it.
         unmasked: the first key without a mask; None where each has one.
+        peopled: split → how many of its photos have a person in the mask.
     """
 
     photos: int = 0
     notes: Counter[str] = field(default_factory=Counter)
     examples: dict[str, str] = field(default_factory=dict)
     unmasked: str | None = None
+    peopled: Counter[str] = field(default_factory=Counter)
 
     def warnings(self) -> list[str]:
         """One line a note: what, how often, where first."""
@@ -55,23 +58,28 @@ def check_splits(dataset: Dataset, splits: Iterable[str]) -> Iterator[DataCheck]
             keys = dataset.keys(split)
             for start in range(0, len(keys), _CHUNK):
                 chunk = keys[start : start + _CHUNK]
-                for key, (notes, digest, has_mask) in zip(
+                for key, (notes, digest, has_mask, has_person) in zip(
                     chunk, pool.map(lambda key: _look(dataset, key), chunk), strict=True
                 ):
                     first = seen.setdefault(digest, split)
                     twins = (f"the same photo in {first} and {split}",) if first != split else ()
                     _count(result, key, (*notes, *twins))
+                    result.peopled[split] += has_person
                     if not has_mask and result.unmasked is None:
                         result.unmasked = key
                 yield result
 
 
-def _look(dataset: Dataset, key: str) -> tuple[tuple[str, ...], bytes, bool]:
-    """Notes, hash of the pixels, whether there is a mask; the photo is let go: a chunk of phone photos is gigabytes."""
+def _look(dataset: Dataset, key: str) -> tuple[tuple[str, ...], bytes, bool, bool]:
+    """Notes, hash of the pixels, whether there is a mask, and a person in it.
+
+    The photo is let go: a chunk of phone photos is gigabytes.
+    """
     sample = dataset.load(key)
     digest = hashlib.blake2b(repr(sample.image.shape).encode(), digest_size=16)
     digest.update(np.ascontiguousarray(sample.image).data)
-    return sample.notes, digest.digest(), sample.mask is not None
+    has_person = sample.mask is not None and bool(contract.truth_to_mask(sample.mask).any())
+    return sample.notes, digest.digest(), sample.mask is not None, has_person
 
 
 def _count(result: DataCheck, key: str, notes: Sequence[str]) -> None:
