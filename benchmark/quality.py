@@ -20,10 +20,13 @@ RANGE_TOLERANCE = 1e-3
 #: Beside the measures, what tells an output that is no probability: its extremes.
 EXTREMES = ("lowest", "highest")
 
+#: 1 where truth and mask both show nobody: such a photo scores 1, and says little of a file.
+BOTH_EMPTY = "both_empty"
+
 
 def columns(is_soft: bool) -> tuple[str, ...]:
-    """What is written down of each photo: the measures, those of mattes where the truth is soft, and the extremes."""
-    return (*METRICS, *COUNTS, *(MATTE_METRICS if is_soft else ()), *EXTREMES)
+    """What is written down of each photo: the measures, those of mattes where the truth is soft, and more."""
+    return (*METRICS, *COUNTS, *(MATTE_METRICS if is_soft else ()), *EXTREMES, BOTH_EMPTY)
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,7 @@ class FileScores:
     @property
     def measures(self) -> tuple[str, ...]:
         """Names of the scores."""
-        return tuple(name for name in self.journal.columns if name not in EXTREMES)
+        return tuple(name for name in self.journal.columns if name not in (*EXTREMES, BOTH_EMPTY))
 
     def values(self, name: str) -> Float64[np.ndarray, " n"]:
         """The scores of a measure, in the order of `keys`."""
@@ -54,9 +57,16 @@ class FileScores:
         # written so that NaN fails it: NaN > 0.5 is False, hence an empty mask and a plausible score
         is_probability = (lowest >= -RANGE_TOLERANCE) & (highest <= 1 + RANGE_TOLERANCE)
         if is_probability.all():
+            if self.both_empty == len(self.keys):
+                return f"nobody is in any of the {len(self.keys)} photos, and nothing was found: that is no score"
             return None
         first = int(np.argmin(is_probability))
         return f"output is no probability: {lowest[first]:.3g}…{highest[first]:.3g} on {self.keys[first]}"
+
+    @property
+    def both_empty(self) -> int:
+        """Photos of nobody on which nothing was found: each counts as IoU 1."""
+        return int(self.values(BOTH_EMPTY).sum())
 
     def mean(self, name: str) -> float:
         """Mean of a measure over the photos."""
@@ -126,4 +136,6 @@ def score_image(
         alpha = contract.probability_to_alpha(probability, truth.shape)
         soft_truth = known_truth(alpha, contract.bytes_to_float(truth_mask), ignore)
         scores |= {name: measure(alpha, soft_truth) for name, measure in MATTE_METRICS.items()}
+    known = slice(None) if ignore is None else ~ignore
+    scores[BOTH_EMPTY] = float(not (mask[known].any() or truth[known].any()))
     return scores | {"lowest": float(probability.min()), "highest": float(probability.max())}

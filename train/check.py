@@ -20,7 +20,7 @@ def check_data(
     splits: tuple[str, ...],
     needs_masks: bool = False,
     mask_free: Mapping[str, tuple[str, ...]] = _NONE,
-) -> None:
+) -> DataCheck:
     """Reads every photo of the splits once and prints one warning a kind of oddity.
 
     Args:
@@ -29,9 +29,12 @@ def check_data(
         needs_masks: whether each photo of the splits has to have one.
         mask_free: further photos, by what to call them.
 
+    Returns:
+        What was seen.
+
     Raises:
-        InputError: an empty split, the first photo or mask that cannot be used, or a photo without the mask that it
-            needs.
+        InputError: an empty split, one of (nearly) nobody to train on, the first photo or mask that cannot be used, or
+            a photo without the mask that it needs.
     """
     for split in dataset.splits:
         dataset.keys(split)
@@ -57,6 +60,7 @@ def check_data(
         say(line)
     counts = ", ".join(f"{split} {len(dataset.keys(split))} ({dataset.split_hash(split)})" for split in splits)
     say(f"photos of {dataset.name}: {counts}")
+    return result
 
 
 def _check_peopled(result: DataCheck, splits: tuple[str, ...], dataset: Dataset) -> None:

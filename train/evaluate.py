@@ -23,11 +23,13 @@ class KerasEvaluator:
 
     def __call__(self, model: Any) -> float:
         """Returns the mean IoU in [0, 1]."""
-        scores = [
-            metrics.iou(contract.probability_to_mask(probability, truth.shape), contract.truth_to_mask(truth), ignore)
-            for probability, truth, ignore in self._predict(model)
-        ]
-        return float(np.mean(scores))
+        return float(np.mean([score for score, _ in self.scores(model)]))
+
+    def scores(self, model: Any) -> Iterator[tuple[float, bool]]:
+        """Of each photo its IoU, and whether its truth shows nobody."""
+        for probability, truth, ignore in self._predict(model):
+            mask, person = contract.probability_to_mask(probability, truth.shape), contract.truth_to_mask(truth)
+            yield metrics.iou(mask, person, ignore), not person.any()
 
     def _predict(self, model: Any) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray | None]]:
         for start in range(0, len(self.keys), _BATCH):

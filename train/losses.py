@@ -2,8 +2,8 @@
 
 Every loss is one pure function → scalar. The names of its parameters, which are of `NEEDS`, say what it is given, all
 float32 NHWC. Logits are unbounded, person where above 0; the target is the probability of person in [0, 1], soft values
-allowed. Where `known` is 0 the target is not known (of the data: `data.mask`, ignore): such a pixel counts in no sum, no
-mean and no count, so that a loss is what it would be on the known pixels alone.
+allowed. Where `known` is 0 the target is not known (`data.mask`, ignore): such a pixel counts in no sum, no mean and no
+count, so that a loss is what it would be on the known pixels alone.
 """
 
 import inspect

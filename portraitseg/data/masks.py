@@ -1,11 +1,13 @@
 """What the values of a mask file mean: the setting `data.mask`, and how a file is read by it."""
 
+import math
 import re
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
+import cv2
 import numpy as np
 from jaxtyping import Bool, UInt8
 from PIL import Image
@@ -51,7 +53,8 @@ class Meaning:
             what the values mean, and any other is background.
         is_strict: whether a binary mask must look like one; not where the user has said that it is.
         is_graded: whether the set's masks have values between 0 and 255, so that one of an unsure person may be dim.
-        most_ignored: share of a photo without a person above which ignored pixels are taken for a person's.
+        most_ignored: thickness of what is ignored on a photo of nobody (see `thickness`) beyond which it is no outline
+            that was left open, but a person of another kind of mask.
     """
 
     kind: Literal["binary", "alpha", "ids", "colours"] = "binary"
@@ -233,10 +236,16 @@ def form_of_histogram(histogram: np.ndarray, is_jpeg: bool = False) -> Form:
     return "binary"
 
 
+def thickness(region: Bool[np.ndarray, "h w"]) -> float:
+    """Greatest distance within a region to its edge, as a share of the photo's diagonal: small of an outline."""
+    padded = cv2.copyMakeBorder(region.astype(np.uint8), 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
+    return float(cv2.distanceTransform(padded, cv2.DIST_L2, 3).max()) / math.hypot(*region.shape)
+
+
 def is_unsure(form: Form, histogram: np.ndarray) -> bool:
     """Whether this could be an alpha of a person that nobody was sure of."""
     # two values are no gradation
-    return form in ("dim", "class map") or (form == "ids" and np.count_nonzero(histogram[1:]) > 2)
+    return form in ("dim", "class map") or (form == "ids" and int(np.count_nonzero(histogram[1:])) > 2)
 
 
 def read_mask(
@@ -282,10 +291,9 @@ def _apply(
     is_person = np.isin(labels, list(meaning.person))
     ignore = np.isin(labels, list(meaning.ignore)) if meaning.ignore else None
     if ignore is not None:
-        share = float(ignore.mean())
-        if meaning.is_strict and share > meaning.most_ignored and not is_person.any():
+        if meaning.is_strict and not is_person.any() and thickness(ignore) > meaning.most_ignored:
             raise InputError(
-                f"mask {path}: nobody, and {100 * share:.0f} % of it {IGNORE_ID}, which its set's others have "
+                f"mask {path}: nobody, and {100 * ignore.mean():.0f} % of it {IGNORE_ID}, which its set's others have "
                 f"around persons: make it one of their kind, or say what the values mean: {remedy(meaning.setting)}"
             )
         if not ignore.any():
@@ -298,7 +306,7 @@ def _binary(file: MaskFile, meaning: Meaning, path: Path) -> UInt8[np.ndarray, "
     if form == "zero-one":
         return file.values * np.uint8(255)
     if meaning.is_strict:
-        if file.has_cutout and not file.agrees:
+        if file.has_cutout and (file.colours is not None or not file.agrees):
             raise _other_kind(path, "a fourth channel that cuts the person out", "alpha")
         if file.colours is not None and not file.is_indexed and not is_black_and_white(file.histogram):
             raise _other_kind(path, "colours", "person:#rrggbb")

@@ -155,7 +155,7 @@ def explain(error: OSError) -> str:
     return files.explain(error)
 
 
-def odd_mask(mask: UInt8[np.ndarray, "h w"]) -> list[str]:
+def odd_mask(mask: UInt8[np.ndarray, "..."]) -> list[str]:
     """Notes on a mask that shows nobody, or nothing else."""
     if not (mask > MASK_THRESHOLD).any():
         return ["all black"]

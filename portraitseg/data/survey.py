@@ -42,9 +42,8 @@ class Look:
         values, top: pixels by value, of all rows and of the first.
         alpha, alpha_top: the same of the fourth channel, where it tells two parts of the photo apart.
         agrees: whether that channel and the brightness say the same.
-        has_channel: whether there is a fourth channel, or the file is a picture that needs none.
-        colours: pixels by colour; None where all is grey or a palette's index.
-        is_grey: whether brightness is all there is to it.
+        colours: pixels by colour; None where all is grey.
+        is_indexed: whether `values` are the indices of a palette.
     """
 
     path: Path
@@ -55,11 +54,12 @@ class Look:
     alpha_top: np.ndarray | None
     agrees: bool
     colours: dict[int, int] | None
+    is_indexed: bool
 
     @property
     def is_grey(self) -> bool:
-        """Whether brightness is all there is to it."""
-        return self.colours is None or masks.is_black_and_white(self.values)
+        """Whether brightness, or the index, is all there is to it."""
+        return self.is_indexed or self.colours is None or masks.is_black_and_white(self.values)
 
 
 def look(path: Path) -> Look:
@@ -81,7 +81,8 @@ def look(path: Path) -> Look:
         alpha=alpha,
         alpha_top=alpha_top,
         agrees=file.agrees,
-        colours=None if file.is_indexed else _count_colours(file),
+        colours=_count_colours(file),
+        is_indexed=file.is_indexed,
     )
 
 
@@ -217,13 +218,15 @@ def _decide_ids_and_255(looks: Sequence[Look], where: str) -> Meaning:
         if any(value > masks.GREATEST_ID for value in classes):
             raise _of_two_kinds(looks, where)
         raise _unclear_ids(looks, where)
-    shares = [item.values[IGNORE_ID] / item.values.sum() for item in looks if item.form == "ids and 255"]
-    # twice: another photo's outline may be longer
-    most = 2 * float(max(shares))
-    alone = [item for item in looks if item.form == "binary" and item.values[IGNORE_ID] > most * item.values.sum()]
-    if alone:
+    # twice: another photo's outline may be wider
+    most = 2 * max(_thickness(item) for item in looks if item.form == "ids and 255")
+    if any(_thickness(item) > most for item in looks if item.form == "binary"):
         raise _of_two_kinds(looks, where)
     return Meaning("ids", frozenset(classes - {0}), frozenset({IGNORE_ID}), frozenset(seen), most_ignored=most)
+
+
+def _thickness(item: Look) -> float:
+    return masks.thickness(masks.open_mask(item.path).values == IGNORE_ID)
 
 
 def _unclear_ids(looks: Sequence[Look], where: str) -> InputError:
