@@ -303,8 +303,8 @@ def _check_clip(frames: Sequence[np.ndarray], truths: Sequence[np.ndarray]) -> N
             raise ValueError(f"a frame is {frame.shape}, the first one {frames[0].shape} (height, width)")
 
 
-#: Measures of one photo by name: (mask, truth) → [0, 1], higher is better.
-METRICS: dict[str, Callable[[Bool[np.ndarray, "h w"], Bool[np.ndarray, "h w"]], float]] = {
+#: Measures of one photo by name: (mask, truth, ignore or nothing) → [0, 1], higher is better.
+METRICS: dict[str, Callable[..., float]] = {
     "iou": iou,
     "miou": miou,
     "boundary_iou": boundary_iou,

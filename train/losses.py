@@ -143,7 +143,11 @@ def edge_weighted_bce(logits: Maps, target: Maps, known: Maps | None = None) -> 
     if known is not None:
         # beside nothing but unknown pixels the greatest would be below the least
         weight = known * tf.maximum(weight, 1)
-    return tf.reduce_sum(weight * _cross_entropy(logits, target)) / tf.reduce_sum(weight)
+    total = tf.reduce_sum(weight)
+    if known is not None:
+        # 0 of 0 where nothing is
+        total = tf.maximum(total, 1)
+    return tf.reduce_sum(weight * _cross_entropy(logits, target)) / total
 
 
 def boundary(boundary_logits: Float32[tf.Tensor, "n h2 w2 1"], edge: Maps, known: Maps | None = None) -> Scalar:

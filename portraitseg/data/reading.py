@@ -62,6 +62,11 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 
+_ROTATION = "EXIF rotation"
+
+#: The note of a photo that was turned.
+ROTATED = f"photo: {_ROTATION}"
+
 #: Those that exchange width and height.
 _SWAPPING = (5, 6, 7, 8)
 
@@ -137,6 +142,12 @@ def check_same_size(
             "take the EXIF out of the photo"
         )
     raise InputError(f"{sizes}: give both the same size")
+
+
+def turn(mask: UInt8[np.ndarray, "h w"], value: int) -> UInt8[np.ndarray, "h2 w2"]:
+    """A mask turned as a photo of this EXIF orientation is."""
+    how = _UPRIGHT.get(value)
+    return mask if how is None else np.asarray(Image.fromarray(mask).transpose(how))
 
 
 def orientation(path: Path) -> int:
@@ -224,5 +235,5 @@ def _turn_upright(image: Image.Image, notes: list[str]) -> Image.Image:
         return image
     if turn is None:
         return image
-    notes.append("EXIF rotation")
+    notes.append(_ROTATION)
     return image.transpose(turn)

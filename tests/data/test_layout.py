@@ -12,7 +12,9 @@ from PIL import Image, features
 
 from portraitseg.config import DataConfig
 from portraitseg.data import hash_keys, open_dataset
+from portraitseg.data.checking import check_splits
 from portraitseg.data.folder import FolderDataset
+from portraitseg.data.reading import turn
 from portraitseg.errors import InputError
 from tests.data import drawn
 from tests.data.drawn import binary
@@ -242,3 +244,22 @@ def test_another_size_that_no_rotation_explains(tmp_path: Path) -> None:
     Image.new("L", drawn.SIZE, 255).save(root / "masks/p000.png")
     with pytest.raises(InputError, match=r"96x72, its photo is 72x96: give both the same size"):
         opened(root).load("p000")
+
+
+@pytest.mark.parametrize("orientation", range(1, 5))
+@pytest.mark.parametrize("is_of_raw", [False, True])
+def test_a_mask_of_the_unturned_photo_of_one_size(orientation: int, is_of_raw: bool, tmp_path: Path) -> None:
+    """`exif_raw_same_size`: no size tells; the photo's own edges do, and the check asks."""
+    root = drawn.write(tmp_path, [binary] * 4)
+    for index in range(4):
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        path = root / f"images/p{index:03d}.png"
+        Image.open(path).save(path, exif=exif)
+        if not is_of_raw:
+            mask = Image.fromarray(turn(np.asarray(binary(index)), orientation))
+            mask.save(root / f"masks/p{index:03d}.png")
+    *_, seen = check_splits(opened(root, mask="binary"), ["train"])
+    asked = [line for line in seen.warnings() if "was it drawn on the unturned photo" in line]
+    # mirrored, two of the five drawn persons look nearly alike
+    assert bool(asked) == (is_of_raw and orientation > 1)

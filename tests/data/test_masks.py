@@ -126,7 +126,7 @@ REFUSED: dict[str, tuple[Sequence[Draw], str]] = {
         r"brightness says one thing .*data\.mask=alpha or --set data\.mask=binary",
     ),
     # two of another kind among good ones
-    "two of 0/2": ([binary] * 20 + [ids(0, 2)] * 2, r"kinds: 20 of values 0, 255 \(first: p000.png\); 2 values 0, 2"),
+    "two of 0/2": ([binary] * 20 + [ids(0, 2)] * 2, r"kinds: 20 of values 0, 255 \(first: p000.png\); 2 of v"),
     "two with 255 left open": ([binary] * 20 + [ids(0, 1, 255)] * 2, r"2 kinds: .*2 of values 0, 1, 255 \(first: p020"),
     "two of 0/255 among 0/1/255": ([ids(0, 1, 255)] * 20 + [binary] * 2, r"kinds: .*2 of values 0, 255 \(first: p020"),
     "two of 0/255 among 0/2": ([ids(0, 2)] * 20 + [binary] * 2, r"of 2 kinds"),

@@ -53,7 +53,8 @@ def test_a_loss_does_not_see_unknown_pixels(name: str, seed: int) -> None:
     assert abs(value(name, given, None) - value(name, changed, None)) > 1e-4
     first = "boundary_logits" if name == "boundary" else "logits"
     with tf.GradientTape() as tape:
-        variables = {need: tf.Variable(values) for need, values in given.items()}
+        variables = {need: tf.constant(values) for need, values in given.items()}
+        tape.watch(variables[first])
         total = LOSSES[name](*[variables[need] for need in needs_of(name)], known=tf.constant(known))
     gradient = tape.gradient(total, variables[first]).numpy()
     assert not gradient[known == 0].any() and np.isfinite(gradient).all()
