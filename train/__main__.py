@@ -48,15 +48,54 @@ def fit(
 
 @app.command("check-data")
 def check_data(
-    config: ConfigOption = None, data: DataOption = None, format: FormatOption = None, set: SetOption = None
+    config: ConfigOption = None,
+    data: DataOption = None,
+    format: FormatOption = None,
+    set: SetOption = None,
+    fix: Annotated[
+        Path | None, typer.Option(help="Write a corrected copy of the folder here; the original stays as it is.")
+    ] = None,
 ) -> None:
     """Read every photo and mask once; count what is odd, stop at what cannot be used."""
     resolved = resolve_config(config, data, format, set)
+    if fix is not None:
+        from train.fix import write_fixed
+
+        write_fixed(resolved, fix)
+        return
     from portraitseg.data import open_dataset
     from train.check import check_data
 
     dataset = open_dataset(resolved.data, resolved.seed)
     check_data(dataset, tuple(dataset.splits))
+
+
+@app.command()
+def split(
+    out: Annotated[Path | None, typer.Option(help="The file to write; default: splits.json in DATA.")] = None,
+    by: Annotated[
+        str | None,
+        typer.Option(help="Regular expression; photos of the same match (its first group) stay together."),
+    ] = None,
+    val: Annotated[float, typer.Option(min=0, max=0.5, help="Share for validation.")] = 0.1,
+    test: Annotated[float, typer.Option(min=0, max=0.5, help="Share for the test.")] = 0.1,
+    check: Annotated[bool, typer.Option("--check", help="Write nothing: do the splits as they are leak?")] = False,
+    overwrite: Annotated[bool, typer.Option(help="Replace the file.")] = False,
+    config: ConfigOption = None,
+    data: DataOption = None,
+    format: FormatOption = None,
+    set: SetOption = None,
+) -> None:
+    """Divide a folder so that nothing leaks: near-duplicates, and what a name tells, stay in one split."""
+    resolved = resolve_config(config, data, format, set)
+    from train import split as splitting
+
+    if check:
+        splitting.check_leaks(resolved, by)
+    else:
+        splitting.split(
+            resolved, out or (resolved.data.root or Path()) / splitting.SPLITS_NAME, by, val, test, overwrite
+        )
 
 
 @app.command("show-data")

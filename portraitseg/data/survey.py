@@ -86,6 +86,13 @@ def look(path: Path) -> Look:
     )
 
 
+def _look_if_readable(path: Path) -> Look | None:
+    try:
+        return look(path)
+    except InputError:
+        return None
+
+
 def survey(paths: Sequence[Path], where: str, setting: str, is_soft: bool, count: int) -> tuple[Meaning, str]:
     """Decides what the masks of a set mean.
 
@@ -100,13 +107,17 @@ def survey(paths: Sequence[Path], where: str, setting: str, is_soft: bool, count
         The meaning, and it in words with the values seen.
 
     Raises:
-        InputError: an unreadable mask, a meaning that is not clear, or masks of nobody.
+        InputError: no mask that can be read, a meaning that is not clear, or masks of nobody. One that cannot be read
+            is an error where it is used.
     """
     meaning = masks.parse_setting(setting)
     chosen = spread(paths, count)
     # decoding leaves Python's lock; no more at once than cores: a mask of a phone's size is 50 MB
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        looks = list(pool.map(look, chosen))
+        looks = [item for item in pool.map(_look_if_readable, chosen) if item is not None]
+    if not looks:
+        # says why
+        look(chosen[0])
     is_said = meaning is not None
     if meaning is None:
         meaning = decide(looks, where, is_soft)
