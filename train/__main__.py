@@ -55,8 +55,11 @@ def check_data(
     fix: Annotated[
         Path | None, typer.Option(help="Write a corrected copy of the folder here; the original stays as it is.")
     ] = None,
+    report: Annotated[
+        Path | None, typer.Option(help="Folder for report.json and report.html: all photos, worst first.")
+    ] = None,
 ) -> None:
-    """Read every photo and mask once; count what is odd, stop at what cannot be used."""
+    """Read every photo and mask once; count what is odd, stop at what cannot be used, unless a report is asked for."""
     resolved = resolve_config(config, data, format, set)
     if fix is not None:
         from train.fix import write_fixed
@@ -64,6 +67,12 @@ def check_data(
         write_fixed(resolved, fix)
         return
     from portraitseg.data import open_dataset
+
+    if report is not None:
+        from train.data_report import write_report
+
+        write_report(open_dataset(resolved.data, resolved.seed), resolved.data.val_split, report)
+        return
     from train.check import check_data
 
     dataset = open_dataset(resolved.data, resolved.seed)
