@@ -14,7 +14,9 @@ ConfigOption = Annotated[Path | None, typer.Option("--config", help="A .toml fro
 DataOption = Annotated[
     Path | None, typer.Option("--data", help="Folder of the photos; without it, synthetic portraits.")
 ]
-FormatOption = Annotated[str | None, typer.Option("--format", help="folder, eg1800 or synthetic.")]
+FormatOption = Annotated[
+    str | None, typer.Option("--format", help="folder, eg1800, aisegment, p3m10k, easyportrait, voc or synthetic.")
+]
 SetOption = Annotated[list[str] | None, typer.Option("--set", help="section.key=value; may be repeated.")]
 
 #: Of a profile, kinds of operators below this share of the time are not printed.

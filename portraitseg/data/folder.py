@@ -104,7 +104,26 @@ def open_folder(config: DataConfig, seed: int) -> FolderDataset:
         raise InputError(f"DATA {root}: no such folder: give the folder that holds the photos now with DATA=")
     mask_free = {*config.blank_sets, *config.unlabelled_sets}
     lists = [root / name for name in (SPLITS_NAME, *LIST_NAMES) if (root / name).exists()]
-    found = layout.find_sets(root, mask_free, has_list=bool(lists))
+    return open_sets(config, seed, layout.find_sets(root, mask_free, has_list=bool(lists)), lists)
+
+
+def open_sets(
+    config: DataConfig, seed: int, found: layout.Layout, lists: Sequence[Path], setting: str = "auto"
+) -> FolderDataset:
+    """Opens photos and masks whose places are known: a folder's own, or a format's.
+
+    Args:
+        config: with the root.
+        seed: of what is drawn.
+        found: the sets.
+        lists: files that say which photo is in which split.
+        setting: what masks mean where `data.mask` says nothing.
+
+    Raises:
+        InputError: as `open_folder`.
+    """
+    assert config.root is not None
+    root, mask_free = config.root, {*config.blank_sets, *config.unlabelled_sets}
     suffixes: dict[str, tuple[str, str | None]] = {}
     unread: list[str] = []
     for place in found.sets:
@@ -141,7 +160,8 @@ def open_folder(config: DataConfig, seed: int) -> FolderDataset:
         warnings += (
             "soft masks of trained networks are read as hard ones, above half or not: --set data.soft_masks=true",
         )
-    meanings, remarks = _meanings(dataset, config)
+    said = setting if config.mask == "auto" else config.mask
+    meanings, remarks = _meanings(dataset, config.model_copy(update={"mask": said}))
     return replace(dataset, warnings=warnings, remarks=(*([how] if how else []), *remarks), meanings=meanings)
 
 
