@@ -194,7 +194,8 @@ def _splits_of(
         how = f"splits by {', '.join(path.name for path in lists)}"
     elif found.found:
         by_set = {place.name: place.split for place in found.sets if place.split}
-        grouped: dict[str, list[str]] = {name: [] for name in ("train", "val", "test") if name in by_set.values()}
+        names = dict.fromkeys(("train", "val", "test", *by_set.values()))
+        grouped: dict[str, list[str]] = {name: [] for name in names if name in by_set.values()}
         for key in sorted(suffixes):
             if (split := by_set.get(set_of(key))) is not None:
                 grouped[split].append(key)
