@@ -2,6 +2,7 @@
 
 import base64
 import html
+import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -170,7 +171,7 @@ def describe(sample: Sample) -> Facts:
         brightness=round(brightness, 1),
         sharpness=round(sharpness, 1),
         notes=tuple(note for note, _ in found),
-        severity=sum(weight for _, weight in found),
+        severity=math.fsum(weight for _, weight in found),
     )
 
 
