@@ -85,8 +85,8 @@ def write_report(dataset: Dataset, val_split: str, folder: Path) -> list[Facts]:
         InputError: the disk refuses.
     """
     of_key: dict[str, list[str]] = {}
-    for name, keys in dataset.splits.items():
-        for key in keys:
+    for name, own in dataset.splits.items():
+        for key in own:
             of_key.setdefault(key, []).append(name)
     keys = sorted(of_key)
     facts: dict[str, Facts] = {}
