@@ -137,5 +137,5 @@ def score_image(
         soft_truth = known_truth(alpha, contract.bytes_to_float(truth_mask), ignore)
         scores |= {name: measure(alpha, soft_truth) for name, measure in MATTE_METRICS.items()}
     known = slice(None) if ignore is None else ~ignore
-    scores[BOTH_EMPTY] = float(not (mask[known].any() or truth[known].any()))
-    return scores | {"lowest": float(probability.min()), "highest": float(probability.max())}
+    scores |= {"lowest": float(probability.min()), "highest": float(probability.max())}
+    return scores | {BOTH_EMPTY: float(not (mask[known].any() or truth[known].any()))}
