@@ -36,8 +36,8 @@ _AHEAD = 4
 _BLUR_SIDE_PX = 256
 
 #: What makes a photo one to look at, and how badly: files that cannot be used first, then what spoils a score or a
-#: training, then what is merely unusual. Limits: a share of person outside, a mean brightness outside (0..255), and a
-#: variance of the Laplacian below which 1 in 1,000 of the project's photos lies or fewer.
+#: training, then what is merely unusual. The limits are chosen by eye: of a share of person, a mean brightness (0..255)
+#: and a variance of the Laplacian; what lies beyond is looked at, not refused.
 _ERROR, _LEAK, _MASK, _TWIN, _ODD, _CONVERTED = 100.0, 50.0, 20.0, 10.0, 5.0, 1.0
 _LEAST_PERSON, _MOST_PERSON = 0.02, 0.95
 _DARKEST, _BRIGHTEST = 25.0, 235.0
