@@ -12,6 +12,7 @@ from benchmark.compare import Photos
 from portraitseg import contract
 from portraitseg.data.base import Dataset
 from portraitseg.errors import InputError
+from portraitseg.metrics import known_truth
 from portraitseg.runners import Runner
 
 #: Longer side of an embedded picture: a page of some hundred of them stays a few megabytes.
@@ -80,7 +81,8 @@ def exhibits(
         for name, runner in runners.items():
             mask = contract.probability_to_mask(runner.predict(sample.image), truth.shape)
             iou = photos.get((name, split), {}).get(key, {}).get("iou")
-            answers.append(Answer(name, png(_gray(mask)), jpeg(difference(sample.image, mask, truth)), iou))
+            known = known_truth(mask, truth, sample.ignore)
+            answers.append(Answer(name, png(_gray(mask)), jpeg(difference(sample.image, mask, known)), iou))
         yield Exhibit(key, split, jpeg(sample.image), png(_gray(truth)), mean, answers)
 
 

@@ -11,7 +11,7 @@ from rich.table import Table
 from benchmark import flicker, robustness
 from benchmark.latency import MAX_SLOWDOWN, TOO_NOISY
 from benchmark.measure import Measurement
-from benchmark.quality import FileScores
+from benchmark.quality import FileScores, SplitScores
 from benchmark.rows import machine
 from benchmark.table import Row, to_csv
 from benchmark.targets import Target
@@ -134,7 +134,7 @@ def conditions(measurement: Measurement) -> list[str]:
         lines.append(f"runtimes: {', '.join(runtimes)}")
     for split in measurement.splits:
         photos = max((len(scores.keys) for scores in split.files.values()), default=0)
-        lines.append(f"split {split.split}: {photos} photos, list {split.sha256_16}")
+        lines.append(f"split {split.split}: {photos} photos, list {split.sha256_16}{_both_empty(split)}")
     lines.append(f"latency: single runs of the file alone, interleaved in one process, profile {measurement.profile}")
     lines.append(f"a latency is valid if its median is within {MAX_SLOWDOWN} × the fastest run: the machine was free")
     if measurement.reference:
@@ -144,6 +144,15 @@ def conditions(measurement: Measurement) -> list[str]:
     if measurement.is_interrupted:
         lines.append("INTERRUPTED: only what was measured until then, valid rows only")
     return lines
+
+
+def _both_empty(split: SplitScores) -> str:
+    """Photos that say little of a file, in words."""
+    counts = sorted({scores.both_empty for scores in split.files.values()})
+    if not counts or not counts[-1]:
+        return ""
+    number = f"{counts[0]} to {counts[-1]}" if len(counts) > 1 else f"{counts[0]}"
+    return f"; {number} of them show nobody and nothing was found there, which counts as IoU 1"
 
 
 def _is_noisy(row: Row) -> bool:

@@ -126,6 +126,7 @@ def _quality_figures(scores: FileScores) -> dict[str, Any]:
         "iou_low": low,
         "iou_high": high,
         "iou_p10": scores.percentile("iou", 10.0),
+        "both_empty": scores.both_empty,
         "fault": scores.fault,
         "further_scores": further,
     }

@@ -22,7 +22,7 @@ from benchmark.quality import FileScores, columns, score_image, truth_of
 from benchmark.robustness import ALL_CONDITIONS
 from benchmark.targets import Target
 from portraitseg import files
-from portraitseg.data.base import Dataset
+from portraitseg.data.base import Dataset, Sample
 from portraitseg.data.folder import FolderDataset
 from portraitseg.errors import InputError
 from portraitseg.runners import Runner
@@ -160,7 +160,11 @@ def identify_photos(dataset: Dataset, keys: Sequence[str]) -> str:
     """Hash of what the photos are: their folder and, where they are files of a folder, sizes and times of change."""
     digest = hashlib.sha256()
     simple = {column.name: getattr(dataset, column.name) for column in dataclasses.fields(dataset)}
-    known = {name: str(value) for name, value in simple.items() if name not in ("splits", "suffixes", "warnings")}
+    # where masks lie, their files' sizes and times tell; that they are binary was so before they could be otherwise
+    beside = ("splits", "suffixes", "warnings", "remarks", "places", "meanings")
+    known = {name: str(value) for name, value in simple.items() if name not in beside}
+    if isinstance(dataset, FolderDataset) and dataset.has_classes:
+        known["meanings"] = str({name: meaning.setting for name, meaning in sorted(dataset.meanings.items())})
     digest.update(json.dumps([type(dataset).__name__, known], sort_keys=True).encode())
     for key in keys:
         digest.update(f"{key}\n".encode())
@@ -226,9 +230,18 @@ class _Worker:
                     raise Stopped
                 runner = self.runners[name]
                 image, mask = ALL_CONDITIONS[condition](sample.image, truth, runner.size)
-                scores = score_image(runner, image, mask, self.is_soft)
+                ignore = _moved(sample, condition, runner.size)
+                scores = score_image(runner, image, mask, self.is_soft, ignore)
                 values[number, place] = [scores[column] for column in names]
         return values, notes
+
+
+def _moved(sample: Sample, condition: str, size: tuple[int, int]) -> np.ndarray | None:
+    """The ignored pixels under a condition, which may turn the photo."""
+    if sample.ignore is None:
+        return None
+    pixels = np.where(sample.ignore, np.uint8(255), np.uint8(0))
+    return ALL_CONDITIONS[condition](sample.image, pixels, size)[1] > 0
 
 
 _worker: _Worker

@@ -60,6 +60,7 @@ class Row:
     no_xnnpack_reason: str | None = None
     gpu: str | None = None
     arm: str | None = None
+    both_empty: int | None = None
     # measures of the registries that have no column above, as means over the photos
     further_scores: Mapping[str, float] = field(default_factory=dict)
 

@@ -55,7 +55,7 @@ class TfliteEvaluator:
         sample = self.dataset.load(key)
         assert sample.mask is not None
         mask = contract.probability_to_mask(predict(sample.image), sample.mask.shape)
-        return metrics.iou(mask, contract.truth_to_mask(sample.mask))
+        return metrics.iou(mask, contract.truth_to_mask(sample.mask), sample.ignore)
 
 
 def trained_qat(

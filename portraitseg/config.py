@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from portraitseg import files
 from portraitseg.errors import InputError
@@ -51,7 +51,7 @@ class Section(BaseModel):
 class DataConfig(Section):
     """Which photos, and how they are divided."""
 
-    format: Literal["folder", "eg1800", "synthetic"] = "synthetic"
+    format: Literal["folder", "eg1800", "aisegment", "p3m10k", "easyportrait", "voc", "synthetic"] = "synthetic"
     root: Path | None = None
     "Folder of the photos; None only for `synthetic`."
     train_split: str = "train"
@@ -62,12 +62,24 @@ class DataConfig(Section):
     "Sets without masks whose photos show nobody."
     unlabelled_sets: tuple[str, ...] = ()
     "Sets whose masks are unknown: `python -m train label` draws them."
+    mask: str | dict[str, str] = "auto"
+    "What the values of masks mean: auto, binary, alpha, or person:<ids>,ignore:<ids>; or that by set."
     soft_masks: bool = False
     "True: values between 0 and 255 are alpha; False: > 127 is person."
     synthetic_photos: Annotated[int, Field(ge=8, le=500_000)] = 2048
     "Portraits in the synthetic `train` split; `val` and `test` are each an eighth of it, at most 128."
     licence: str = "unknown"
     "Licence of the photos, copied into every file made from them."
+
+    @field_validator("mask")
+    @classmethod
+    def _mask_of_known_form(cls, value: str | dict[str, str]) -> str | dict[str, str]:
+        # the data package knows this one
+        from portraitseg.data.masks import parse_setting
+
+        for setting in value.values() if isinstance(value, dict) else [value]:
+            parse_setting(setting)
+        return value
 
     @model_validator(mode="after")
     def _root_where_needed(self) -> "DataConfig":

@@ -2,7 +2,7 @@
 
 A measure of a split is the mean over its photos, so that a large photo counts as much as a small one. The measures of
 METRICS are 1 when both masks are empty: saying nothing where there is nobody is right. All others are errors: 0 is
-perfect. docs/metrics.md has the formulas.
+perfect. Pixels whose truth nobody knows (`ignore`) count in none. docs/metrics.md has the formulas.
 """
 
 import math
@@ -30,12 +30,15 @@ _CONNECTIVITY_LEVELS = np.arange(1, 11) / 10
 _THOUSAND = 1000.0
 
 
-def iou(mask: Bool[np.ndarray, "h w"], truth: Bool[np.ndarray, "h w"]) -> float:
+def iou(
+    mask: Bool[np.ndarray, "h w"], truth: Bool[np.ndarray, "h w"], ignore: Bool[np.ndarray, "h w"] | None = None
+) -> float:
     """Intersection over union of the person pixels, |A ∩ B| / |A ∪ B| (Jaccard index).
 
     Args:
         mask: prediction at the photo's size.
         truth: label at the photo's size.
+        ignore: pixels that count in neither.
 
     Returns:
         In [0, 1]; 1 if both are empty.
@@ -44,11 +47,16 @@ def iou(mask: Bool[np.ndarray, "h w"], truth: Bool[np.ndarray, "h w"]) -> float:
         ValueError: masks of different sizes.
     """
     _check_same_size(mask, truth)
+    if ignore is not None:
+        _check_same_size(ignore, truth)
+        mask, truth = mask & ~ignore, truth & ~ignore
     union = np.count_nonzero(mask | truth)
     return np.count_nonzero(mask & truth) / union if union else 1.0
 
 
-def miou(mask: Bool[np.ndarray, "h w"], truth: Bool[np.ndarray, "h w"]) -> float:
+def miou(
+    mask: Bool[np.ndarray, "h w"], truth: Bool[np.ndarray, "h w"], ignore: Bool[np.ndarray, "h w"] | None = None
+) -> float:
     """Mean of the IoU of person and the IoU of background, for one photo.
 
     Returns:
@@ -57,14 +65,17 @@ def miou(mask: Bool[np.ndarray, "h w"], truth: Bool[np.ndarray, "h w"]) -> float
     Raises:
         ValueError: masks of different sizes.
     """
-    return (iou(mask, truth) + iou(~mask, ~truth)) / 2
+    return (iou(mask, truth, ignore) + iou(~mask, ~truth, ignore)) / 2
 
 
-def boundary_iou(mask: Bool[np.ndarray, "h w"], truth: Bool[np.ndarray, "h w"]) -> float:
+def boundary_iou(
+    mask: Bool[np.ndarray, "h w"], truth: Bool[np.ndarray, "h w"], ignore: Bool[np.ndarray, "h w"] | None = None
+) -> float:
     """IoU of the inner boundary bands of both masks: how well the outline fits, whatever the size of the person.
 
     The band is `max(1, round(0.02 · diagonal))` pixels wide. Where the person reaches the edge of the photo, that edge
-    is part of the outline. After Cheng et al., "Boundary IoU", CVPR 2021, and its published code.
+    is part of the outline. After Cheng et al., "Boundary IoU", CVPR 2021, and its published code. Where the truth is
+    not known it is taken to be as predicted: an outline that annotators left open would else be one within the person.
 
     Returns:
         In [0, 1]; 1 if both bands are empty, which is the case only for two empty masks.
@@ -74,7 +85,16 @@ def boundary_iou(mask: Bool[np.ndarray, "h w"], truth: Bool[np.ndarray, "h w"]) 
     """
     _check_same_size(mask, truth)
     width_px = boundary_width_px(*mask.shape)
+    if ignore is not None:
+        _check_same_size(ignore, truth)
+        filled = known_truth(mask, truth, ignore)
+        return iou(_inner_band(mask, width_px), _inner_band(filled, width_px), ignore)
     return iou(_inner_band(mask, width_px), _inner_band(truth, width_px))
+
+
+def known_truth(prediction: np.ndarray, truth: np.ndarray, ignore: Bool[np.ndarray, "h w"] | None) -> np.ndarray:
+    """The truth, and the prediction where nobody knows it: for measures in which agreement costs nothing."""
+    return truth if ignore is None else np.where(ignore, prediction, truth)
 
 
 def boundary_width_px(height: int, width: int) -> int:
@@ -283,8 +303,8 @@ def _check_clip(frames: Sequence[np.ndarray], truths: Sequence[np.ndarray]) -> N
             raise ValueError(f"a frame is {frame.shape}, the first one {frames[0].shape} (height, width)")
 
 
-#: Measures of one photo by name: (mask, truth) → [0, 1], higher is better.
-METRICS: dict[str, Callable[[Bool[np.ndarray, "h w"], Bool[np.ndarray, "h w"]], float]] = {
+#: Measures of one photo by name: (mask, truth, ignore or nothing) → [0, 1], higher is better.
+METRICS: dict[str, Callable[..., float]] = {
     "iou": iou,
     "miou": miou,
     "boundary_iou": boundary_iou,

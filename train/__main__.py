@@ -40,15 +40,63 @@ def fit(
 
 @app.command("check-data")
 def check_data(
-    config: options.Config = None, data: options.Data = None, format: options.Format = None, set: options.Set = None
+    config: options.Config = None,
+    data: options.Data = None,
+    format: options.Format = None,
+    set: options.Set = None,
+    fix: Annotated[
+        Path | None, typer.Option(help="Write a corrected copy of the folder here; the original stays as it is.")
+    ] = None,
+    report: Annotated[
+        Path | None, typer.Option(help="Folder for report.json and report.html: all photos, worst first.")
+    ] = None,
 ) -> None:
-    """Read every photo and mask once; count what is odd, stop at what cannot be used."""
+    """Read every photo and mask once; count what is odd, stop at what cannot be used, unless a report is asked for."""
     resolved = resolve_config(config, data, format, set)
+    if fix is not None:
+        from train.fix import write_fixed
+
+        write_fixed(resolved, fix)
+        return
     from portraitseg.data import open_dataset
+
+    if report is not None:
+        from train.data_report import write_report
+
+        write_report(open_dataset(resolved.data, resolved.seed), resolved.data.val_split, report)
+        return
     from train.check import check_data
 
     dataset = open_dataset(resolved.data, resolved.seed)
     check_data(dataset, tuple(dataset.splits))
+
+
+@app.command()
+def split(
+    out: Annotated[Path | None, typer.Option(help="The file to write; default: splits.json in DATA.")] = None,
+    by: Annotated[
+        str | None,
+        typer.Option(help="Regular expression; photos of the same match (its first group) stay together."),
+    ] = None,
+    val: Annotated[float, typer.Option(min=0, max=0.5, help="Share for validation.")] = 0.1,
+    test: Annotated[float, typer.Option(min=0, max=0.5, help="Share for the test.")] = 0.1,
+    check: Annotated[bool, typer.Option("--check", help="Write nothing: do the splits as they are leak?")] = False,
+    overwrite: Annotated[bool, typer.Option(help="Replace the file.")] = False,
+    config: options.Config = None,
+    data: options.Data = None,
+    format: options.Format = None,
+    set: options.Set = None,
+) -> None:
+    """Divide a folder so that nothing leaks: near-duplicates, and what a name tells, stay in one split."""
+    resolved = resolve_config(config, data, format, set)
+    from train import split as splitting
+
+    if check:
+        splitting.check_leaks(resolved, by)
+    else:
+        splitting.split(
+            resolved, out or (resolved.data.root or Path()) / splitting.SPLITS_NAME, by, val, test, overwrite
+        )
 
 
 @app.command("show-data")

@@ -34,24 +34,37 @@ class Augmenter:
         Each step draws one number, which decides whether it is applied; if it is, its own draws follow. The result may
         be the very arrays that came in, which are never written to.
         """
+        image, mask, *_ = self.with_others(image, mask, rng)
+        return image, mask
+
+    def with_others(
+        self, image: Image, mask: Mask, rng: np.random.Generator, with_plain: bool = False, ignore: Mask | None = None
+    ) -> tuple[Image, Mask, Image, Mask | None]:
+        """As a call, and what moves with the photo.
+
+        Args:
+            image, mask, rng: as in a call; the result for these does not depend on what else is asked for.
+            with_plain: whether the photo is wanted with the geometric changes alone.
+            ignore: pixels that are not known, above 0.
+
+        Returns:
+            Photo, mask, the plain photo (without `with_plain` as it came in), and `ignore` with the geometric changes:
+            whatever an unknown pixel had a part in is above 0.
+        """
         image, mask = np.ascontiguousarray(image), np.ascontiguousarray(mask)
+        plain, ignore = image, None if ignore is None else np.ascontiguousarray(ignore)
         for step in self.steps:
             # random() is below 1, so that p = 0 never applies and p = 1 always does
             if rng.random() < step.probability:
-                image, mask = step.augmentation(image, mask, rng, **step.parameters)
-        return image, mask
-
-    def with_plain(self, image: Image, mask: Mask, rng: np.random.Generator) -> tuple[Image, Mask, Image]:
-        """As a call, and the photo with the geometric changes alone, as the third."""
-        image, mask = np.ascontiguousarray(image), np.ascontiguousarray(mask)
-        plain = image
-        for step in self.steps:
-            if rng.random() < step.probability:
-                if step.is_geometric:
+                if step.is_geometric and (with_plain or ignore is not None):
                     # the same draws once more
-                    plain, _ = step.augmentation(plain, mask, copy.deepcopy(rng), **step.parameters)
+                    again = copy.deepcopy(rng)
+                    plain, moved = step.augmentation(
+                        plain, mask if ignore is None else ignore, again, **step.parameters
+                    )
+                    ignore = None if ignore is None else moved
                 image, mask = step.augmentation(image, mask, rng, **step.parameters)
-        return image, mask, plain
+        return image, mask, plain, ignore
 
 
 def build(augment: Mapping[str, Mapping[str, float]]) -> Augmenter:

@@ -9,6 +9,7 @@ from rich.progress import track
 from portraitseg.cli import console, say, warn
 from portraitseg.data import Dataset
 from portraitseg.data.checking import DataCheck, check_splits
+from portraitseg.data.survey import LEAST_PEOPLED
 from portraitseg.errors import InputError
 
 _NONE: Mapping[str, tuple[str, ...]] = MappingProxyType({})
@@ -19,7 +20,7 @@ def check_data(
     splits: tuple[str, ...],
     needs_masks: bool = False,
     mask_free: Mapping[str, tuple[str, ...]] = _NONE,
-) -> None:
+) -> DataCheck:
     """Reads every photo of the splits once and prints one warning a kind of oddity.
 
     Args:
@@ -28,12 +29,16 @@ def check_data(
         needs_masks: whether each photo of the splits has to have one.
         mask_free: further photos, by what to call them.
 
+    Returns:
+        What was seen.
+
     Raises:
-        InputError: an empty split, the first photo or mask that cannot be used, or a photo without the mask that it
-            needs.
+        InputError: an empty split, one of (nearly) nobody to train on, the first photo or mask that cannot be used, or
+            a photo without the mask that it needs.
     """
     for split in dataset.splits:
         dataset.keys(split)
+    named = splits
     in_splits = {key for split in splits for key in dataset.keys(split)}
     dataset = replace(dataset, splits={**dataset.splits, **mask_free})
     splits = (*splits, *mask_free)
@@ -47,7 +52,27 @@ def check_data(
             f"photo '{result.unmasked}' has no mask, and training and validation need one: "
             "take its set out of data.train_split and data.val_split"
         )
+    if needs_masks:
+        _check_peopled(result, named, dataset)
     for line in (*dataset.warnings, *result.warnings()):
         warn(line)
+    for line in dataset.remarks:
+        say(line)
     counts = ", ".join(f"{split} {len(dataset.keys(split))} ({dataset.split_hash(split)})" for split in splits)
     say(f"photos of {dataset.name}: {counts}")
+    return result
+
+
+def _check_peopled(result: DataCheck, splits: tuple[str, ...], dataset: Dataset) -> None:
+    """Refuses to train or to choose a checkpoint on photos of (nearly) nobody: any network is right on them.
+
+    Raises:
+        InputError: so it is.
+    """
+    for split in splits:
+        peopled, count = result.peopled[split], len(dataset.keys(split))
+        if peopled < max(1, LEAST_PEOPLED * count):
+            raise InputError(
+                f"{dataset.name}: split '{split}': {count - peopled} of {count} masks show nobody: an empty mask would "
+                "be right on them: add photos of people, or put those of nobody into a set of data.blank_sets"
+            )

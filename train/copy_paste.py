@@ -86,3 +86,23 @@ def paste(front: Image, mask: Mask, back: Image, back_mask: Mask) -> tuple[Image
     image = alpha * front + (1 - alpha) * back
     both = mask + (255 - mask.astype(np.float32)) * (back_mask / np.float32(255))
     return np.rint(image).astype(np.uint8), np.rint(both).astype(np.uint8)
+
+
+def paste_ignored(mask: Mask, ignore: Mask | None, back_ignore: Mask | None) -> Mask | None:
+    """The pixels of a pasted photo that are not known, above 0.
+
+    What is unknown of `front` is not pasted, unless the soft outline takes it along; what is unknown of `back` stays so
+    where nobody stands before it.
+
+    Args:
+        mask, ignore: of `front`, as `paste` takes it; None: all is known.
+        back_ignore: of `back`.
+    """
+    if ignore is None and back_ignore is None:
+        return None
+    is_unknown = np.zeros(mask.shape, bool)
+    if ignore is not None:
+        is_unknown |= (cv2.GaussianBlur(mask, (0, 0), SOFTNESS_PX) > 0) & (ignore > 0)
+    if back_ignore is not None:
+        is_unknown |= (mask < 255) & (back_ignore > 0)
+    return np.where(is_unknown, np.uint8(255), np.uint8(0))

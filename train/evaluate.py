@@ -23,13 +23,15 @@ class KerasEvaluator:
 
     def __call__(self, model: Any) -> float:
         """Returns the mean IoU in [0, 1]."""
-        scores = [
-            metrics.iou(contract.probability_to_mask(probability, truth.shape), contract.truth_to_mask(truth))
-            for probability, truth in self._predict(model)
-        ]
-        return float(np.mean(scores))
+        return float(np.mean([score for score, _ in self.scores(model)]))
 
-    def _predict(self, model: Any) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    def scores(self, model: Any) -> Iterator[tuple[float, bool]]:
+        """Of each photo its IoU, and whether its truth shows nobody."""
+        for probability, truth, ignore in self._predict(model):
+            mask, person = contract.probability_to_mask(probability, truth.shape), contract.truth_to_mask(truth)
+            yield metrics.iou(mask, person, ignore), not person.any()
+
+    def _predict(self, model: Any) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray | None]]:
         for start in range(0, len(self.keys), _BATCH):
             samples = [self.dataset.load(key) for key in self.keys[start : start + _BATCH]]
             # without a previous mask, as before a video's first frame
@@ -40,4 +42,4 @@ class KerasEvaluator:
             probabilities = model.predict_on_batch(padded)
             for probability, sample in zip(probabilities, samples, strict=False):
                 assert sample.mask is not None
-                yield probability[..., 0], sample.mask
+                yield probability[..., 0], sample.mask, sample.ignore

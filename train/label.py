@@ -51,6 +51,11 @@ def label(config: Config, weights: Sequence[Path], out: Path, blend: float) -> N
     dataset = _open(config, out)
     train = dataset.keys(config.data.train_split)
     unlabelled = _unlabelled(dataset, config)
+    if dataset.has_classes:
+        raise InputError(
+            f"label: masks of {dataset.root} are not 0 to 255, and would lie beside drawn ones that are: convert them "
+            "first: python -m train check-data --fix OUT"
+        )
     teachers = [open_teacher(path) for path in weights]
     origin = {
         "weights_sha256": [files.sha256_with_spec(path) for path in weights],
@@ -163,7 +168,9 @@ def _masks(
         sample = dataset.load(key)
         mask = 255 * teach(teachers, sample.image)
         if sample.mask is not None:
-            mask = blend * mask + (1 - blend) * sample.mask
+            blended = blend * mask + (1 - blend) * sample.mask
+            # what nobody knows the teacher alone says
+            mask = blended if sample.ignore is None else np.where(sample.ignore, mask, blended)
         drawn = np.rint(mask).astype(np.uint8)
         drawn[drawn < _LEAST] = 0
         yield key, drawn

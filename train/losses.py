@@ -2,12 +2,14 @@
 
 Every loss is one pure function → scalar. The names of its parameters, which are of `NEEDS`, say what it is given, all
 float32 NHWC. Logits are unbounded, person where above 0; the target is the probability of person in [0, 1], soft values
-allowed.
+allowed. Where `known` is 0 the target is not known (`data.mask`, ignore): such a pixel counts in no sum, no mean and no
+count, so that a loss is what it would be on the known pixels alone.
 """
 
 import inspect
 import math
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from jaxtyping import Float32
 
@@ -30,6 +32,9 @@ NEEDS: Mapping[str, str] = {
     "plain_logits": "of the photos without the photometric augmentations (n, h, w, 1)",
 }
 
+#: What a loss is given on top where the data have pixels whose truth nobody knows, (n, h, w, 1), 0 or 1.
+KNOWN = "known"
+
 #: Added above and below the fraction of `dice`, px: a blank photo that is predicted blank has loss 0, not 0 / 0.
 DICE_SMOOTH = 1.0
 
@@ -38,6 +43,9 @@ DICE_SMOOTH = 1.0
 EDGE_BAND_RATIO = 1 / 64
 EDGE_GAIN = 4.0
 
+#: Of `boundary`: how far the band of `train.edges` reaches from an outline at most, as a share of the shorter side.
+EDGE_REACH = 1 / 32
+
 #: Of `consistency`: what the authors' configuration has.
 CONSISTENCY_TEMPERATURE = 1.0
 
@@ -45,28 +53,30 @@ CONSISTENCY_TEMPERATURE = 1.0
 _SLOPE = ((-1 / 8, 0.0, 1 / 8), (-2 / 8, 0.0, 2 / 8), (-1 / 8, 0.0, 1 / 8))
 
 
-def bce(logits: Maps, target: Maps) -> Scalar:
+def bce(logits: Maps, target: Maps, known: Maps | None = None) -> Scalar:
     """Binary cross-entropy (Bishop 2006, PRML, eq. 4.90), mean over pixels: -t·log p - (1 - t)·log(1 - p).
 
     p = sigmoid(x). Computed as max(x, 0) - x·t + log(1 + exp(-|x|)), which never overflows. Least at p = t, where it is
     the entropy of t: 0 for a hard target, above 0 for a soft one.
     """
-    return tf.reduce_mean(_cross_entropy(logits, target))
+    return _mean(_cross_entropy(logits, target), known)
 
 
-def dice(logits: Maps, target: Maps) -> Scalar:
+def dice(logits: Maps, target: Maps, known: Maps | None = None) -> Scalar:
     """Soft Dice, per photo, then the mean: 1 - (2·Σp·t + s) / (Σp² + Σt² + s), s = `DICE_SMOOTH`.
 
     In [0, 1). The squares (Milletari et al. 2016, V-Net, arXiv:1606.04797) make it 0 at p = t for soft targets too;
     with plain sums it would be least at hardened values. Blank target: Σp² / (Σp² + s), 0 when nothing is predicted.
     """
     probability = tf.sigmoid(logits)
+    if known is not None:
+        probability, target = probability * known, target * known
     overlap = tf.reduce_sum(probability * target, axis=[1, 2, 3])
     total = tf.reduce_sum(tf.square(probability) + tf.square(target), axis=[1, 2, 3])
     return tf.reduce_mean(1 - (2 * overlap + DICE_SMOOTH) / (total + DICE_SMOOTH))
 
 
-def edge_weighted_bce(logits: Maps, target: Maps) -> Scalar:
+def edge_weighted_bce(logits: Maps, target: Maps, known: Maps | None = None) -> Scalar:
     """Binary cross-entropy whose pixels near the outline weigh more: Σ w·bce / Σ w over the batch.
 
     w = 1 + `EDGE_GAIN`·edge; edge = greatest minus least target within `EDGE_BAND_RATIO` of the shorter side, at least
@@ -75,11 +85,19 @@ def edge_weighted_bce(logits: Maps, target: Maps) -> Scalar:
     `bce`.
     """
     side = 2 * max(1, round(EDGE_BAND_RATIO * min(target.shape[1:3]))) + 1
-    weight = 1 + EDGE_GAIN * (_greatest_within(target, side) + _greatest_within(-target, side))
-    return tf.reduce_sum(weight * _cross_entropy(logits, target)) / tf.reduce_sum(weight)
+    greatest, least = (target, target) if known is None else (target * known, target * known + (1 - known))
+    weight = 1 + EDGE_GAIN * (_greatest_within(greatest, side) + _greatest_within(-least, side))
+    if known is not None:
+        # beside nothing but unknown pixels the greatest would be below the least
+        weight = known * tf.maximum(weight, 1)
+    total = tf.reduce_sum(weight)
+    if known is not None:
+        # 0 of 0 where nothing is
+        total = tf.maximum(total, 1)
+    return tf.reduce_sum(weight * _cross_entropy(logits, target)) / total
 
 
-def boundary(boundary_logits: Float32[tf.Tensor, "n h2 w2 1"], edge: Maps) -> Scalar:
+def boundary(boundary_logits: Float32[tf.Tensor, "n h2 w2 1"], edge: Maps, known: Maps | None = None) -> Scalar:
     """Balanced binary cross-entropy of the outline: ½·Σ e·-log b / Σ e + ½·Σ (1 - e)·-log(1 - b) / Σ (1 - e).
 
     b = sigmoid(x); e, the band that `train.edges` draws around the outline, reduced by its maximum to the size of the
@@ -90,8 +108,14 @@ def boundary(boundary_logits: Float32[tf.Tensor, "n h2 w2 1"], edge: Maps) -> Sc
     """
     factor = edge.shape[1] // boundary_logits.shape[1]
     band = tf.nn.max_pool2d(edge, factor, factor, padding="VALID")
-    on_band = tf.reduce_sum(band * tf.nn.softplus(-boundary_logits)) / tf.maximum(tf.reduce_sum(band), 1)
-    elsewhere = tf.reduce_sum((1 - band) * tf.nn.softplus(boundary_logits)) / tf.maximum(tf.reduce_sum(1 - band), 1)
+    on, off = band, 1 - band
+    if known is not None:
+        # what is unknown may hide the outline, or make one where it ends
+        side = 2 * math.ceil(EDGE_REACH * min(edge.shape[1:3])) + 1
+        is_clear = 1 - tf.nn.max_pool2d(_greatest_within(1 - known, side), factor, factor, padding="VALID")
+        on, off = on * is_clear, off * is_clear
+    on_band = tf.reduce_sum(on * tf.nn.softplus(-boundary_logits)) / tf.maximum(tf.reduce_sum(on), 1)
+    elsewhere = tf.reduce_sum(off * tf.nn.softplus(boundary_logits)) / tf.maximum(tf.reduce_sum(off), 1)
     return (on_band + elsewhere) / 2
 
 
@@ -108,16 +132,16 @@ def consistency(logits: Maps, plain_logits: Maps) -> Scalar:
     return CONSISTENCY_TEMPERATURE**2 * tf.reduce_mean(person + background)
 
 
-def alpha_l1(logits: Maps, target: Maps) -> Scalar:
+def alpha_l1(logits: Maps, target: Maps, known: Maps | None = None) -> Scalar:
     """Mean absolute error of the matte: |p - t|, mean over pixels, p = sigmoid(x). In [0, 1], 0 at p = t.
 
     The alpha-prediction loss of Deep Image Matting (Xu et al. 2017, arXiv:1703.03872, eq. 1), over all pixels and
     without the ε = 1e-6 that makes it smooth at 0.
     """
-    return tf.reduce_mean(tf.abs(tf.sigmoid(logits) - target))
+    return _mean(tf.abs(tf.sigmoid(logits) - target), known)
 
 
-def composition(logits: Maps, target: Maps, images: Images) -> Scalar:
+def composition(logits: Maps, target: Maps, images: Images, known: Maps | None = None) -> Scalar:
     """Error seen in a composite: |p·I + (1 - p)·B - (t·I + (1 - t)·B)| = |p - t|·|I - B|, mean over pixels and colours.
 
     I the photo; B, the new background, the next photo of the batch (after the last the first), mirrored. In [0, 1], 0
@@ -127,20 +151,36 @@ def composition(logits: Maps, target: Maps, images: Images) -> Scalar:
     and new background are alike, not at all; so use it beside another loss.
     """
     background = tf.reverse(tf.roll(images, shift=-1, axis=0), axis=[2])
-    return tf.reduce_mean(tf.abs(tf.sigmoid(logits) - target) * tf.abs(images - background))
+    return _mean(tf.abs(tf.sigmoid(logits) - target) * tf.abs(images - background), known)
 
 
-def sobel(logits: Maps, target: Maps) -> Scalar:
+def sobel(logits: Maps, target: Maps, known: Maps | None = None) -> Scalar:
     """Error of the matte's slopes: (|Sx∗(p - t)| + |Sy∗(p - t)|) / 2, mean over pixels, p = sigmoid(x).
 
     Sx and Sy are Sobel's kernels over 8, the border reflected. In [0, 1], 0 at p = t. The gradient term of Lin et al.
     2021 (Background Matting V2, arXiv:2012.07810). Blind to an error that is the same everywhere: use it beside
     another loss.
     """
-    error = tf.pad(tf.sigmoid(logits) - target, [[0, 0], [1, 1], [1, 1], [0, 0]], mode="SYMMETRIC")
+    difference = tf.sigmoid(logits) - target
+    if known is not None:
+        difference *= known
+    error = tf.pad(difference, [[0, 0], [1, 1], [1, 1], [0, 0]], mode="SYMMETRIC")
     across = tf.constant(_SLOPE)[:, :, None, None]
     kernels = tf.concat([across, tf.transpose(across, [1, 0, 2, 3])], axis=3)
-    return tf.reduce_mean(tf.abs(tf.nn.conv2d(error, kernels, strides=1, padding="VALID")))
+    slopes = tf.abs(tf.nn.conv2d(error, kernels, strides=1, padding="VALID"))
+    if known is None:
+        return tf.reduce_mean(slopes)
+    # a slope beside an unknown pixel would be the step down to it
+    is_clear = 1 - tf.nn.max_pool2d(1 - known, 3, strides=1, padding="SAME")
+    return _mean(slopes, is_clear)
+
+
+def _mean(values: Float32[tf.Tensor, "n h w c"], known: Maps | None) -> Scalar:
+    """Mean over all pixels, or over the known ones; 0 where none is."""
+    if known is None:
+        return tf.reduce_mean(values)
+    count = tf.reduce_sum(known) * tf.cast(tf.shape(values)[3], tf.float32)
+    return tf.reduce_sum(values * known) / tf.maximum(count, 1)
 
 
 def _cross_entropy(logits: Maps, target: Maps) -> Maps:
@@ -180,9 +220,10 @@ def needs(weights: Mapping[str, float]) -> frozenset[str]:
 
 
 def needs_of(name: str) -> tuple[str, ...]:
-    """What one loss takes: its parameters but the keyword-only ones, which are settings."""
+    """What one loss takes: its parameters but the keyword-only ones, which are settings, and `KNOWN`."""
     parameters = inspect.signature(LOSSES[name]).parameters.values()
-    return tuple(item.name for item in parameters if item.kind is not inspect.Parameter.KEYWORD_ONLY)
+    needed = (item.name for item in parameters if item.kind is not inspect.Parameter.KEYWORD_ONLY)
+    return tuple(name for name in needed if name != KNOWN)
 
 
 def without(weights: Mapping[str, float], need: str) -> dict[str, float]:
@@ -208,10 +249,17 @@ def build(
     terms = {name: weight for name, weight in weights.items() if weight > 0}
 
     def compute(maps: Given) -> tuple[Scalar, dict[str, Scalar]]:
-        values = {name: LOSSES[name](*(maps[need] for need in needs_of(name))) for name in terms}
+        values = {
+            name: LOSSES[name](*(maps[need] for need in needs_of(name)), **_known(name, maps)) for name in terms
+        }
         return tf.add_n([weight * values[name] for name, weight in terms.items()]), values
 
     return compute
+
+
+def _known(name: str, maps: Given) -> dict[str, Any]:
+    """`KNOWN` where the data have it and the loss takes it: one without a target has nothing that is not known."""
+    return {KNOWN: maps[KNOWN]} if KNOWN in maps and KNOWN in inspect.signature(LOSSES[name]).parameters else {}
 
 
 def _greatest_within(maps: Maps, side: int) -> Maps:

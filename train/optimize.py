@@ -67,6 +67,8 @@ class Optimization:
         pixels = {"images": batch.images, "target": batch.targets[..., None], "plain": batch.plain}
         if batch.edges is not None:
             pixels["edge"] = batch.edges[..., None]
+        if batch.ignore is not None:
+            pixels["known"] = np.where(batch.ignore > 0, np.uint8(0), np.uint8(255))[..., None]
         tensors = {
             name: tf.constant(contract.bytes_to_float(values)) for name, values in pixels.items() if values is not None
         }

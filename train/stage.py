@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from portraitseg import files, identity, manifest, models
-from portraitseg.cli import console, warn
+from portraitseg.cli import console, say, warn
 from portraitseg.config import Config
 from portraitseg.contract import CHANNEL_COUNT
 from portraitseg.data import open_dataset
-from portraitseg.data.base import hash_keys, set_of
+from portraitseg.data.base import Dataset, hash_keys, set_of
+from portraitseg.data.checking import DataCheck
 from portraitseg.errors import InputError
 from portraitseg.models import checkpoint
 from portraitseg.models.keras_route import keras, tf
@@ -18,6 +19,7 @@ from portraitseg.models.widen import copy_widened
 from portraitseg.runs import Run
 from train import augmenter, function_matching, losses, pretrained
 from train.check import check_data
+from train.evaluate import KerasEvaluator
 from train.fit import FitResult, Plan, fit
 from train.optimize import Optimization, check_losses, deployed
 from train.stream import BatchRecipe, recipe_of
@@ -65,7 +67,8 @@ def train_run(run: Run, config: Config, init: Path | None = None, overwrite: boo
                 f"train.blank_share: {dataset.name} has no photos of nobody in a set called "
                 f"{' or '.join(config.data.blank_sets) or '(data.blank_sets names none)'}: training goes without"
             )
-        check_data(dataset, (config.data.train_split, config.data.val_split), needs_masks=True, mask_free=mask_free)
+        splits = (config.data.train_split, config.data.val_split)
+        checked = check_data(dataset, splits, needs_masks=True, mask_free=mask_free)
         if overwrite:
             _check_kept(run, init)
             clear(run)
@@ -85,6 +88,7 @@ def train_run(run: Run, config: Config, init: Path | None = None, overwrite: boo
         )
         began = {"file": init.name, "sha256": init_sha256} if init else None
         record(run, config, recipe, result, commit, began)
+    say_of_nobody(optimization.model, dataset, config, checked)
     of_what = f"in epoch {result.best_epoch}" if result.best_epoch else "of the weights as they began"
     console.print(f"best validation IoU {100 * result.best_iou:.2f} % {of_what}: {run.best}")
     return result
@@ -94,6 +98,20 @@ def _begin(run: Run, config: Config) -> None:
     """Says, beside the configuration, what the training is known by: the teachers' files may change later."""
     files.write_text(run.config, config.model_dump_json(indent=2) + "\n")
     files.write_json(run.identity, {"training": identity.of_training(config)})
+
+
+def say_of_nobody(model: Any, dataset: Dataset, config: Config, checked: DataCheck) -> None:
+    """Says what the validation IoU owes to photos of nobody, where there are some."""
+    keys = dataset.keys(config.data.val_split)
+    if checked.peopled[config.data.val_split] == len(keys):
+        return
+    scores = list(KerasEvaluator(dataset, keys, config.model.size).scores(deployed(model)))
+    of_nobody = [score for score, is_empty in scores if is_empty]
+    others = [score for score, is_empty in scores if not is_empty]
+    say(
+        f"{len(of_nobody)} of {len(keys)} validation photos show nobody; on {sum(map(bool, of_nobody))} of them "
+        f"nothing was found, which counts as IoU 1; the others alone have {100 * sum(others) / len(others):.2f} %"
+    )
 
 
 def load_start(model: Any, config: Config, init: Path | None) -> None:

@@ -8,7 +8,7 @@ import multiprocessing
 from collections import deque
 from collections.abc import Collection, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -21,7 +21,7 @@ from portraitseg.errors import InputError
 from portraitseg.workers import cores, settle
 from train import augmenter, function_matching, prior
 from train.augmenter import Augmenter
-from train.copy_paste import draw_window, paste, shrink
+from train.copy_paste import draw_window, paste, paste_ignored, shrink
 from train.edges import edge_band
 from train.function_matching import FunctionMatching
 
@@ -31,8 +31,21 @@ _ORDER, _AUGMENT, _BLANK_ORDER, _PASTE, _MATCH = 0, 1, 2, 5, 6
 #: Small persons behind a small one, at most.
 _MOST_BEHIND = 2
 
-#: Image, target, and the image with the geometric augmentations alone.
-Photo = tuple[np.ndarray, np.ndarray, np.ndarray]
+
+@dataclass(frozen=True)
+class Photo:
+    """One photo at the network's size.
+
+    Attributes:
+        image, target: augmented.
+        plain: the image with the geometric augmentations alone; where nobody asks for it, anything.
+        ignore: above 0 where the target is not known; None: it is known everywhere.
+    """
+
+    image: np.ndarray
+    target: np.ndarray
+    plain: np.ndarray
+    ignore: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -44,12 +57,14 @@ class Batch:
         targets: their masks, 0..255.
         edges: bands around the outlines of the targets, 0..255; None where no loss asks for them.
         plain: the photos with the geometric augmentations alone; None where no loss asks for them.
+        ignore: above 0 where the target is not known, so that no loss counts it; None where the data know all.
     """
 
     images: UInt8[np.ndarray, "n h w c"]
     targets: UInt8[np.ndarray, "n h w"]
     edges: UInt8[np.ndarray, "n h w"] | None = None
     plain: UInt8[np.ndarray, "n h w c"] | None = None
+    ignore: UInt8[np.ndarray, "n h w"] | None = None
 
 
 @dataclass(frozen=True)
@@ -106,8 +121,9 @@ class BatchRecipe:
         places = [position * self.batch_size + offset for offset in range(self.batch_size)]
         indices = [int(order[place % len(order)]) for place in places]
         photos = [self._make_photo(index, epoch) for index in indices]
-        images, targets = np.stack([photo[0] for photo in photos]), np.stack([photo[1] for photo in photos])
-        plain = np.stack([photo[2] for photo in photos]) if self.with_plain else None
+        images, targets = np.stack([photo.image for photo in photos]), np.stack([photo.target for photo in photos])
+        plain = np.stack([photo.plain for photo in photos]) if self.with_plain else None
+        ignored = [np.zeros(self.size, np.uint8) if photo.ignore is None else photo.ignore for photo in photos]
         if self.matching is not None:
             of_nobody = [index >= len(self.keys) for index in indices]
             rng = np.random.default_rng([self.seed, _MATCH, step])
@@ -117,6 +133,8 @@ class BatchRecipe:
             targets=targets,
             edges=np.stack([edge_band(target) for target in targets]) if self.with_edges else None,
             plain=plain,
+            # of the data, not of these photos: every batch has the same parts
+            ignore=np.stack(ignored) if self.dataset.has_ignored else None,
         )
 
     def _make_photo(self, index: int, epoch: int) -> Photo:
@@ -148,13 +166,16 @@ class BatchRecipe:
         return self._before(nearest, back)
 
     def _before(self, front: Photo, back: Photo) -> Photo:
-        image, target = paste(front[0], front[1], back[0], back[1])
-        return image, target, paste(front[2], front[1], back[2], back[1])[0] if self.with_plain else image
+        image, target = paste(front.image, front.target, back.image, back.target)
+        plain = paste(front.plain, front.target, back.plain, back.target)[0] if self.with_plain else image
+        return Photo(image, target, plain, paste_ignored(front.target, front.ignore, back.ignore))
 
     def _shrunk(self, photo: Photo, rng: np.random.Generator) -> Photo:
         window = draw_window(self.size, rng)
-        image, target = shrink(photo[0], photo[1], window)
-        return image, target, shrink(photo[2], photo[1], window)[0] if self.with_plain else image
+        image, target = shrink(photo.image, photo.target, window)
+        plain = shrink(photo.plain, photo.target, window)[0] if self.with_plain else image
+        ignore = None if photo.ignore is None else shrink(photo.image, photo.ignore, window)[1]
+        return Photo(image, target, plain, ignore)
 
     def _load_labelled(self, key: str, rng: np.random.Generator) -> Photo:
         sample = self.dataset.load(key)
@@ -162,24 +183,25 @@ class BatchRecipe:
             raise InputError(
                 f"photo '{sample.key}' has no mask: training needs one; take its set out of data.train_split"
             )
-        return self._augment(sample.image, contract.mask_to_target(sample.mask, self.size, self.is_soft), rng)
+        target = contract.mask_to_target(sample.mask, self.size, self.is_soft)
+        return self._augment(sample.image, target, rng, sample.ignore)
 
-    def _augment(self, photo: np.ndarray, target: np.ndarray, rng: np.random.Generator) -> Photo:
+    def _augment(
+        self, photo: np.ndarray, target: np.ndarray, rng: np.random.Generator, ignore: np.ndarray | None = None
+    ) -> Photo:
         image = contract.resize_image(photo, self.size)
-        if self.with_plain:
-            image, target, plain = self.augment.with_plain(image, target, rng)
-        else:
-            plain = image
-            image, target = self.augment(image, target, rng)
-        return image, target, plain
+        if ignore is not None:
+            # whatever an unknown pixel has a part in is unknown
+            ignore = contract.mask_to_target(np.where(ignore, np.uint8(255), np.uint8(0)), self.size, is_soft=True)
+        return Photo(*self.augment.with_others(image, target, rng, self.with_plain, ignore))
 
     def _with_previous(self, photo: Photo, rng: np.random.Generator) -> Photo:
         """With a previous mask as the fourth channel, where one is asked for."""
         if not self.with_prior:
             return photo
-        image, target, plain = photo
-        previous = prior.simulate(target, rng)[..., None]
-        return np.concatenate([image, previous], axis=2), target, np.concatenate([plain, previous], axis=2)
+        previous = prior.simulate(photo.target, rng)[..., None]
+        image, plain = (np.concatenate([pixels, previous], axis=2) for pixels in (photo.image, photo.plain))
+        return replace(photo, image=image, plain=plain)
 
 
 def recipe_of(dataset: Dataset, config: Config, needs: Collection[str] = ()) -> BatchRecipe:

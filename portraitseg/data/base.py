@@ -5,11 +5,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Bool, UInt8
 
 from portraitseg.errors import InputError
+
+_Item = TypeVar("_Item")
 
 
 @dataclass(frozen=True)
@@ -21,12 +24,15 @@ class Sample:
         image: RGB, 0..255.
         mask: alpha of the person at the photo's size, 0..255; None where nobody labelled it.
         notes: what was converted or looks odd, each a short phrase that the loader counts.
+        ignore: the pixels whose truth nobody knows, which count in no loss and no score; `mask` is 0 there. None: all
+            are known.
     """
 
     key: str
     image: UInt8[np.ndarray, "h w 3"]
     mask: UInt8[np.ndarray, "h w"] | None
     notes: tuple[str, ...] = ()
+    ignore: Bool[np.ndarray, "h w"] | None = None
 
 
 @dataclass(frozen=True)
@@ -38,12 +44,19 @@ class Dataset(ABC):
         splits: split name → keys, in a fixed order.
         licence: of the photos.
         warnings: what the user should know of the data as a whole, a line each.
+        remarks: how they are read, a line each: where splits are from, what masks mean.
     """
 
     name: str
     splits: Mapping[str, tuple[str, ...]]
     licence: str = field(default="unknown", kw_only=True)
     warnings: tuple[str, ...] = field(default=(), kw_only=True)
+    remarks: tuple[str, ...] = field(default=(), kw_only=True)
+
+    @property
+    def has_ignored(self) -> bool:
+        """Whether masks may have pixels that nobody is to be judged by."""
+        return False
 
     @abstractmethod
     def load(self, key: str) -> Sample:
@@ -131,7 +144,7 @@ def draw_val(keys: Iterable[str], val_ratio: float, seed: int) -> dict[str, tupl
     }
 
 
-def spread(keys: Sequence[str], count: int) -> list[str]:
+def spread(keys: Sequence[_Item], count: int) -> list[_Item]:
     """At most `count` keys, evenly over the whole list: neighbours are often frames of one video."""
     count = min(count, len(keys))
     return [keys[index * len(keys) // count] for index in range(count)]

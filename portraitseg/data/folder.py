@@ -1,10 +1,9 @@
-"""Format `folder`: images/<stem>.jpg beside masks/<stem>.png, one set or several, with or without splits.json."""
+"""Format `folder`: images/<stem>.jpg beside masks/<stem>.png, one set or several, with or without lists of splits."""
 
 import json
-import os
-import sys
+import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -13,11 +12,15 @@ import numpy as np
 
 from portraitseg import files
 from portraitseg.config import DataConfig
-from portraitseg.data import reading
+from portraitseg.data import layout, masks, reading, survey
 from portraitseg.data.base import Dataset, Sample, draw_val, hash_keys, is_test_split, set_of
+from portraitseg.data.masks import Meaning
 from portraitseg.errors import InputError
 
 SPLITS_NAME = "splits.json"
+
+#: Lists of photos, a line each, that other tools write.
+LIST_NAMES = ("train.txt", "val.txt", "test.txt")
 
 #: Lies in a folder whose masks trained networks drew, and says which: `python -m train label`.
 LABELS_NAME = "labels.json"
@@ -39,14 +42,29 @@ class FolderDataset(Dataset):
     Attributes:
         root: the folder that the user gave.
         suffixes: key → those of its photo and of its mask; that of the mask is None where the set has none. No whole
-            paths: a hundred thousand photos are to cost no more than their names.
+            paths: a hundred thousand photos are to cost no more than their names. A name that is not the key's has no
+            dot in front.
         blank_sets, unlabelled_sets: sets without masks, and what that means.
+        places: set → its folders of photos and of masks, where they are not images/ and masks/.
+        meanings: set → how its masks are read; those that are not named are binary.
     """
 
     root: Path
     suffixes: Mapping[str, tuple[str, str | None]] = field(repr=False)
     blank_sets: tuple[str, ...] = ()
     unlabelled_sets: tuple[str, ...] = ()
+    places: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    meanings: Mapping[str, Meaning] = field(default_factory=dict)
+
+    @property
+    def has_ignored(self) -> bool:
+        """See `Dataset.has_ignored`."""
+        return any(meaning.ignore for meaning in self.meanings.values())
+
+    @property
+    def has_classes(self) -> bool:
+        """Whether masks are read by anything else than their brightness."""
+        return any(meaning.kind != "binary" for meaning in self.meanings.values())
 
     def load(self, key: str) -> Sample:
         """See `Dataset.load`."""
@@ -55,15 +73,17 @@ class FolderDataset(Dataset):
         if mask_path is None:
             is_blank = set_of(key) in self.blank_sets
             return Sample(key, image, np.zeros(image.shape[:2], np.uint8) if is_blank else None, notes)
-        mask, mask_notes = reading.read_mask(mask_path)
-        reading.check_same_size(image, mask, mask_path)
-        return Sample(key, image, mask, notes + mask_notes)
+        mask, ignore, mask_notes = masks.read_mask(mask_path, self.meanings.get(set_of(key), masks.BINARY))
+        reading.check_same_size(image, mask, mask_path, photo)
+        return Sample(key, image, mask, notes + mask_notes, ignore)
 
     def files(self, key: str) -> tuple[Path, Path | None]:
         """A photo and its mask; None where its set has no masks."""
         suffix, mask_suffix = self.suffixes[key]
-        mask = None if mask_suffix is None else place(self.root, key, "masks", mask_suffix)
-        return place(self.root, key, "images", suffix), mask
+        name, _, stem = key.rpartition("/")
+        images, folder = self.places.get(name, (f"{name}/images", f"{name}/masks"))
+        mask = None if mask_suffix is None else layout.place_of(self.root / folder.lstrip("/"), stem, mask_suffix)
+        return layout.place_of(self.root / images.lstrip("/"), stem, suffix), mask
 
     def excerpt(self, keys: Sequence[str]) -> "FolderDataset":
         """See `Dataset.excerpt`."""
@@ -71,54 +91,200 @@ class FolderDataset(Dataset):
 
 
 def open_folder(config: DataConfig, seed: int) -> FolderDataset:
-    """Lists a folder; reads no photo.
+    """Lists a folder and decides what the masks of each set mean; reads no photo.
 
     Raises:
         InputError: no such folder, no photos, a photo without a mask (in a set that is neither blank nor unlabelled nor
-            listed in `UNLABELLED_SPLIT`), a mask without a photo, two photos of one stem, a malformed splits.json.
+            listed in `UNLABELLED_SPLIT`), a mask without a photo, two photos of one stem, a malformed splits.json, or
+            masks whose meaning is not clear.
     """
     assert config.root is not None
     root = config.root
     if not root.is_dir():
         raise InputError(f"DATA {root}: no such folder: give the folder that holds the photos now with DATA=")
     mask_free = {*config.blank_sets, *config.unlabelled_sets}
+    lists = [root / name for name in (SPLITS_NAME, *LIST_NAMES) if (root / name).exists()]
+    return open_sets(config, seed, layout.find_sets(root, mask_free, has_list=bool(lists)), lists)
+
+
+def open_sets(
+    config: DataConfig, seed: int, found: layout.Layout, lists: Sequence[Path], setting: str = "auto"
+) -> FolderDataset:
+    """Opens photos and masks whose places are known: a folder's own, or a format's.
+
+    Args:
+        config: with the root.
+        seed: of what is drawn.
+        found: the sets.
+        lists: files that say which photo is in which split.
+        setting: what masks mean where `data.mask` says nothing.
+
+    Raises:
+        InputError: as `open_folder`.
+    """
+    assert config.root is not None
+    root, mask_free = config.root, {*config.blank_sets, *config.unlabelled_sets}
     suffixes: dict[str, tuple[str, str | None]] = {}
-    names, warnings = _set_names(root, mask_free)
-    for name in names:
-        suffixes.update(_pair_set(root, name, is_mask_free=name in mask_free))
+    unread: list[str] = []
+    for place in found.sets:
+        pairs = layout.pair(root, place, is_mask_free=place.name in mask_free)
+        prefix = f"{place.name}/" if place.name else ""
+        suffixes.update({prefix + stem: files for stem, files in pairs.files.items()})
+        unread += [f"{place.images}/{name}" for name in pairs.unread]
+    warnings = found.warnings
+    if unread:
+        remedy = reading.how_to_read(Path(unread[0]).suffix)
+        warnings += (f"photos that are not read: {len(unread)} (first: {unread[0]}): {remedy}",)
     if not suffixes:
         raise InputError(
             f"DATA {root}: no images/<stem>.jpg|png|webp, nor <set>/images/…: see 'A folder of photos' in the README"
+            + (f" ({warnings[-1]})" if unread else "")
         )
-    listed = root / SPLITS_NAME
-    if listed.exists():
-        splits = read_splits(listed)
-        _check_known(splits, suffixes, root)
-        # the same text once
-        texts = {key: key for key in suffixes}
-        splits = {name: tuple(texts[key] for key in keys) for name, keys in splits.items()}
-    else:
-        drawn = draw_val((key for key in suffixes if set_of(key) not in mask_free), config.val_ratio, seed)
-        splits = {
-            **drawn,
-            **{name: tuple(sorted(k for k in suffixes if set_of(k) == name)) for name in sorted(mask_free)},
-        }
-        splits = {name: keys for name, keys in splits.items() if keys or name in drawn}
-    warnings += _check_unmasked(splits, suffixes, config, root)
-    if (root / LABELS_NAME).exists() and not config.soft_masks:
-        warnings += (
-            "soft masks of trained networks are read as hard ones, above half or not: --set data.soft_masks=true",
-        )
-    return FolderDataset(
+    splits, how = _splits_of(root, lists, suffixes, found, config, seed)
+    dataset = FolderDataset(
         name=str(root),
         splits=splits,
         licence=config.licence,
-        warnings=warnings,
         root=root,
         suffixes=suffixes,
         blank_sets=config.blank_sets,
         unlabelled_sets=config.unlabelled_sets,
+        places={
+            place.name: (place.images, place.masks)
+            for place in found.sets
+            if (place.images, place.masks) != _usual_place(place.name)
+        },
     )
+    warnings += _check_unmasked(dataset, config)
+    if (root / LABELS_NAME).exists() and not config.soft_masks:
+        warnings += (
+            "soft masks of trained networks are read as hard ones, above half or not: --set data.soft_masks=true",
+        )
+    said = setting if config.mask == "auto" else config.mask
+    meanings, remarks = _meanings(dataset, config.model_copy(update={"mask": said}))
+    return replace(dataset, warnings=warnings, remarks=(*([how] if how else []), *remarks), meanings=meanings)
+
+
+def _usual_place(name: str) -> tuple[str, str]:
+    prefix = f"{name}/" if name else ""
+    return f"{prefix}images", f"{prefix}masks"
+
+
+def _splits_of(
+    root: Path,
+    lists: Sequence[Path],
+    suffixes: dict[str, tuple[str, str | None]],
+    found: layout.Layout,
+    config: DataConfig,
+    seed: int,
+) -> tuple[dict[str, tuple[str, ...]], str]:
+    """The splits, and in words where they are from if not from splits.json or drawn.
+
+    Raises:
+        InputError: a malformed list, or one that names what is not there.
+    """
+    mask_free = {*config.blank_sets, *config.unlabelled_sets}
+    own = {name: tuple(sorted(k for k in suffixes if set_of(k) == name)) for name in sorted(mask_free)}
+    own = {name: keys for name, keys in own.items() if keys}
+    if lists and lists[0].name == SPLITS_NAME:
+        return _known(read_splits(lists[0]), suffixes, root / SPLITS_NAME, root), ""
+    if lists:
+        splits = {path.stem: read_list(path, suffixes, mask_free) for path in lists}
+        _check_disjoint(splits, str(root))
+        how = f"splits by {', '.join(path.name for path in lists)}"
+    elif found.found:
+        by_set = {place.name: place.split for place in found.sets if place.split}
+        names = dict.fromkeys(("train", "val", "test", *by_set.values()))
+        grouped: dict[str, list[str]] = {name: [] for name in names if name in by_set.values()}
+        for key in sorted(suffixes):
+            if (split := by_set.get(set_of(key))) is not None:
+                grouped[split].append(key)
+        splits = {name: tuple(keys) for name, keys in grouped.items()}
+        how = found.found
+    else:
+        drawn = draw_val((key for key in suffixes if set_of(key) not in mask_free), config.val_ratio, seed)
+        return {**drawn, **own}, ""
+    if "val" not in splits and "train" in splits:
+        splits |= draw_val(splits["train"], config.val_ratio, seed)
+        how += f"; val drawn from train (data.val_ratio={config.val_ratio:g})"
+    return {**splits, **own}, how
+
+
+def read_list(path: Path, suffixes: Mapping[str, Any], mask_free: set[str]) -> tuple[str, ...]:
+    """Reads `train.txt` and the like: a photo a line, by its key, its name or its path.
+
+    Raises:
+        InputError: unreadable, empty, or a line that names no photo, or one of several sets.
+    """
+    try:
+        if path.stat().st_size > MAX_SPLITS_BYTES:
+            raise InputError(f"{path}: over {MAX_SPLITS_BYTES // 10**6} MB, more than a list of photos can have")
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        why = reading.explain(error) if isinstance(error, OSError) else "not UTF-8: save it as that"
+        raise InputError(f"{path}: {why}") from error
+    by_stem: dict[str, list[str]] = {}
+    for key in suffixes:
+        by_stem.setdefault(key.rpartition("/")[2], []).append(key)
+    keys = []
+    for line in filter(None, (line.strip() for line in lines)):
+        # VOC's lists of a class and mmsegmentation's of pairs have a second word
+        for name in (line, line.split()[0]):
+            path_of = Path(name)
+            stem = path_of.stem if path_of.suffix.lower() in reading.image_suffixes() else path_of.name
+            found = [name] if name in suffixes else by_stem.get(stem, [])
+            within = [key for key in found if set_of(key) in path_of.parts]
+            found = within or found
+            if found:
+                break
+        if len(found) != 1:
+            what = "names no photo here" if not found else f"could be {found[0]} or {found[1]}: write <set>/<stem>"
+            raise InputError(f"{path}: '{line[:80]}' {what}: correct it, or take the list away to draw the splits anew")
+        keys.append(found[0])
+    if not keys:
+        raise InputError(f"{path}: is empty: list photos in it, or take it away")
+    return tuple(dict.fromkeys(keys))
+
+
+def _meanings(dataset: FolderDataset, config: DataConfig) -> tuple[dict[str, Meaning], list[str]]:
+    """Set → how its masks are read, and that in words, sets of one kind together.
+
+    Raises:
+        InputError: not clear.
+    """
+    by_set: dict[str, list[Path]] = {}
+    for key, (_, mask) in dataset.suffixes.items():
+        if mask is not None:
+            path = dataset.files(key)[1]
+            assert path is not None
+            by_set.setdefault(set_of(key), []).append(path)
+    if isinstance(config.mask, dict) and (unknown := set(config.mask) - set(by_set)):
+        raise InputError(
+            f"data.mask names a set '{min(unknown)}' that has no masks here (there are: {', '.join(by_set) or 'none'})"
+        )
+    count = max(survey.LEAST_LOOKED_AT, survey.MOST_LOOKED_AT // max(1, len(by_set)))
+    meanings: dict[str, Meaning] = {}
+    words: dict[str, list[str]] = {}
+    for name, paths in by_set.items():
+        setting = config.mask if isinstance(config.mask, str) else config.mask.get(name, "auto")
+        where = str(dataset.root / name)
+        meanings[name], text = survey.survey(paths, where, setting, config.soft_masks, count)
+        words.setdefault(text, []).append(name or dataset.root.name)
+    looked = {name: min(count, len(paths)) for name, paths in by_set.items()}
+    part = f" (by {sum(looked.values())} of {sum(map(len, by_set.values()))}, evenly taken)"
+    some = part if any(looked[name] < len(paths) for name, paths in by_set.items()) else ""
+    remarks = [f"masks of {_few(names)}: {text}{some}" for text, names in words.items()]
+    return {name: meaning for name, meaning in meanings.items() if meaning != masks.BINARY}, remarks
+
+
+def _few(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more sets" if len(names) > 3 else "")
+
+
+def place(root: Path, key: str, folder: str, suffix: str) -> Path:
+    """Where a photo (`folder` is images) or a mask (masks) of a key lies under a root that we write."""
+    name, _, stem = key.rpartition("/")
+    return root / name / folder / f"{stem}{suffix}"
 
 
 def read_splits(path: Path) -> dict[str, tuple[str, ...]]:
@@ -204,109 +370,41 @@ def _check_disjoint(splits: Mapping[str, tuple[str, ...]], origin: str) -> None:
 
 def _is_unsafe(key: str) -> bool:
     parts = key.split("/")
-    return len(parts) > 2 or any(part in ("", ".", "..") for part in parts) or "\\" in key or _has_control(key)
+    return len(parts) > 2 or any(part in ("", ".", "..") for part in parts) or "\\" in key or layout.has_control(key)
 
 
-def _has_control(name: str) -> bool:
-    """Line breaks and the like: the hash of a split joins its keys by newlines, so that a key can have none."""
-    return any(ord(character) < 32 or ord(character) == 127 for character in name)
+def _known(
+    splits: Mapping[str, tuple[str, ...]], suffixes: dict[str, tuple[str, str | None]], listed: Path, root: Path
+) -> dict[str, tuple[str, ...]]:
+    """The splits, each key as the text that `suffixes` has; a key in another Unicode form gets an entry of its own.
 
-
-def _set_names(root: Path, mask_free: set[str]) -> tuple[list[str], tuple[str, ...]]:
-    """The sub-folders that hold images/, and a warning of those left out.
-
-    `""` is the flat layout, images/ in the root: sets beside it are taken where they are declared to have no masks,
-    since a folder beside images/ may be a copy of it.
+    Raises:
+        InputError: a key without a photo.
     """
-    parts = ("images", "masks")
-    is_flat = (root / "images").is_dir()
-    # without permission Path.is_dir raises: a set would be missed; beside a flat one it may be the disk's lost+found
-    is_folder = os.path.isdir if is_flat else Path.is_dir
-    children = (child for child in root.iterdir() if child.name not in parts and child.name[0] != ".")
-    # a folder of masks alone is a set whose photos are missed
-    sets = sorted(child.name for child in children if any(is_folder(child / part) for part in parts))
-    if not is_flat:
-        return sets, ()
-    left_out = [name for name in sets if name not in mask_free]
-    taken = ["", *(name for name in sets if name in mask_free)]
-    if not left_out:
-        return taken, ()
-    return taken, (
-        f"sets beside {root / 'images'} are left out, to take them give images/ and masks/ a folder of their own: "
-        f"{len(left_out)} (first: {left_out[0]})",
-    )
-
-
-def place(root: Path, key: str, folder: str, suffix: str) -> Path:
-    """Where a photo (`folder` is images) or a mask (masks) of a key lies under the root."""
-    name, _, stem = key.rpartition("/")
-    return root / name / folder / f"{stem}{suffix}"
-
-
-def _pair_set(root: Path, name: str, is_mask_free: bool) -> dict[str, tuple[str, str | None]]:
-    base = root / name
-    _check_name(base, "set")
-    if not (base / "images").is_dir():
-        raise InputError(f"set {base}: masks/ without images/: add the photos, or take the masks out")
-    images: dict[str, str] = {}
-    for path in _sorted(base / "images"):
-        if path.suffix.lower() not in reading.IMAGE_SUFFIXES:
-            continue
-        _check_name(path, "photo")
-        if path.stem in images:
-            first = f"{path.stem}{images[path.stem]}"
-            raise InputError(f"photo {path}: a second photo named '{path.stem}' ({first}): rename one")
-        images[path.stem] = sys.intern(path.suffix)
-    folder = base / "masks"
-    listed = _sorted(folder) if folder.is_dir() else ()
-    masks = {path.stem: sys.intern(path.suffix) for path in listed if path.suffix.lower() == ".png"}
-    if (orphan := next((stem for stem in masks if stem not in images), None)) is not None:
-        path = folder / f"{orphan}{masks[orphan]}"
-        raise InputError(f"mask {path}: no photo of this name in {base / 'images'}: add it or take the mask out")
-    if masks and is_mask_free:
-        raise InputError(
-            f"set '{name}' is one of data.blank_sets or data.unlabelled_sets but has {folder}: take the masks out, or "
-            "name other sets (--set 'data.blank_sets=[]')"
-        )
-    prefix = f"{name}/" if name else ""
-    pairs: dict[tuple[str, str | None], tuple[str, str | None]] = {}
-    return {
-        prefix + stem: pairs.setdefault(pair, pair)
-        for stem, pair in ((stem, (suffix, masks.get(stem))) for stem, suffix in images.items())
-    }
-
-
-def _sorted(folder: Path) -> Iterator[Path]:
-    """What a folder has, hidden files left out; sorted as names, since paths take several times the memory."""
-    names = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
-    return (folder / name for name in names)
-
-
-def _check_name(path: Path, what: str) -> None:
-    try:
-        path.name.encode()
-    except UnicodeEncodeError as error:
-        raise InputError(f"{what} {path}: its name is not UTF-8: rename it") from error
-    if _has_control(path.name) or "\\" in path.name:
-        raise InputError(f"{what} {path}: its name has a line break, a backslash or the like: rename it")
-
-
-def _check_known(splits: Mapping[str, tuple[str, ...]], suffixes: Mapping[str, Any], root: Path) -> None:
+    # the same text once
+    texts = {key: key for key in suffixes}
+    normal = {unicodedata.normalize("NFC", key): key for key in suffixes if not key.isascii()}
     for name, keys in splits.items():
-        if (missing := next((key for key in keys if key not in suffixes), None)) is not None:
-            raise InputError(
-                f"{root / SPLITS_NAME}: split '{name}' names '{missing}', no such photo under {root}: "
-                "add it or take it out of the split"
-            )
+        for key in keys:
+            if key in texts:
+                continue
+            there = normal.get(unicodedata.normalize("NFC", key))
+            if there is None:
+                raise InputError(
+                    f"{listed}: split '{name}' names '{key}', no such photo under {root}: "
+                    "add it or take it out of the split"
+                )
+            stem = there.rpartition("/")[2]
+            photo, mask = suffixes.pop(there)
+            whole = [part if part is None or not part.startswith(".") else stem + part for part in (photo, mask)]
+            assert whole[0] is not None
+            suffixes[key], texts[key] = (whole[0], whole[1]), key
+    return {name: tuple(texts[key] for key in keys) for name, keys in splits.items()}
 
 
-def _check_unmasked(
-    splits: Mapping[str, tuple[str, ...]],
-    suffixes: Mapping[str, tuple[str, str | None]],
-    config: DataConfig,
-    root: Path,
-) -> tuple[str, ...]:
+def _check_unmasked(dataset: FolderDataset, config: DataConfig) -> tuple[str, ...]:
     """Refuses photos without masks; returns a warning of those that only the name of their split declares."""
+    splits, suffixes = dataset.splits, dataset.suffixes
     mask_free = {*config.blank_sets, *config.unlabelled_sets}
     # a set that has masks is a labelled one, and a mask that is missing there is missed
     labelled = {set_of(key) for key, (_, mask) in suffixes.items() if mask is not None}
@@ -316,10 +414,10 @@ def _check_unmasked(
             if suffixes[key][1] is not None or set_of(key) in mask_free:
                 continue
             if name != UNLABELLED_SPLIT or set_of(key) in labelled:
-                photo = place(root, key, "images", suffixes[key][0])
+                photo, _ = dataset.files(key)
                 raise InputError(
-                    f"photo {photo} (split '{name}') has no mask: add masks/{photo.stem}.png, "
-                    "or declare its set in data.blank_sets or data.unlabelled_sets"
+                    f"photo {photo} (split '{name}') has no mask: {_beside(dataset, key)}"
+                    f"add masks/{photo.stem}.png, or declare its set in data.blank_sets or data.unlabelled_sets"
                 )
             by_name.append(key)
     if not by_name:
@@ -328,3 +426,15 @@ def _check_unmasked(
         f"split '{UNLABELLED_SPLIT}': no mask, in sets that data.unlabelled_sets does not name; nothing is trained or "
         f"measured on them: {len(by_name)} of {len(splits[UNLABELLED_SPLIT])} (first: {by_name[0]})",
     )
+
+
+def _beside(dataset: FolderDataset, key: str) -> str:
+    """What lies where the mask is missed."""
+    name, _, stem = key.rpartition("/")
+    base = dataset.root / name
+    for part in layout.MASK_FOLDERS:
+        if (base / part).is_dir():
+            for path in sorted((base / part).iterdir()):
+                if path.stem == stem:
+                    return f"{path} is not read as one, save it as PNG, or "
+    return ""

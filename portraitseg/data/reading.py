@@ -1,19 +1,27 @@
 """Photos and masks from files as people really have them: converted with a note, or refused with a reason."""
 
+import importlib
 import struct
 import warnings
 import zlib
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError, features
 
 from portraitseg import files
 from portraitseg.contract import MASK_THRESHOLD
 from portraitseg.errors import InputError
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
+
+#: How photos of other formats are read, if at all.
+_PLUGINS = {".avif": "AVIF", ".heic": "HEIF", ".heif": "HEIF"}
+
+#: Brands of an ISO container (bytes 8 to 12) that are photos.
+_BRANDS = {b"heic": "HEIC", b"heix": "HEIC", b"hevc": "HEIC", b"mif1": "HEIC", b"msf1": "HEIC", b"avif": "AVIF"}
 
 #: Greatest number of pixels that is decoded: 50 megapixels are 150 MB; more does not come from a phone's portrait mode.
 MAX_PIXELS = 50_000_000
@@ -54,6 +62,14 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 
+_ROTATION = "EXIF rotation"
+
+#: The note of a photo that was turned.
+ROTATED = f"photo: {_ROTATION}"
+
+#: Those that exchange width and height.
+_SWAPPING = (5, 6, 7, 8)
+
 _MODE_NOTES = {
     "L": "grayscale",
     "1": "grayscale",
@@ -66,6 +82,30 @@ _MODE_NOTES = {
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
+@cache
+def _plugins() -> dict[str, str]:
+    """Suffix → Pillow's name of the format, of what this installation reads beyond JPEG, PNG and WebP."""
+    found = {".avif"} if features.check("avif") else set()
+    try:
+        importlib.import_module("pillow_heif").register_heif_opener()
+        found |= {".heic", ".heif"}
+    except ImportError:
+        pass
+    return {suffix: _PLUGINS[suffix] for suffix in sorted(found)}
+
+
+def image_suffixes() -> tuple[str, ...]:
+    """Of photos that can be read here, in lower case."""
+    return (*IMAGE_SUFFIXES, *_plugins())
+
+
+def how_to_read(suffix: str) -> str:
+    """What the user can do about a photo in a format that is not read."""
+    if suffix.lower() in (".heic", ".heif"):
+        return "save it as JPEG (upright), or `pip install pillow-heif`, with which HEIC is read"
+    return "save it as JPEG or PNG"
+
+
 def read_image(path: Path) -> tuple[UInt8[np.ndarray, "h w 3"], tuple[str, ...]]:
     """Reads a photo as RGB.
 
@@ -75,54 +115,48 @@ def read_image(path: Path) -> tuple[UInt8[np.ndarray, "h w 3"], tuple[str, ...]]
     Raises:
         InputError: missing, empty, truncated, not an image, or too large.
     """
-    image, notes = _open(path, "photo")
+    image, notes = open_upright(path, "photo")
     if image.mode.startswith("I"):
         notes[notes.index("16 bit")] = "16-bit grayscale"
-        image = Image.fromarray(_high_bytes(image))
+        image = Image.fromarray(high_bytes(image))
     elif image.mode != "RGB":
         notes.append(_MODE_NOTES.get(image.mode, image.mode))
     return np.asarray(image.convert("RGB")), tuple(f"photo: {note}" for note in notes)
 
 
-def read_mask(path: Path) -> tuple[UInt8[np.ndarray, "h w"], tuple[str, ...]]:
-    """Reads a mask as 8-bit alpha; 0/1 masks are scaled to 0/255.
-
-    Returns:
-        mask (h, w), and notes on what was converted or looks odd (all-black, all-white).
-
-    Raises:
-        InputError: as `read_image`.
-    """
-    image, notes = _open(path, "mask")
-    if image.mode == "P":
-        # a palette's indices are the labels; its colours are decoration
-        mask = np.asarray(image)
-        notes.append("palette, its indices taken")
-    elif image.mode.startswith("I"):
-        values = np.asarray(image)
-        # labels that were merely stored in 16 bits
-        mask = values.astype(np.uint8) if values.max(initial=0) <= 255 else _high_bytes(image)
-    else:
-        if image.mode not in ("L", "1"):
-            notes.append(f"{image.mode}, its brightness taken")
-        mask = np.asarray(image.convert("L"))
-    if mask.max(initial=0) == 1:
-        mask = mask * np.uint8(255)
-        notes.append("values 0/1")
-    return mask, tuple(f"mask: {note}" for note in [*notes, *odd_mask(mask)])
-
-
-def check_same_size(image: UInt8[np.ndarray, "h w 3"], mask: UInt8[np.ndarray, "h2 w2"], path: Path) -> None:
-    """Refuses a mask of another size than its photo; `path` is the mask's.
+def check_same_size(
+    image: UInt8[np.ndarray, "h w 3"], mask: UInt8[np.ndarray, "h2 w2"], path: Path, photo: Path | None = None
+) -> None:
+    """Refuses a mask of another size than its photo; `path` is the mask's, `photo` the photo's.
 
     Raises:
-        InputError: with both sizes.
+        InputError: with both sizes, and whether the photo's EXIF rotation explains them.
     """
-    if mask.shape != image.shape[:2]:
+    if mask.shape == image.shape[:2]:
+        return
+    sizes = f"mask {path}: {mask.shape[1]}x{mask.shape[0]}, its photo is {image.shape[1]}x{image.shape[0]}"
+    if photo is not None and mask.shape == image.shape[1::-1] and (value := orientation(photo)) in _SWAPPING:
         raise InputError(
-            f"mask {path}: {mask.shape[1]}x{mask.shape[0]}, its photo is {image.shape[1]}x{image.shape[0]}: "
-            "give both the same size"
+            f"{sizes} once turned as its EXIF says (orientation {value}), and as large as the mask before: it was "
+            "drawn on the unturned photo: turn it likewise (`python -m train check-data --fix OUT` writes a copy), or "
+            "take the EXIF out of the photo"
         )
+    raise InputError(f"{sizes}: give both the same size")
+
+
+def turn(mask: UInt8[np.ndarray, "h w"], value: int) -> UInt8[np.ndarray, "h2 w2"]:
+    """A mask turned as a photo of this EXIF orientation is."""
+    how = _UPRIGHT.get(value)
+    return mask if how is None else np.asarray(Image.fromarray(mask).transpose(how))
+
+
+def orientation(path: Path) -> int:
+    """What a photo's EXIF says of its rotation, 1 to 8; 1 where it says nothing."""
+    try:
+        with path.open("rb") as file, Image.open(file, formats=_FORMATS) as image:
+            return int(image.getexif().get(_EXIF_ORIENTATION, 1))
+    except (*_DAMAGED, RecursionError, UnidentifiedImageError):
+        return 1
 
 
 def explain(error: OSError) -> str:
@@ -132,18 +166,24 @@ def explain(error: OSError) -> str:
     return files.explain(error)
 
 
-def odd_mask(mask: UInt8[np.ndarray, "h w"]) -> list[str]:
+def odd_mask(mask: UInt8[np.ndarray, "..."]) -> list[str]:
     """Notes on a mask that shows nobody, or nothing else."""
     if not (mask > MASK_THRESHOLD).any():
         return ["all black"]
     return ["all white"] if (mask > MASK_THRESHOLD).all() else []
 
 
-def _high_bytes(image: Image.Image) -> UInt8[np.ndarray, "h w"]:
+def high_bytes(image: Image.Image) -> UInt8[np.ndarray, "h w"]:
+    """The upper 8 of 16 bits."""
     return (np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8)
 
 
-def _open(path: Path, what: str) -> tuple[Image.Image, list[str]]:
+def open_upright(path: Path, what: str) -> tuple[Image.Image, list[str]]:
+    """Decodes a photo or a mask (`what`, for messages) and turns it as its EXIF says; and notes on what was odd.
+
+    Raises:
+        InputError: missing, empty, truncated, not an image, or too large.
+    """
     try:
         # a pipe of this name would be waited for
         if not path.is_file():
@@ -154,7 +194,7 @@ def _open(path: Path, what: str) -> tuple[Image.Image, list[str]]:
             if not header:
                 raise InputError(f"{what} {path}: the file is empty: replace it or take it out")
             file.seek(0)
-            image: Image.Image = Image.open(file, formats=_FORMATS)
+            image: Image.Image = Image.open(file, formats=(*_FORMATS, *dict.fromkeys(_plugins().values())))
             if image.width * image.height > MAX_PIXELS:
                 raise InputError(
                     f"{what} {path}: {image.width}x{image.height} is over {MAX_PIXELS // 10**6} megapixels: reduce it"
@@ -168,6 +208,9 @@ def _open(path: Path, what: str) -> tuple[Image.Image, list[str]]:
     except InputError:
         raise
     except UnidentifiedImageError as error:
+        if (brand := _BRANDS.get(header[8:12])) is not None and header[4:8] == b"ftyp":
+            remedy = how_to_read(f".{brand}") if path.suffix.lower() not in _plugins() else "replace it or take it out"
+            raise InputError(f"{what} {path}: {brand} that cannot be read, by its content: {remedy}") from error
         raise InputError(f"{what} {path}: not a jpg, png or webp image: save it as one, or take it out") from error
     except Image.DecompressionBombError as error:
         raise InputError(f"{what} {path}: over {MAX_PIXELS // 10**6} megapixels: reduce it") from error
@@ -192,5 +235,5 @@ def _turn_upright(image: Image.Image, notes: list[str]) -> Image.Image:
         return image
     if turn is None:
         return image
-    notes.append("EXIF rotation")
+    notes.append(_ROTATION)
     return image.transpose(turn)

@@ -32,7 +32,7 @@ def runner(tmp_path_factory):
 def test_scores_of_known_masks(runner):
     truth = np.zeros((24, 30), np.uint8)
     truth[:, 10:] = 255
-    extremes = {"lowest": 0, "highest": pytest.approx(1)}
+    extremes = {"lowest": 0, "highest": pytest.approx(1), "both_empty": 0}
     scores = _score(runner, sample(truth))
     assert scores == {"iou": 1, "miou": 1, "boundary_iou": 1, "holes": 0, "islands": 0} | extremes
     assert tuple(scores) == columns(is_soft=False)
@@ -52,7 +52,7 @@ def test_refuses_a_photo_without_a_mask():
 @pytest.mark.parametrize("value", [np.nan, 1.5, -0.5])
 def test_tells_an_output_that_is_no_probability(runner, monkeypatch, tmp_path, value):
     outputs = np.full((24, 30), 0.5, np.float32)
-    truth = sample(np.zeros((24, 30), np.uint8))
+    truth = sample(np.eye(24, 30, dtype=np.uint8) * np.uint8(255))
     monkeypatch.setattr(type(runner), "predict", lambda self, image: outputs)
     good = _score(runner, truth)
     assert scores_of(tmp_path / "good", [good, good]).fault is None
@@ -82,8 +82,27 @@ def scores_of(path: Path, photos: list[dict[str, float]]) -> FileScores:
 
 
 def test_percentile_and_worst_photos(tmp_path):
-    photos = [{"iou": value / 10, "lowest": 0.0, "highest": 1.0} for value in (10, 9, 8, 7, 6, 5, 4, 3, 2, 0, 0)]
+    photos = [
+        {"iou": value / 10, "lowest": 0.0, "highest": 1.0, "both_empty": 0.0}
+        for value in (10, 9, 8, 7, 6, 5, 4, 3, 2, 0, 0)
+    ]
     scores = scores_of(tmp_path / "a.scores", photos)
     assert scores.percentile("iou", 10.0) == 0 and scores.percentile("iou", 50.0) == 0.5
     assert scores.worst("iou", 3) == [("set/9", 0.0), ("set/10", 0.0), ("set/8", 0.2)]
     assert scores.measures == ("iou",) and scores.fault is None and set(EXTREMES).isdisjoint(scores.measures)
+
+
+def test_photos_of_nobody_on_which_nothing_is_found(runner, monkeypatch, tmp_path):
+    """They count as 1, and are counted; of nothing else there is no score."""
+    nobody = sample(np.zeros((24, 30), np.uint8))
+    monkeypatch.setattr(type(runner), "predict", lambda self, image: np.zeros((24, 30), np.float32))
+    empty, missed = _score(runner, nobody), _score(runner, sample(np.eye(24, 30, dtype=np.uint8) * np.uint8(255)))
+    assert (empty["iou"], empty["both_empty"]) == (1, 1) and (missed["iou"], missed["both_empty"]) == (0, 0)
+    some = scores_of(tmp_path / "some", [empty, missed, empty])
+    assert some.both_empty == 2 and some.fault is None
+    fault = scores_of(tmp_path / "all", [empty, empty]).fault
+    assert fault is not None and "nobody is in any of the 2 photos" in fault
+    # a person whom nobody is to be judged by, and a prediction there, are neither
+    ignore = np.ones((24, 30), bool)
+    ignore[0] = False
+    assert score_image(runner, nobody.image, nobody.mask, False, ignore)["both_empty"] == 1

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from portraitseg.data.reading import read_image, read_mask
+from portraitseg.data.masks import read_mask
+from portraitseg.data.reading import read_image
 from portraitseg.errors import InputError
 from tests.data.bad_cases import SIZE, portrait
 
@@ -155,7 +156,7 @@ def test_every_truncation_is_noticed(tmp_path: Path, suffix: str) -> None:
 
 def test_masks_keep_their_alpha(tmp_path: Path) -> None:
     values = np.arange(256, dtype=np.uint8).reshape(16, 16)
-    mask, notes = read_mask(png(tmp_path, values))
+    mask, _, notes = read_mask(png(tmp_path, values))
     np.testing.assert_array_equal(mask, values)
     assert notes == ()
 
@@ -164,14 +165,14 @@ def test_masks_keep_their_alpha(tmp_path: Path) -> None:
 def test_masks_of_0_and_1(tmp_path: Path, kind: type) -> None:
     """In 16 bits too, where the high byte alone would be black."""
     values = (portrait(0)[1] // 255).astype(kind)
-    mask, notes = read_mask(png(tmp_path, values))
+    mask, _, notes = read_mask(png(tmp_path, values))
     np.testing.assert_array_equal(mask, portrait(0)[1])
     assert "mask: values 0/1" in notes
 
 
 def test_16_bit_masks(tmp_path: Path) -> None:
     values = np.random.default_rng(0).integers(0, 65536, SIZE, dtype=np.uint16)
-    mask, notes = read_mask(png(tmp_path, values))
+    mask, _, notes = read_mask(png(tmp_path, values))
     np.testing.assert_array_equal(mask, values >> 8)
     assert notes == ("mask: 16 bit",)
     # 8-bit labels in a 16-bit file: nothing above 255 is there
@@ -194,7 +195,7 @@ def test_palette_masks_are_their_indices(tmp_path: Path) -> None:
     image = Image.fromarray(portrait(0)[1] // 255).convert("P")
     image.putpalette([7, 7, 7, 9, 9, 9])
     image.save(tmp_path / "x.png")
-    mask, notes = read_mask(tmp_path / "x.png")
+    mask, _, notes = read_mask(tmp_path / "x.png")
     np.testing.assert_array_equal(mask, portrait(0)[1])
     assert "mask: palette, its indices taken" in notes
 

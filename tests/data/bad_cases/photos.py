@@ -5,6 +5,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from tests.data.bad_cases import spoil
 from tests.data.bad_cases.case import Case
@@ -155,6 +156,24 @@ def cases() -> Iterator[Case]:
     yield Case("EXIF-rotated JPEG", 0, ("photo: EXIF rotation: 1 of 4",), spoil.rotated)
     yield Case("1×1 photo", 0, ("mask: all white: 1 of 4",), spoil.one_pixel)
     yield Case("mask of 0 and 1", 0, ("mask: values 0/1: 1 of 4",), partial(spoil.mask_of, half))
+    for what, values, says in (
+        ("classes 0 and 2 among 0 and 255", half * 2, ("2 kinds", "1 of values 0, 2 (first: a.png)", "data.mask=")),
+        ("0, 1 and 255 among 0 and 255", _left_open(half), ("2 kinds", "1 of values 0, 1, 255 (first: a.png)")),
+    ):
+        yield Case(f"mask of {what}", 2, says, partial(spoil.mask_of, values.astype(np.uint8)))
+    yield Case("masks of nobody", 2, ("4 of 4 show nobody", "data.blank_sets"), partial(_all_masks, half * 0))
+    yield Case(
+        "masks of classes",
+        2,
+        ("values 0, 3, 6, 9", "say which are person", "data.mask=person:<ids>"),
+        partial(_all_masks, half * 3 * (1 + np.arange(SIZE[1], dtype=np.uint8) // 6)),
+    )
+    yield Case(
+        "data.mask that is no form of one",
+        2,
+        ("data.mask", "'person' is none of auto, binary, alpha"),
+        arguments=("check-data", "--data", "DATA", "--set", "data.mask=person"),
+    )
     yield Case("16-bit mask", 0, ("mask: 16 bit: 1 of 4",), partial(spoil.mask_of, half.astype(np.uint16) * 65535))
     yield Case(
         "RGB mask",
@@ -192,6 +211,18 @@ def cases() -> Iterator[Case]:
             partial(_eg1800_with_mask, content),
             original,
         )
+
+
+def _left_open(half: np.ndarray) -> np.ndarray:
+    """Class 1 with a row of 255 above it."""
+    values = half.copy()
+    values[7] = 255
+    return values
+
+
+def _all_masks(values: np.ndarray, folder: Path) -> None:
+    for path in (folder / "DATA/masks").iterdir():
+        Image.fromarray(values).save(path)
 
 
 def _eg1800_with_mask(content: bytes | Callable[[], bytes], folder: Path) -> None:

@@ -75,7 +75,7 @@ def cases() -> Iterator[Case]:
     yield Case(
         "unknown format",
         2,
-        ("data.format:", "'folder', 'eg1800' or 'synthetic'"),
+        ("data.format:", "'folder', 'eg1800', "),
         arguments=(*CHECK, "--format", "coco"),
     )
     yield Case("--set without a value", 2, ("--set seed", "section.key=value"), arguments=_set("seed"))
