@@ -44,7 +44,10 @@ def check_half(path: Path, inputs: Float32[np.ndarray, "n h w c"]) -> None:
         batch = image[None]
         if runner.channels == "rgba" and batch.shape[3] == contract.CHANNEL_COUNT["rgb"]:
             batch = np.concatenate([batch, np.ones_like(batch[..., :1])], axis=3)
-        probability, _ = network.run(batch)
+        try:
+            probability, _ = network.run(batch)
+        except InputError as error:
+            raise Unsuitable(f"{path.name}: {error}") from error
         if not np.isfinite(probability).all():
             raise Unsuitable(f"half precision gives numbers that are not finite, on input {place}")
         if place < len(photos):
