@@ -164,6 +164,6 @@ def _masks(
         mask = 255 * teach(teachers, sample.image)
         if sample.mask is not None:
             mask = blend * mask + (1 - blend) * sample.mask
-        drawn = np.rint(mask).astype(np.uint8)
+        drawn = contract.probability_to_bytes(mask / 255)
         drawn[drawn < _LEAST] = 0
         yield key, drawn

@@ -3,10 +3,16 @@
 import tempfile
 from pathlib import Path
 
+from export import golden
 from portraitseg import files, manifest
+from portraitseg.manifest import Manifest
 from tests.data import bad_cases
 
 ROOT = Path(__file__).parents[2]
+
+#: The folders of released files, with golden vectors.
+RELEASED = sorted(path.parent for kind in ("android", "ios") for path in ROOT.glob(f"{kind}_assets/*/golden"))
+
 SCHEMA = ROOT / "docs/manifest.schema.json"
 BAD_INPUT = ROOT / "docs/bad-input.md"
 
@@ -25,6 +31,10 @@ def main() -> None:
     for path, content in ((SCHEMA, manifest.schema()), (BAD_INPUT, bad_input())):
         files.write_text(path, content)
         print(f"{path.relative_to(ROOT)} written")
+    for folder in RELEASED:
+        with files.revising(folder) as revised:
+            assert golden.write(revised, manifest.read(Manifest, revised / manifest.MANIFEST_NAME)), folder
+        print(f"{folder.relative_to(ROOT)}/golden written")
 
 
 if __name__ == "__main__":
