@@ -3,17 +3,22 @@
 import struct
 import warnings
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError, features
 
 from portraitseg import files
 from portraitseg.contract import MASK_THRESHOLD
 from portraitseg.errors import InputError
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
+
+#: What a command that segments photos takes beside those: what phones save. HEIC needs Pillow's plugin pillow-heif.
+HEIF_SUFFIXES = (".heic", ".heif")
+PHOTO_SUFFIXES = (*IMAGE_SUFFIXES, ".avif", *HEIF_SUFFIXES)
 
 #: Greatest number of pixels that is decoded: 50 megapixels are 150 MB; more does not come from a phone's portrait mode.
 MAX_PIXELS = 50_000_000
@@ -75,13 +80,37 @@ def read_image(path: Path) -> tuple[UInt8[np.ndarray, "h w 3"], tuple[str, ...]]
     Raises:
         InputError: missing, empty, truncated, not an image, or too large.
     """
-    image, notes = _open(path, "photo")
+    return _to_rgb(*_open(path, "photo"))
+
+
+def _to_rgb(image: Image.Image, notes: list[str]) -> tuple[UInt8[np.ndarray, "h w 3"], tuple[str, ...]]:
     if image.mode.startswith("I"):
         notes[notes.index("16 bit")] = "16-bit grayscale"
         image = Image.fromarray(_high_bytes(image))
     elif image.mode != "RGB":
         notes.append(_MODE_NOTES.get(image.mode, image.mode))
     return np.asarray(image.convert("RGB")), tuple(f"photo: {note}" for note in notes)
+
+
+def read_photo(path: Path) -> tuple[UInt8[np.ndarray, "h w 3"], tuple[str, ...]]:
+    """As `read_image`, and .avif and .heic too, where Pillow has what reads them.
+
+    Raises:
+        InputError: as `read_image`; a format whose plugin is not installed, with its name.
+    """
+    suffix = path.suffix.lower()
+    if suffix == ".avif" and not features.check("avif"):
+        raise InputError(f"photo {path}: this Pillow reads no AVIF: pip install --upgrade pillow, or save it as a jpg")
+    if suffix in HEIF_SUFFIXES:
+        try:
+            import pillow_heif
+        except ImportError as error:
+            raise InputError(
+                f"photo {path}: HEIC needs a plugin: pip install pillow-heif, or save it as a jpg"
+            ) from error
+        pillow_heif.register_heif_opener()
+        return _to_rgb(*_open(path, "photo", (*_FORMATS, "HEIF")))
+    return _to_rgb(*_open(path, "photo", (*_FORMATS, "AVIF")))
 
 
 def read_mask(path: Path) -> tuple[UInt8[np.ndarray, "h w"], tuple[str, ...]]:
@@ -143,7 +172,7 @@ def _high_bytes(image: Image.Image) -> UInt8[np.ndarray, "h w"]:
     return (np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8)
 
 
-def _open(path: Path, what: str) -> tuple[Image.Image, list[str]]:
+def _open(path: Path, what: str, formats: Sequence[str] = _FORMATS) -> tuple[Image.Image, list[str]]:
     try:
         # a pipe of this name would be waited for
         if not path.is_file():
@@ -154,7 +183,7 @@ def _open(path: Path, what: str) -> tuple[Image.Image, list[str]]:
             if not header:
                 raise InputError(f"{what} {path}: the file is empty: replace it or take it out")
             file.seek(0)
-            image: Image.Image = Image.open(file, formats=_FORMATS)
+            image: Image.Image = Image.open(file, formats=formats)
             if image.width * image.height > MAX_PIXELS:
                 raise InputError(
                     f"{what} {path}: {image.width}x{image.height} is over {MAX_PIXELS // 10**6} megapixels: reduce it"
