@@ -16,7 +16,7 @@ WITH_CONFIG = $(if $(CONFIG),--config "$(CONFIG)")
 WITH_SET = $(foreach pair,$(SET),--set "$(pair)")
 
 .DEFAULT_GOAL := demo
-.PHONY: demo train export-android export-ios export-onnx check-gpu check-gpu-classic check-gpu-web gpu-driver check-mediapipe check-assets release check-qat sensitivity mixed matrix benchmark report benchmark-compare benchmark-device compare benchmark-networks benchmark-quantization benchmark-operators benchmark-speed test test-full lint format lock golden clean help
+.PHONY: demo segment train export-android export-ios export-onnx check-gpu check-gpu-classic check-gpu-web gpu-driver check-mediapipe check-assets release check-qat sensitivity mixed matrix benchmark report benchmark-compare benchmark-device compare benchmark-networks benchmark-quantization benchmark-operators benchmark-speed test test-full lint format lock golden clean help
 
 # whichever photos, files or settings are named: the demo is of the synthetic portraits, as its configuration says
 DEMO = $(MAKE) --no-print-directory RUN=demo DATA= FORMAT= SPLITS= PEERS= REFERENCE= SET=
@@ -110,6 +110,11 @@ benchmark-operators: $(ENV) ## time per operator of .tflite files: FILES="a.tfli
 benchmark-speed: $(ENV) ## our own speed: training against cores, export by file, memory against photos: CONFIG= DATA= RUN= FILE=a.tflite
 	@$(PY) -m benchmark speed $(WITH_CONFIG) $(WITH_DATA) $(WITH_SET) $(if $(filter-out default,$(RUN)),--run "$(RUN)") $(if $(FILE),--file "$(FILE)")
 
+segment: $(ENV) ## masks of photos and videos: IN="photo.jpg folder …" OUT=folder MODEL= OUTPUT=mask|alpha|cutout|blur|replace BACKGROUND= OVERWRITE=1
+	@if [ -z "$(IN)" ] || [ -z "$(OUT)" ]; then echo 'error: make segment IN="photo.jpg folder …" OUT=folder' >&2; exit 2; fi
+	@$(PY) -m portraitseg segment $(IN) --out "$(OUT)" $(if $(MODEL),--model "$(MODEL)") $(if $(OUTPUT),--output "$(OUTPUT)") \
+	  $(if $(BACKGROUND),--background "$(BACKGROUND)") $(if $(OVERWRITE),--overwrite)
+
 test: $(ENV) ## the tests that CI runs
 	@$(PY) -m pytest -n auto --maxprocesses 4 --dist loadfile
 
@@ -130,7 +135,7 @@ golden: $(ENV) ## write tests/golden/ and the manifest's schema anew; a changed 
 	@$(PY) -m tests.golden.write
 
 lock: ## resolve pyproject.toml anew into requirements.lock (needs uv)
-	@uv pip compile --universal --generate-hashes --python-version 3.11 --group dev pyproject.toml -o requirements.lock
+	@uv pip compile --universal --generate-hashes --python-version 3.11 --all-extras --group dev pyproject.toml -o requirements.lock
 	@uv pip compile --universal --generate-hashes --python-version 3.11 --no-deps export/gpu/classic-requirements.in -o export/gpu/classic-requirements.lock
 
 clean: ## take away the environment and caches; runs and assets stay

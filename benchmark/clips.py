@@ -85,9 +85,9 @@ def moving(index: int, step_px: int, seed: int = 7) -> Clip:
     return Clip(f"moving_{step_px}", frames, truths)
 
 
-def moving_clips(count: int) -> Iterator[Clip]:
-    """`count` persons at each speed."""
-    for index in range(count):
+def moving_clips(count: int, first: int = 0) -> Iterator[Clip]:
+    """`count` persons from number `first` on, each at each speed."""
+    for index in range(first, first + count):
         for step_px in MOVING_PX:
             yield moving(index, step_px)
 

@@ -1,9 +1,9 @@
 """Edge refinement: a mask that follows the photo's own edges, at the photo's size (numpy and OpenCV only).
 
 The fast guided filter with a colour guide (He et al., "Guided Image Filtering", PAMI 2013, eq. 19 to 21; He & Sun,
-"Fast Guided Filter", arXiv:1505.00996): around each pixel the mask is explained as a linear function of the colours, on the
-network's own small input. What is kept are four coefficients a pixel, which are stretched to the photo and applied to
-its pixels: `alpha = r·red + g·green + b·blue + rest`. That last step is one line of a shader.
+"Fast Guided Filter", arXiv:1505.00996): around each pixel the mask is explained as a linear function of the colours,
+on the network's own small input. What is kept are four coefficients a pixel, which are stretched to the photo and
+applied to its pixels: `alpha = r·red + g·green + b·blue + rest`. That last step is one line of a shader.
 
 It mends the network's errors, not a truth: a perfect mask becomes worse by it (docs/segment.md).
 """

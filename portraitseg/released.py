@@ -15,7 +15,7 @@ RECOMMENDED_NAME = "recommended.json"
 _HERE = Path(__file__).resolve().parent
 
 #: Packaged files first: a wheel has no checkout around it, and `android_assets` beside it might be anybody's.
-_FOLDERS = (_HERE / "released", _HERE.parent / "android_assets")
+_FOLDERS = (_HERE / "released_files", _HERE.parent / "android_assets")
 
 
 def names() -> list[str]:

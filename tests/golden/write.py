@@ -7,6 +7,7 @@ from export import golden
 from portraitseg import files, manifest
 from portraitseg.manifest import Manifest
 from tests.data import bad_cases
+from tests.golden import vectors
 
 ROOT = Path(__file__).parents[2]
 
@@ -15,6 +16,7 @@ RELEASED = sorted(path.parent for kind in ("android", "ios") for path in ROOT.gl
 
 SCHEMA = ROOT / "docs/manifest.schema.json"
 BAD_INPUT = ROOT / "docs/bad-input.md"
+VECTORS = ROOT / "docs/vectors.json"
 
 
 def bad_input() -> str:
@@ -28,7 +30,7 @@ def bad_input() -> str:
 
 def main() -> None:
     """Writes them."""
-    for path, content in ((SCHEMA, manifest.schema()), (BAD_INPUT, bad_input())):
+    for path, content in ((SCHEMA, manifest.schema()), (VECTORS, vectors.text()), (BAD_INPUT, bad_input())):
         files.write_text(path, content)
         print(f"{path.relative_to(ROOT)} written")
     for folder in RELEASED:
