@@ -21,10 +21,11 @@ from portraitseg.smooth import MaskSmoother
 
 #: What is tried. The coefficients' side is half of the network's: the last factor of two of a mask has no outline.
 RADII, EPSILONS = (1, 2, 3), (1e-4, 3e-4, 1e-3, 3e-3)
-KEEPS, STEPS, REACHES = (0.85, 0.9, 0.95), ((0.05, 0.3), (0.1, 0.5), (0.2, 0.6)), (0, 2, 4)
+KEEPS, STEPS, REACHES = (0.85, 0.9, 0.95), ((0.05, 0.3), (0.1, 0.5), (0.2, 0.6)), (0, 4)
 
-#: Points of boundary IoU that smoothing may cost on clips in which something moves.
-MOST_LOST = 0.0025
+#: Boundary IoU that smoothing may cost on any kind of clip in which something moves; and by what factor more flicker is
+#: as good as the least, so that the outline decides between them.
+MOST_LOST, AS_STEADY = 0.005, 1.1
 
 #: Clips of photos (still and panning each) and drawn persons (at each speed); persons to measure with follow on these.
 PHOTO_CLIPS, PERSONS = 16, 8
@@ -153,24 +154,20 @@ def choose_smoother(seen: Sequence[SeenClip]) -> tuple[MaskSmoother, list[dict[s
     Returns:
         The parameters, and what was tried. `keep` of 0 where nothing is worth it.
     """
-    tried: list[tuple[MaskSmoother, float, float]] = []
+    tried: list[tuple[MaskSmoother, float, dict[str, float]]] = []
     for keep, (low, high), reach in [(0.0, STEPS[0], 0), *itertools.product(KEEPS, STEPS, REACHES)]:
         smoother = MaskSmoother(keep=keep, low=low, high=high, reach=reach)
         scores = score_clips(seen, smoother)
-        outline = float(np.mean([found["boundary_iou"].mean() for kind, found in scores.items() if kind != "still"]))
-        tried.append((smoother, float(scores["still"]["flipped_share"].mean()), outline))
+        outlines = {kind: float(found["boundary_iou"].mean()) for kind, found in scores.items() if kind != "still"}
+        tried.append((smoother, float(scores["still"]["flipped_share"].mean()), outlines))
     plain = tried[0][2]
-    chosen = min((one for one in tried if one[2] >= plain - MOST_LOST), key=lambda one: one[1])[0]
+    harmless = [one for one in tried if all(one[2][kind] >= plain[kind] - MOST_LOST for kind in plain)]
+    least = min(flipped for _, flipped, _ in harmless)
+    steady = [one for one in harmless if one[1] <= AS_STEADY * least]
+    chosen = max(steady, key=lambda one: sum(one[2].values()))[0]
     table = [
-        {
-            "keep": one.keep,
-            "low": one.low,
-            "high": one.high,
-            "reach": one.reach,
-            "flipped": flipped,
-            "boundary": outline,
-        }
-        for one, flipped, outline in tried
+        {"keep": one.keep, "low": one.low, "high": one.high, "reach": one.reach, "flipped": flipped, **outlines}
+        for one, flipped, outlines in tried
     ]
     return MaskSmoother(keep=chosen.keep, low=chosen.low, high=chosen.high, reach=chosen.reach), table
 

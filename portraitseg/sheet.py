@@ -59,13 +59,13 @@ def _difference(first: Segmentation, other: Segmentation) -> Picture:
     return pale
 
 
-def _fit(image: Picture) -> Picture:
+def _fit(image: Picture) -> UInt8[np.ndarray, "h2 w2 3"]:
     factor = _SIDE / max(image.shape[:2])
     size = max(1, round(image.shape[0] * factor)), max(1, round(image.shape[1] * factor))
     return contract.resize_image(image, size)
 
 
-def _pad(picture: Picture, height: int, width: int) -> Picture:
+def _pad(picture: Picture, height: int, width: int) -> UInt8[np.ndarray, "h2 w2 3"]:
     missing = height - picture.shape[0], width - picture.shape[1]
     return cv2.copyMakeBorder(picture, 0, missing[0], 0, missing[1], cv2.BORDER_CONSTANT, value=(_WHITE,) * 3)
 
