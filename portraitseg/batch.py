@@ -3,7 +3,7 @@
 import glob
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -110,16 +110,16 @@ class Batch:
         workers = min(self.threads, len(jobs))
         done = 0
         with progress("photos", len(jobs)) as advance, _Threads(workers) as pool:
-            pending: dict[Future[str | None], Job] = {pool.submit(work, job): job for job in jobs}
+            pending = [pool.submit(work, job) for job in jobs]
             try:
-                while pending:
-                    for future in wait(pending, return_when=FIRST_COMPLETED).done:
-                        pending.pop(future)
-                        done += self._attempt(_result, future)
-                        advance(1)
+                for future in as_completed(pending):
+                    done += self._attempt(_result, future)
+                    advance(1)
             except KeyboardInterrupt as error:
+                # those that run are finished: they take less than a second
                 pool.shutdown(wait=True, cancel_futures=True)
-                raise KeyboardInterrupt(f"{len(jobs) - len(pending)} of {len(jobs)} photos are done") from error
+                finished = sum(not future.cancelled() for future in pending)
+                raise KeyboardInterrupt(f"{finished} of {len(jobs)} photos are done") from error
         return done
 
     def _attempt(self, work: Callable[[Any], str | None], what: Any) -> bool:

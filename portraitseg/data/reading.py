@@ -3,7 +3,6 @@
 import struct
 import warnings
 import zlib
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -172,7 +171,7 @@ def _high_bytes(image: Image.Image) -> UInt8[np.ndarray, "h w"]:
     return (np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8)
 
 
-def _open(path: Path, what: str, formats: Sequence[str] = _FORMATS) -> tuple[Image.Image, list[str]]:
+def _open(path: Path, what: str, formats: tuple[str, ...] = _FORMATS) -> tuple[Image.Image, list[str]]:
     try:
         # a pipe of this name would be waited for
         if not path.is_file():
