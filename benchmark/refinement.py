@@ -23,9 +23,9 @@ from portraitseg.smooth import MaskSmoother
 RADII, EPSILONS = (1, 2, 3), (1e-4, 3e-4, 1e-3, 3e-3)
 KEEPS, STEPS, REACHES = (0.85, 0.9, 0.95), ((0.05, 0.3), (0.1, 0.5), (0.2, 0.6)), (0, 4)
 
-#: Boundary IoU that smoothing may cost on any kind of clip in which something moves; and by what factor more flicker is
-#: as good as the least, so that the outline decides between them.
-MOST_LOST, AS_STEADY = 0.005, 1.1
+#: Boundary IoU that smoothing may cost on one kind of clip in which something moves, as long as it costs none over all of
+#: them; and by what factor more flicker is as good as the least, so that the outline decides between them.
+MOST_LOST, AS_STEADY = 0.01, 1.1
 
 #: Clips of photos (still and panning each) and drawn persons (at each speed); persons to measure with follow on these.
 PHOTO_CLIPS, PERSONS = 16, 8
@@ -149,7 +149,7 @@ def score_clips(
 
 
 def choose_smoother(seen: Sequence[SeenClip]) -> tuple[MaskSmoother, list[dict[str, Any]]]:
-    """What flickers least on a camera that stands still, of what costs hardly any outline where something moves.
+    """What flickers least on a camera that stands still, of what costs no outline where something moves.
 
     Returns:
         The parameters, and what was tried. `keep` of 0 where nothing is worth it.
@@ -161,7 +161,12 @@ def choose_smoother(seen: Sequence[SeenClip]) -> tuple[MaskSmoother, list[dict[s
         outlines = {kind: float(found["boundary_iou"].mean()) for kind, found in scores.items() if kind != "still"}
         tried.append((smoother, float(scores["still"]["flipped_share"].mean()), outlines))
     plain = tried[0][2]
-    harmless = [one for one in tried if all(one[2][kind] >= plain[kind] - MOST_LOST for kind in plain)]
+    harmless = [
+        one
+        for one in tried
+        if all(one[2][kind] >= plain[kind] - MOST_LOST for kind in plain)
+        and sum(one[2].values()) >= sum(plain.values())
+    ]
     least = min(flipped for _, flipped, _ in harmless)
     steady = [one for one in harmless if one[1] <= AS_STEADY * least]
     chosen = max(steady, key=lambda one: sum(one[2].values()))[0]
