@@ -203,6 +203,9 @@ def refine(
     data_format: Annotated[str | None, typer.Option("--format", help="Format of the data.")] = None,
     splits: Annotated[str | None, typer.Option(help="With commas; default: all that begin with `test`.")] = None,
     peers: Annotated[Path | None, typer.Option(help="Folder of .tflite files to measure beside ours.")] = None,
+    with_clips: Annotated[
+        bool, typer.Option("--clips/--no-clips", help="Also clips: flicker, lag, ghost; takes four times as long.")
+    ] = True,
     out: Annotated[Path, typer.Option(help="Beginning of the tables' names.")] = Path("runs/refine"),
     overrides: Annotated[
         list[str] | None, typer.Option("--set", help="section.key=value of the configuration.")
@@ -222,7 +225,8 @@ def refine(
     if is_choosing:
         refine_command.choose(names, dataset, config.data.val_split)
     else:
-        refine_command.measure(names, peers, dataset, _choose_splits(dataset, splits, config), out)
+        wanted = _choose_splits(dataset, splits, config)
+        refine_command.measure(names, peers, dataset, wanted, out, None if with_clips else ())
 
 
 @app.command()

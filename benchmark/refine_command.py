@@ -45,8 +45,24 @@ def choose(runs: Sequence[str], dataset: Dataset, split: str) -> None:
                 cli.say(f"{path}: {refiner}, {smoother}")
 
 
-def measure(runs: Sequence[str], peers: Path | None, dataset: Dataset, splits: Sequence[str], out: Path) -> None:
-    """Writes `<out>-photos.csv` and `<out>-clips.csv`, and both as Markdown in `<out>.md`."""
+def measure(
+    runs: Sequence[str],
+    peers: Path | None,
+    dataset: Dataset,
+    splits: Sequence[str],
+    out: Path,
+    clip_splits: Sequence[str] | None = None,
+) -> None:
+    """Writes `<out>-photos.csv` and `<out>-clips.csv`, and both as Markdown in `<out>.md`.
+
+    Args:
+        runs: names of released networks, or files.
+        peers: folder of others' files, or None.
+        dataset: with the photos.
+        splits: whose photos are scored.
+        out: beginning of the names.
+        clip_splits: those of them whose photos become clips, too; default: all. Clips cost four times as much.
+    """
     paths = [find_model(name) for name in runs]
     paths += [target.path for target in collect_peers(peers)] if peers else []
     photo_rows: list[dict[str, Any]] = []
@@ -59,14 +75,17 @@ def measure(runs: Sequence[str], peers: Path | None, dataset: Dataset, splits: S
             cli.say(f"{path.name} on {split}")
             photos = list(refinement.predict_photos(segmenter, dataset, split))
             photo_rows.append(refinement.photo_rows(path.name, split, photos, refiner))
+            if split not in (splits if clip_splits is None else clip_splits):
+                continue
             # persons that no parameter was chosen on
             first = refinement.PERSONS * (1 + list(splits).index(split))
             seen = list(refinement.predict_clips(segmenter, dataset, split, first))
             clip_rows += refinement.clip_rows(path.name, split, seen, smoother, refiner)
     files.write_text(out.with_name(f"{out.name}-photos.csv"), _csv(photo_rows))
-    files.write_text(out.with_name(f"{out.name}-clips.csv"), _csv(clip_rows))
+    if clip_rows:
+        files.write_text(out.with_name(f"{out.name}-clips.csv"), _csv(clip_rows))
     files.write_text(out.with_name(f"{out.name}.md"), markdown(photo_rows, clip_rows))
-    cli.say(f"{out}-photos.csv, {out}-clips.csv and {out}.md written")
+    cli.say(f"{out}-photos.csv{f', {out}-clips.csv' if clip_rows else ''} and {out}.md written")
 
 
 def _csv(rows: Sequence[dict[str, Any]]) -> str:
@@ -86,6 +105,8 @@ def markdown(photo_rows: Sequence[dict[str, Any]], clip_rows: Sequence[dict[str,
         cells += [_change(row, "boundary_iou_change"), f"{row['better_share']:.0%}"]
         cells += [f"{row[name]:.2f} → {row[f'{name}_refined']:.2f}" for name in ("islands", "holes")]
         lines.append(f"| {' | '.join(cells)} |")
+    if not clip_rows:
+        return "\n".join(lines) + "\n"
     lines += ["", "| File | Split | Clip | Way | Flipped % | dtSSD | IoU | Boundary IoU | Change | Ghost % |"]
     lines.append("|---|---|---|---|--:|--:|--:|--:|--:|--:|")
     for row in clip_rows:

@@ -23,8 +23,8 @@ from portraitseg.smooth import MaskSmoother
 RADII, EPSILONS = (1, 2, 3), (1e-4, 3e-4, 1e-3, 3e-3)
 KEEPS, STEPS, REACHES = (0.85, 0.9, 0.95), ((0.05, 0.3), (0.1, 0.5), (0.2, 0.6)), (0, 4)
 
-#: Boundary IoU that smoothing may cost on one kind of clip in which something moves, as long as it costs none over all of
-#: them; and by what factor more flicker is as good as the least, so that the outline decides between them.
+#: Boundary IoU that smoothing may cost on one kind of clip in which something moves, as long as it costs none over all
+#: of them; and by what factor more flicker is as good as the least, so that the outline decides between them.
 MOST_LOST, AS_STEADY = 0.01, 1.1
 
 #: Clips of photos (still and panning each) and drawn persons (at each speed); persons to measure with follow on these.
