@@ -78,6 +78,21 @@ def sheet(
     cli.say(f"{out} written")
 
 
+@app.command()
+def info(model: Annotated[str, typer.Argument(metavar="MODEL", help=ModelHelp)]) -> None:
+    """What is known of a model: tensors, operators, scores, parameters, licence; it is not run."""
+    from rich.table import Table
+    from rich.text import Text
+
+    from portraitseg.info import describe
+
+    # a stranger's texts: neither markup nor terminal codes in them count
+    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    for what, value in describe(model):
+        table.add_row(Text(what, style="bold"), Text(cli.one_line(value)))
+    cli.table_console().print(table)
+
+
 def main() -> None:
     """The console script."""
     cli.run(app)

@@ -13,10 +13,11 @@ import pytest
 from PIL import Image, ImageCms
 from typer.testing import CliRunner
 
-from portraitseg import batch, cli
+from portraitseg import batch, cli, released
 from portraitseg.__main__ import app
 from portraitseg.data import synthetic
 from portraitseg.errors import InputError
+from portraitseg.info import describe
 from portraitseg.segment import Segmenter
 
 SMALL = ["--model", "contour_small"]
@@ -235,3 +236,17 @@ def test_a_sheet(portraits: Path, tmp_path: Path) -> None:
     assert sheet.shape == (22 + 2 * 320, 4 * 240, 3)
     with pytest.raises(InputError, match="is there already"):
         call("sheet", *models, portraits / "p0.jpg", "--out", tmp_path / "s.png")
+
+
+def test_info_of_released_and_foreign_files(tmp_path: Path) -> None:
+    rows = dict(describe("contour_small"))
+    assert rows["input"].endswith("float32 1×256×256×3") and "CONV_2D" in rows["operators"]
+    assert "IoU" in rows["test_eg1800"] and "non-commercial" in rows["licence"] and "chosen on val" in rows["refine"]
+    copy = tmp_path / "mine.tflite"
+    copy.write_bytes(released.find("contour_small").read_bytes())
+    assert "licence" not in dict(describe(str(copy))) and dict(describe(str(copy)))["sha256"] == rows["sha256"]
+    copy.write_bytes(b"no flatbuffer")
+    for model in (str(copy), "nowhere.tflite", "contour_huge"):
+        with pytest.raises(InputError):
+            describe(model)
+    assert "operators" in CliRunner().invoke(app, ["info", "contour_small"]).stdout
