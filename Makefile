@@ -16,7 +16,7 @@ WITH_CONFIG = $(if $(CONFIG),--config "$(CONFIG)")
 WITH_SET = $(foreach pair,$(SET),--set "$(pair)")
 
 .DEFAULT_GOAL := demo
-.PHONY: demo train export-android export-ios export-onnx benchmark compare check-gpu check-gpu-classic check-gpu-web gpu-driver check-arm check-mediapipe check-assets release test test-full lint format lock clean help
+.PHONY: demo segment train export-android export-ios export-onnx benchmark compare check-gpu check-gpu-classic check-gpu-web gpu-driver check-arm check-mediapipe check-assets release test test-full lint format lock clean help
 
 # whichever photos, files or settings are named: the demo is of the synthetic portraits, as its configuration says
 DEMO = $(MAKE) --no-print-directory RUN=demo DATA= FORMAT= SPLITS= PEERS= REFERENCE= SET=
@@ -77,6 +77,11 @@ WITH_TABLE = $(if $(BASE),--base "$(BASE)") $(if $(SPLITS),--splits "$(SPLITS)")
 compare: $(ENV) ## train, export and measure several networks on the same photos: MODELS="a b" IMAGES=30000 RATES=1e-3,2e-3 DATA= BASE= SPLITS= PEERS= SET= OVERWRITE=1
 	@$(PY) -m benchmark contest --models "$(MODELS)" $(if $(IMAGES),--images "$(IMAGES)") $(if $(RATES),--rates "$(RATES)") $(WITH_DATA) $(WITH_TABLE) $(WITH_SET) $(if $(OVERWRITE),--overwrite)
 
+segment: $(ENV) ## masks of photos and videos: IN="photo.jpg folder …" OUT=folder MODEL= OUTPUT=mask|alpha|cutout|blur|replace BACKGROUND= OVERWRITE=1
+	@if [ -z "$(IN)" ] || [ -z "$(OUT)" ]; then echo 'error: make segment IN="photo.jpg folder …" OUT=folder' >&2; exit 2; fi
+	@$(PY) -m portraitseg segment $(IN) --out "$(OUT)" $(if $(MODEL),--model "$(MODEL)") $(if $(OUTPUT),--output "$(OUTPUT)") \
+	  $(if $(BACKGROUND),--background "$(BACKGROUND)") $(if $(OVERWRITE),--overwrite)
+
 test: $(ENV) ## the tests that CI runs
 	@$(PY) -m pytest -n auto --maxprocesses 4 --dist loadfile
 
@@ -94,7 +99,7 @@ format: $(ENV) ## put the code into its form
 	@.venv/bin/ruff format .
 
 lock: ## resolve pyproject.toml anew into requirements.lock (needs uv)
-	@uv pip compile --universal --generate-hashes --python-version 3.11 --group dev pyproject.toml -o requirements.lock
+	@uv pip compile --universal --generate-hashes --python-version 3.11 --all-extras --group dev pyproject.toml -o requirements.lock
 	@uv pip compile --universal --generate-hashes --python-version 3.11 --no-deps export/gpu/classic-requirements.in -o export/gpu/classic-requirements.lock
 
 clean: ## take away the environment and caches; runs and assets stay

@@ -180,6 +180,44 @@ def quantization(
 
 
 @app.command()
+def refine(
+    runs: Annotated[
+        str, typer.Option("--runs", help="Released or exported runs, with commas.")
+    ] = "contour_small,contour_medium,contour_large",
+    is_choosing: Annotated[
+        bool, typer.Option("--choose", help="Choose the parameters on the validation split; write the manifests.")
+    ] = False,
+    data: Annotated[Path | None, typer.Option(help="Folder of photos; default: the data of the first run.")] = None,
+    data_format: Annotated[str | None, typer.Option("--format", help="Format of the data.")] = None,
+    splits: Annotated[str | None, typer.Option(help="With commas; default: all that begin with `test`.")] = None,
+    peers: Annotated[Path | None, typer.Option(help="Folder of .tflite files to measure beside ours.")] = None,
+    with_clips: Annotated[
+        bool, typer.Option("--clips/--no-clips", help="Also clips: flicker, lag, ghost; takes four times as long.")
+    ] = True,
+    out: Annotated[Path, typer.Option(help="Beginning of the tables' names.")] = Path("runs/refine"),
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", help="section.key=value of the configuration.")
+    ] = None,
+) -> None:
+    """Edge refinement and smoothing over time: what they change on photos and clips, or (--choose) their parameters."""
+    from benchmark import refine_command
+    from portraitseg.data import open_dataset
+    from portraitseg.errors import InputError
+    from portraitseg.runs import Run
+
+    names = [name for part in runs.split(",") if (name := part.strip())]
+    if not names:
+        raise InputError("--runs: name the runs, with commas between them")
+    config = _read_config(Run(names[0]), data, data_format, overrides or [])
+    dataset = open_dataset(config.data, config.seed)
+    if is_choosing:
+        refine_command.choose(names, dataset, config.data.val_split)
+    else:
+        wanted = _choose_splits(dataset, splits, config)
+        refine_command.measure(names, peers, dataset, wanted, out, None if with_clips else ())
+
+
+@app.command()
 def contest(
     models: Annotated[
         str,

@@ -100,12 +100,12 @@ def check(folder: Path) -> int:
 def difference(expected: Byte, found: Byte) -> tuple[float, float]:
     """Mean absolute difference in steps of 1/255, and the share of pixels on another side of 0.5."""
     mean = float(np.abs(expected.astype(np.int16) - found).mean())
-    return mean, float(((expected > 127) != (found > 127)).mean())
+    return mean, float((contract.truth_to_mask(expected) != contract.truth_to_mask(found)).mean())
 
 
 def to_bytes(probability: Float32[np.ndarray, "h w"]) -> Byte:
-    """Probability → the nearest of 0..255."""
-    return np.rint(probability * 255).astype(np.uint8)
+    """Probability → the nearest of 0..255, by the contract: > 127 where, and only where, it is above one half."""
+    return contract.probability_to_bytes(probability)
 
 
 def mistakes(runner: Runner, image: UInt8[np.ndarray, "h w 3"]) -> Mapping[str, Byte]:
@@ -124,7 +124,7 @@ def _choose(runner: Runner) -> UInt8[np.ndarray, "h w 3"] | None:
     for index in range(_PORTRAITS):
         image, _ = synthetic.render(index, runner.size)
         right = to_bytes(runner.predict(image))
-        if not _COVERAGE[0] < (right > 127).mean() < _COVERAGE[1]:
+        if not _COVERAGE[0] < contract.truth_to_mask(right).mean() < _COVERAGE[1]:
             continue
         shown = [difference(right, wrong) for wrong in mistakes(runner, image).values()]
         if all(mean > _MARGIN * MEAN_STEPS or flipped > _MARGIN * FLIPPED_SHARE for mean, flipped in shown):

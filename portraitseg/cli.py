@@ -108,8 +108,9 @@ def command_again() -> str:
     python = Path(sys.executable)
     if python.is_relative_to(Path.cwd()):
         python = python.relative_to(Path.cwd())
-    words = [str(python), "-m", Path(script).parent.name, *(word for word in rest if word != "--overwrite")]
-    return shlex.join(words)
+    # a console script is called by its name
+    called = [str(python), "-m", Path(script).parent.name] if script.endswith(".py") else [Path(script).name]
+    return shlex.join([*called, *(word for word in rest if word != "--overwrite")])
 
 
 def _fail_interrupted(error: KeyboardInterrupt) -> NoReturn:

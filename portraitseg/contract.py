@@ -10,7 +10,8 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Shaped, UInt8
 
-#: Probability above which a pixel is person, and the 8-bit value above which a truth mask is.
+#: Probability above which a pixel is person, and the 8-bit value above which a mask in bytes is. Exactly one half is
+#: background in both: see `probability_to_bytes`.
 PROBABILITY_THRESHOLD = 0.5
 MASK_THRESHOLD = 127
 
@@ -105,9 +106,18 @@ def outputs_to_probability(
     return values[0, :, :, 0]
 
 
+def probability_to_bytes(probability: Float[np.ndarray, "*d"]) -> UInt8[np.ndarray, "*d"]:
+    """Probability or alpha → the nearest of 0..255; what lies halfway between two goes to the lower one.
+
+    So that one rule holds for a tie, everywhere: exactly 0.5 is background, as a probability (> 0.5 is person), as a
+    byte (127; > 127 is person) and in a uint8 file (128 at scale 1/256). To the nearest even it would be 128, person.
+    """
+    return np.ceil(np.clip(probability, 0, 1) * 255 - 0.5).astype(np.uint8)
+
+
 def probability_to_prior(probability: Float[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w"]:
     """What a frame's mask is for the next one: the probability in bytes, which float and uint8 files then share."""
-    return np.rint(np.clip(probability, 0, 1) * 255).astype(np.uint8)
+    return probability_to_bytes(probability)
 
 
 def probability_to_mask(probability: Float[np.ndarray, "h w"], size: tuple[int, int]) -> Bool[np.ndarray, "h2 w2"]:

@@ -48,8 +48,40 @@ class DataSource(Record):
     licence: str
 
 
+class ChosenOn(Record):
+    """The photos that parameters were chosen on, never a test split."""
+
+    split: str
+    sha256_16: Sha256Short
+
+
+class Refine(Record):
+    """Parameters of edge refinement, as `refine.EdgeRefiner` takes them."""
+
+    side: Annotated[int, Field(ge=1)]
+    radius: Annotated[int, Field(ge=1)]
+    epsilon: Annotated[float, Field(gt=0)]
+    low: Share
+    high: Share
+    specks: Share
+    holes: Share
+    chosen_on: ChosenOn | None = None
+
+
+class Smooth(Record):
+    """Parameters of smoothing over time, as `smooth.MaskSmoother` takes them."""
+
+    keep: Share
+    low: Share
+    high: Share
+    reach: Count
+    cut: Annotated[float, Field(gt=0)]
+    gap_s: Annotated[float, Field(gt=0)]
+    chosen_on: ChosenOn | None = None
+
+
 class Source(Record):
-    """Where the weights come from."""
+    """Where the weights come from, and what was chosen for their masks since."""
 
     model: str
     config_sha256: Sha256
@@ -58,6 +90,8 @@ class Source(Record):
     weights_sha256: Sha256
     data: Annotated[tuple[DataSource, ...], FailFast()]
     tools: dict[str, str]
+    refine: Refine | None = None
+    smooth: Smooth | None = None
 
 
 class Tensor(Record):
@@ -284,6 +318,12 @@ def extended(path: Path, source: Source, entries: list[FileEntry]) -> Manifest:
         previous = read(Manifest, path)
         if previous.source.weights_sha256 == source.weights_sha256:
             kept = {entry.path: entry for entry in previous.files}
+            # chosen for these weights after they were exported
+            chosen = {
+                "refine": source.refine or previous.source.refine,
+                "smooth": source.smooth or previous.source.smooth,
+            }
+            source = source.model_copy(update=chosen)
     for entry in entries:
         old = kept.get(entry.path)
         same = old if old and old.sha256 == entry.sha256 else entry

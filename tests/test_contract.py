@@ -153,3 +153,32 @@ def test_views_are_taken_as_they_look() -> None:
     for view in (image[::-1], image[:, ::-1], image[..., ::-1], image.transpose(1, 0, 2)):
         copy = np.ascontiguousarray(view)
         np.testing.assert_array_equal(contract.image_to_inputs(view, (4, 5)), contract.image_to_inputs(copy, (4, 5)))
+
+
+def test_a_tie_is_background_everywhere() -> None:
+    """One half is no person: as a probability, as a byte of a mask, as a byte of a uint8 file, as a prior."""
+    half = np.float32(0.5)
+    near = np.array([[np.nextafter(half, np.float32(0)), half, np.nextafter(half, np.float32(1))]], np.float32)
+    expected = [[False, False, True]]
+    np.testing.assert_array_equal(contract.probability_to_mask(near, (1, 3)), expected)
+    np.testing.assert_array_equal(contract.truth_to_mask(contract.probability_to_bytes(near)), expected)
+    np.testing.assert_array_equal(contract.probability_to_prior(near) > 127, expected)
+    # a uint8 file of ours: scale 1/256, zero point 0
+    stored = np.array([127, 128, 129], np.uint8).reshape(1, 1, 3, 1)
+    probability = contract.outputs_to_probability(stored, 1 / 256, 0)
+    np.testing.assert_array_equal(contract.probability_to_mask(probability, (1, 3)), expected)
+    np.testing.assert_array_equal(contract.truth_to_mask(contract.probability_to_bytes(probability)), expected)
+    # what the golden masks were written with before: to the nearest even, which is person
+    assert np.rint(half * 255) == 128
+
+
+@quick
+@given(seed=seeds, kind=st.sampled_from([np.float32, np.float64]))
+def test_a_byte_is_person_where_its_probability_is(seed: int, kind: type) -> None:
+    generator = np.random.default_rng(seed)
+    probability = np.concatenate([generator.random(500), np.arange(257) / 256, np.arange(511) / 510]).astype(kind)
+    stored = contract.probability_to_bytes(probability)
+    np.testing.assert_array_equal(contract.truth_to_mask(stored[None])[0], probability > 0.5)
+    # the nearest, but for what float32 cannot hold
+    assert np.abs(stored / 255 - probability).max() <= 0.5 / 255 + 1e-6
+    np.testing.assert_array_equal(contract.probability_to_bytes(contract.bytes_to_float(stored)), stored)

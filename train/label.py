@@ -171,6 +171,6 @@ def _masks(
             blended = blend * mask + (1 - blend) * sample.mask
             # what nobody knows the teacher alone says
             mask = blended if sample.ignore is None else np.where(sample.ignore, mask, blended)
-        drawn = np.rint(mask).astype(np.uint8)
+        drawn = contract.probability_to_bytes(mask / 255)
         drawn[drawn < _LEAST] = 0
         yield key, drawn

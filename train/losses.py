@@ -249,9 +249,7 @@ def build(
     terms = {name: weight for name, weight in weights.items() if weight > 0}
 
     def compute(maps: Given) -> tuple[Scalar, dict[str, Scalar]]:
-        values = {
-            name: LOSSES[name](*(maps[need] for need in needs_of(name)), **_known(name, maps)) for name in terms
-        }
+        values = {name: LOSSES[name](*(maps[need] for need in needs_of(name)), **_known(name, maps)) for name in terms}
         return tf.add_n([weight * values[name] for name, weight in terms.items()]), values
 
     return compute

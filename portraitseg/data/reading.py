@@ -23,6 +23,9 @@ _PLUGINS = {".avif": "AVIF", ".heic": "HEIF", ".heif": "HEIF"}
 #: Brands of an ISO container (bytes 8 to 12) that are photos.
 _BRANDS = {b"heic": "HEIC", b"heix": "HEIC", b"hevc": "HEIC", b"mif1": "HEIC", b"msf1": "HEIC", b"avif": "AVIF"}
 
+#: What a command that segments photos looks at: those and what phones save, whether a plugin reads it here or not.
+PHOTO_SUFFIXES = (*IMAGE_SUFFIXES, *_PLUGINS)
+
 #: Greatest number of pixels that is decoded: 50 megapixels are 150 MB; more does not come from a phone's portrait mode.
 MAX_PIXELS = 50_000_000
 

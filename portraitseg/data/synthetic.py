@@ -52,6 +52,36 @@ def render(
     Raises:
         ValueError: If the index or seed is negative or the size is empty.
     """
+    colour, alpha, background, camera = _render_layers(index, size, seed)
+    return _photograph(camera, compose(colour, alpha, background)), alpha
+
+
+def render_layers(
+    index: int, size: tuple[int, int], seed: int = 0
+) -> tuple[UInt8[np.ndarray, "h w 3"], UInt8[np.ndarray, "h w"], UInt8[np.ndarray, "h w 3"]]:
+    """The portrait of `render` in layers, before the camera: for clips, in which the people move.
+
+    Returns:
+        foreground: RGB times alpha (premultiplied).
+        alpha: 0..255.
+        background: RGB, whole.
+
+    Raises:
+        ValueError: as `render`.
+    """
+    return _render_layers(index, size, seed)[:3]
+
+
+def compose(
+    foreground: UInt8[np.ndarray, "h w 3"], alpha: UInt8[np.ndarray, "h w"], background: UInt8[np.ndarray, "h w 3"]
+) -> UInt8[np.ndarray, "h w 3"]:
+    """A premultiplied foreground before a background."""
+    return cv2.add(foreground, cv2.multiply(background, cv2.merge([255 - alpha] * 3), scale=1 / 255))
+
+
+def _render_layers(
+    index: int, size: tuple[int, int], seed: int
+) -> tuple[UInt8[np.ndarray, "h w 3"], UInt8[np.ndarray, "h w"], UInt8[np.ndarray, "h w 3"], Generator]:
     if index < 0 or seed < 0 or min(size) < 1:
         raise ValueError(f"index {index}, seed {seed}, size {size}: need index >= 0, seed >= 0, sides >= 1")
     rng = np.random.default_rng([seed, index])
@@ -59,11 +89,10 @@ def render(
     angle = scene.uniform(0, 2 * np.pi)
     light = (float(np.cos(angle)), float(-abs(np.sin(angle))))  # from the side or from above
     canvas = _draw_people(people, size, light)
-    colour, alpha = canvas[..., :3], np.ascontiguousarray(canvas[..., 3])
+    alpha = np.ascontiguousarray(canvas[..., 3])
     background = draw_background(scene, size)
-    colour, background = _light(scene, colour, background)
-    behind = cv2.multiply(background, cv2.merge([255 - alpha] * 3), scale=1 / 255)
-    return _photograph(camera, cv2.add(colour, behind)), alpha
+    colour, background = _light(scene, canvas[..., :3], background)
+    return colour, alpha, background, camera
 
 
 def _draw_people(rng: Generator, size: tuple[int, int], light: tuple[float, float]) -> Canvas:

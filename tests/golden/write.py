@@ -4,16 +4,23 @@ import json
 import tempfile
 from pathlib import Path
 
+from export import golden
 from portraitseg import files, identity, manifest
 from portraitseg.config import Config
+from portraitseg.manifest import Manifest
 from tests.data import bad_cases
-from tests.golden import commands
+from tests.golden import commands, vectors
 
 ROOT = Path(__file__).parents[2]
+
+#: The folders of released files, with golden vectors.
+RELEASED = sorted(path.parent for kind in ("android", "ios") for path in ROOT.glob(f"{kind}_assets/*/golden"))
+
 SCHEMA = ROOT / "docs/manifest.schema.json"
 BAD_INPUT = ROOT / "docs/bad-input.md"
 COMMANDS = ROOT / "docs/commands.md"
 DEFAULTS = ROOT / "tests/golden/defaults.json"
+VECTORS = ROOT / "docs/vectors.json"
 
 
 def bad_input() -> str:
@@ -33,10 +40,20 @@ def defaults() -> str:
 
 def main() -> None:
     """Writes them."""
-    generated = {DEFAULTS: defaults(), COMMANDS: commands.document(), SCHEMA: manifest.schema(), BAD_INPUT: bad_input()}
+    generated = {
+        DEFAULTS: defaults(),
+        COMMANDS: commands.document(),
+        SCHEMA: manifest.schema(),
+        VECTORS: vectors.text(),
+        BAD_INPUT: bad_input(),
+    }
     for path, content in generated.items():
         files.write_text(path, content)
         print(f"{path.relative_to(ROOT)} written")
+    for folder in RELEASED:
+        with files.revising(folder) as revised:
+            assert golden.write(revised, manifest.read(Manifest, revised / manifest.MANIFEST_NAME)), folder
+        print(f"{folder.relative_to(ROOT)}/golden written")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,45 @@
+"""The released networks by name: in a checkout `android_assets/`, in an installed package what came with it."""
+
+import json
+from pathlib import Path
+
+from portraitseg.errors import InputError
+from portraitseg.manifest import MANIFEST_NAME
+
+#: Taken where nobody names another: the best of those that run in real time on a phone's CPU.
+DEFAULT = "contour_medium"
+
+#: Names, for each kind of device, the file to take; beside the manifest.
+RECOMMENDED_NAME = "recommended.json"
+
+_HERE = Path(__file__).resolve().parent
+
+#: Packaged files first: a wheel has no checkout around it, and `android_assets` beside it might be anybody's.
+_FOLDERS = (_HERE / "released_files", _HERE.parent / "android_assets")
+
+
+def names() -> list[str]:
+    """The released networks that are here."""
+    found = {path.parent.name for folder in _FOLDERS for path in folder.glob(f"*/{RECOMMENDED_NAME}")}
+    return sorted(found)
+
+
+def find(name: str) -> Path:
+    """The file of a released network that is recommended for CPUs.
+
+    Raises:
+        InputError: no such network, or its folder is damaged.
+    """
+    for folder in _FOLDERS:
+        index = folder / name / RECOMMENDED_NAME
+        if not index.is_file():
+            continue
+        try:
+            path = folder / name / Path(json.loads(index.read_text())["cpu"]).name
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise InputError(f"{index}: damaged ({error}): install portraitseg again") from error
+        if not path.is_file() or not (folder / name / MANIFEST_NAME).is_file():
+            raise InputError(f"{path}: missing: install portraitseg again")
+        return path
+    known = ", ".join(names()) or "none are installed"
+    raise InputError(f"model '{name}': neither a file nor a released network (those are: {known})")

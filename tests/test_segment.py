@@ -1,0 +1,172 @@
+"""`Segmenter`: the contract without refinement, the outputs, other files than the released, and no TensorFlow."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from portraitseg import EdgeRefiner, MaskSmoother, Segmentation, Segmenter, contract, released
+from portraitseg.data import synthetic
+from portraitseg.errors import InputError
+from portraitseg.runners import open_runner
+
+RELEASED = "contour_small"
+FILE = Path(f"android_assets/{RELEASED}/{RELEASED}-256x256-rgb-qat_wi8_ai8.tflite")
+
+
+@pytest.fixture(scope="module")
+def portrait() -> np.ndarray:
+    return synthetic.render(1, (300, 220))[0]
+
+
+@pytest.fixture(scope="module")
+def segmenter() -> Segmenter:
+    return Segmenter(RELEASED)
+
+
+def made(alpha: np.ndarray, image: np.ndarray) -> Segmentation:
+    return Segmentation(image, alpha, alpha)
+
+
+def test_released_names_are_there(segmenter: Segmenter) -> None:
+    assert {"contour_large", "contour_medium", "contour_small"} <= set(released.names())
+    assert segmenter.path.resolve() == FILE.resolve()
+    assert Segmenter().path.parent.name == released.DEFAULT
+
+
+def test_without_refinement_it_is_the_contract(portrait: np.ndarray) -> None:
+    found = Segmenter(RELEASED, refine=False).segment(portrait)
+    probability = open_runner(FILE).predict(portrait)
+    np.testing.assert_array_equal(found.probability, probability)
+    np.testing.assert_array_equal(found.mask, contract.probability_to_mask(probability, portrait.shape[:2]))
+    np.testing.assert_array_equal(found.alpha, contract.probability_to_alpha(probability, portrait.shape[:2]))
+
+
+def test_refinement_is_that_of_the_manifest(segmenter: Segmenter, portrait: np.ndarray) -> None:
+    found = segmenter.segment(portrait)
+    assert segmenter.refiner is not None and found.alpha.shape == portrait.shape[:2] and not found.is_empty
+    np.testing.assert_array_equal(found.alpha, segmenter.refiner(portrait, found.probability))
+    own = Segmenter(RELEASED, refine=EdgeRefiner(radius=3)).segment(portrait)
+    assert not np.array_equal(own.alpha, found.alpha)
+
+
+def test_paths_and_pixels_are_the_same(segmenter: Segmenter, portrait: np.ndarray, tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "a.png"), portrait[..., ::-1])
+    from_path = segmenter.segment(tmp_path / "a.png")
+    np.testing.assert_array_equal(from_path.alpha, segmenter.segment(portrait).alpha)
+    cv2.imwrite(str(tmp_path / "b.png"), portrait[::-1, :, ::-1])
+    (tmp_path / "notes.txt").write_text("no photo")
+    listed = list(segmenter.segment_files([tmp_path, tmp_path / "a.png"]))
+    assert [path.name for path, _ in listed] == ["a.png", "b.png", "a.png"]
+
+
+def test_a_cutout_has_the_photo_and_alpha(segmenter: Segmenter, portrait: np.ndarray) -> None:
+    found = segmenter.segment(portrait)
+    cutout = found.cutout()
+    np.testing.assert_array_equal(cutout[..., :3], portrait)
+    np.testing.assert_array_equal(cutout[..., 3] > 127, found.mask)
+
+
+def test_over_a_colour_and_a_picture(portrait: np.ndarray) -> None:
+    alpha = np.zeros(portrait.shape[:2], np.float32)
+    alpha[:100], alpha[100:200] = 1, 0.5
+    found = made(alpha, portrait)
+    green = found.over((0, 255, 0))
+    np.testing.assert_array_equal(green[:100], portrait[:100])
+    assert (green[200:] == (0, 255, 0)).all()
+    half = (portrait[100:200].astype(float) + (0, 255, 0)) / 2
+    assert np.abs(green[100:200] - half).max() <= 1
+    wide = np.zeros((50, 400, 3), np.uint8)
+    wide[:, 180:220] = 200  # what is in the middle of a picture that is too wide stays
+    assert (found.over(wide)[210:, 90:130] == 200).all()
+
+
+def test_a_blurred_background_has_no_halo() -> None:
+    """A white person before black: an ordinary blur would leave a glow around it."""
+    image = np.zeros((120, 160, 3), np.uint8)
+    image[40:80, 60:100] = 255
+    alpha = (image[..., 0] > 0).astype(np.float32)
+    found = made(alpha, image).blur(5.0)
+    np.testing.assert_array_equal(found[alpha > 0], 255)
+    ordinary = cv2.GaussianBlur(image, (0, 0), 5)
+    assert found[alpha == 0].max() < 40 < 90 < ordinary[alpha == 0].max()
+    with pytest.raises(ValueError, match="radius 0"):
+        made(alpha, image).blur(0.0)
+    # nobody, and nothing but a person
+    assert made(np.zeros_like(alpha), image).blur().shape == image.shape
+    np.testing.assert_array_equal(made(np.ones_like(alpha), image).blur(), image)
+
+
+def test_frames_are_smoothed_and_a_new_video_begins_anew(segmenter: Segmenter, portrait: np.ndarray) -> None:
+    generator = np.random.default_rng(0)
+    frames = [np.clip(portrait + generator.normal(0, 6, portrait.shape), 0, 255).astype(np.uint8) for _ in range(4)]
+    plain = [one.probability for one in segmenter.segment_frames(frames, smooth=False)]
+    steady = [one.probability for one in segmenter.segment_frames(frames, fps=25.0)]
+    np.testing.assert_array_equal(plain[0], steady[0])
+    assert np.abs(steady[3] - steady[2]).mean() < 0.5 * np.abs(plain[3] - plain[2]).mean()
+    again = [one.probability for one in segmenter.segment_frames(frames, smooth=MaskSmoother(keep=0.0))]
+    np.testing.assert_array_equal(again[3], plain[3])
+    # a slide show: nothing is smoothed
+    slow = [one.probability for one in segmenter.segment_frames(frames, fps=1.0)]
+    np.testing.assert_array_equal(slow[3], plain[3])
+
+
+def test_a_strangers_file_with_its_description(portrait: np.ndarray, tmp_path: Path) -> None:
+    shutil.copy(FILE, tmp_path / "foreign.tflite")
+    plain = Segmenter(tmp_path / "foreign.tflite", refine=False).segment(portrait)
+    np.testing.assert_array_equal(plain.mask, Segmenter(FILE, refine=False).segment(portrait).mask)
+    (tmp_path / "foreign.toml").write_text("invert = true")
+    turned = Segmenter(tmp_path / "foreign.tflite", refine=False).segment(portrait)
+    np.testing.assert_allclose(turned.probability, 1 - plain.probability, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("model", "told"),
+    [
+        ("contour_huge", r"neither a file nor a released network \(those are: .*contour_medium"),
+        ("nowhere.tflite", "no such file"),
+        ("README.md", "no runtime for '.md'"),
+        ("../../etc", "neither a file nor|no runtime"),
+    ],
+)
+def test_models_that_are_none(model: str, told: str) -> None:
+    with pytest.raises(InputError, match=told):
+        Segmenter(model)
+
+
+def test_a_file_that_was_changed_is_refused(tmp_path: Path) -> None:
+    for name in (FILE.name, "manifest.json"):
+        shutil.copy(FILE.parent / name, tmp_path / name)
+    (tmp_path / FILE.name).write_bytes(FILE.read_bytes() + b"x")
+    with pytest.raises(InputError, match="SHA-256 differs"):
+        Segmenter(tmp_path / FILE.name)
+
+
+@pytest.mark.parametrize("shape", [(4, 4), (4, 4, 4), (4, 0, 3)])
+def test_arrays_that_are_no_photo(segmenter: Segmenter, shape: tuple[int, ...]) -> None:
+    with pytest.raises(Exception, match=r"give RGB pixels|without pixels|Type-check"):
+        segmenter.segment(np.zeros(shape, np.uint8))
+
+
+def test_no_tensorflow_on_the_way(portrait: np.ndarray, tmp_path: Path) -> None:
+    """Nor any other heavy library: the path is that of `pip install portraitseg`."""
+    cv2.imwrite(str(tmp_path / "a.png"), portrait[..., ::-1])
+    code = f"""
+import sys
+from portraitseg.__main__ import app
+try:
+    app(["segment", {str(tmp_path / "a.png")!r}, "--out", {str(tmp_path / "out")!r}, "--output", "cutout"])
+except SystemExit as ended:
+    assert not ended.code, ended.code
+heavy = {{"tensorflow", "tf_keras", "keras", "onnx", "onnxruntime", "coremltools", "tensorflow_model_optimization",
+          "h5py", "scipy", "train", "export", "benchmark", "av"}}
+found = sorted(heavy & {{name.partition(".")[0] for name in sys.modules}})
+assert not found, found
+"""
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    assert (tmp_path / "out/a.png").exists()
