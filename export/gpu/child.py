@@ -63,9 +63,9 @@ def measure_range(path: str, inputs: list[list[np.ndarray]], results: Path) -> N
         for details, values in zip(interpreter.get_input_details(), tensors, strict=True):
             interpreter.set_tensor(details["index"], values)
         interpreter.invoke()
-        for index, values in greatest.items():
+        for index, found in greatest.items():
             most = float(np.abs(interpreter.get_tensor(index)).max(initial=0.0))
-            values.append(most if np.isfinite(most) else -1.0)
+            found.append(most if np.isfinite(most) else -1.0)
     own = {details["index"] for details in interpreter.get_input_details()}
     constants = [index for index in read if kinds.get(index) is np.float32 and index not in own]
     vanishing = [index for index in constants if _vanishes(interpreter.get_tensor(index))]

@@ -59,8 +59,10 @@ def run_file(subject: Subject) -> list[GpuRun]:
     """Says which layers leave the range of 16 bits, and which come near."""
     graph = subject.graph
     start = time.monotonic()
+    tiny: tuple[str, ...] = ()
+    error = None
     if arithmetic(graph) in ("int8", "int16"):
-        reaches, tiny, error = _by_scales(graph), (), None
+        reaches = _by_scales(graph)
     else:
         reaches, tiny, error = _by_running(subject)
     seconds = round(time.monotonic() - start, 2)

@@ -65,7 +65,8 @@ def _wider(value: np.ndarray, shape: tuple[int, ...], is_depthwise: bool, rng: n
     # shares of the copies of each input channel: 1 in all, each between a third and three times another
     shares = rng.uniform(0.5, 1.5, wide.shape)
     total = np.zeros((*shape[:2], value.shape[2], shape[3]))
-    np.add.at(total, (slice(None), slice(None), inputs), shares)
+    for index, original in enumerate(inputs):
+        total[:, :, original] += shares[:, :, index]
     return (wide * shares / total[:, :, inputs]).astype(np.float32)
 
 
