@@ -100,7 +100,7 @@ format: $(ENV) ## put the code into its form
 
 lock: ## resolve pyproject.toml anew into requirements.lock (needs uv)
 	@uv pip compile --universal --generate-hashes --python-version 3.11 --all-extras --group dev pyproject.toml -o requirements.lock
-	@uv pip compile --universal --generate-hashes --python-version 3.11 --no-deps export/gpu/classic-requirements.in -o export/gpu/classic-requirements.lock
+	@uv pip compile --universal --generate-hashes --python-version 3.11 --no-deps portraitseg/checks/gpu/classic-requirements.in -o portraitseg/checks/gpu/classic-requirements.lock
 
 clean: ## take away the environment and caches; runs and assets stay
 	@rm -rf .venv .cache .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -37,11 +37,11 @@ def run(
     overrides: options.Set = None,
 ) -> None:
     """Scores and times every file of a run; writes runs/<run>/benchmark/ and the quality in the manifests."""
-    from benchmark.latency import PROFILES
-    from benchmark.measure import Measurement
-    from benchmark.robustness import Robustness
+    from benchmark.measuring.latency import PROFILES
+    from benchmark.measuring.measure import Measurement
+    from benchmark.measuring.robustness import Robustness
+    from benchmark.measuring.targets import choose_reference, collect_targets
     from benchmark.stage import measure_run
-    from benchmark.targets import choose_reference, collect_targets
     from portraitseg.data import open_dataset
     from portraitseg.errors import InputError
     from portraitseg.runs import Run
@@ -69,7 +69,7 @@ def operators(
     out: Annotated[Path, typer.Option(help="Folder for the tables (.csv) and plots (.png).")] = Path("runs/operators"),
 ) -> None:
     """Time per operator of .tflite files on this CPU, by the profilers of LiteRT and XNNPACK."""
-    from benchmark import operators as profiler
+    from benchmark.profiling import operators as profiler
     from portraitseg import files
 
     for path in files_named:
@@ -92,7 +92,7 @@ def speed(
     overrides: options.Set = None,
 ) -> None:
     """Our own speed, as Markdown: training against cores, export by file, memory against the number of photos."""
-    from benchmark import speed as own
+    from benchmark.studies import speed as own
     from portraitseg.runs import Run
 
     counts, sizes = _host_threads("all"), _parse_threads(photos, "--photos")
@@ -135,7 +135,7 @@ def networks(
     overrides: options.Set = None,
 ) -> None:
     """Several networks in one table: size, quality and latency of float and int8 files, differences to a base."""
-    from benchmark.comparison import compare_networks
+    from benchmark.studies.comparison import compare_networks
     from portraitseg.errors import InputError
     from portraitseg.runs import Run
 
@@ -165,7 +165,7 @@ def quantization(
     overrides: options.Set = None,
 ) -> None:
     """What integers cost: each recipe beside its run's float file, paired by photo, and their latencies."""
-    from benchmark.quantization import compare_recipes
+    from benchmark.tables.quantization import compare_recipes
     from portraitseg.data import open_dataset
     from portraitseg.errors import InputError
     from portraitseg.runs import Run
@@ -200,7 +200,7 @@ def refine(
     ] = None,
 ) -> None:
     """Edge refinement and smoothing over time: what they change on photos and clips, or (--choose) their parameters."""
-    from benchmark import refine_command
+    from benchmark.measuring import refine_command
     from portraitseg.data import open_dataset
     from portraitseg.errors import InputError
     from portraitseg.runs import Run
@@ -246,9 +246,9 @@ def contest(
     overwrite: options.Overwrite = False,
 ) -> None:
     """Trains and exports several networks on the same photos, as many of them, and makes their table; resumable."""
-    from benchmark import contest as training
-    from benchmark import tuning
-    from benchmark.comparison import compare_networks
+    from benchmark.studies import contest as training
+    from benchmark.studies import tuning
+    from benchmark.studies.comparison import compare_networks
     from portraitseg.errors import CheckFailed
 
     location = [] if data is None else ["--data", str(data)]
@@ -283,7 +283,7 @@ def readme(
     check: Annotated[bool, typer.Option("--check", help="Change nothing; exit 1 where a table differs.")] = False,
 ) -> None:
     """Puts the tables of committed results between their markers in the documents, or checks that they are there."""
-    from benchmark import readme as tables
+    from benchmark.tables import readme as tables
 
     # the scores by photo may be committed beside their table: they are no table
     chosen = results or [path for path in sorted(tables.RESULTS.glob("*.csv")) if tables.is_table(path)]
@@ -302,7 +302,7 @@ def compare(
     run_name: options.Run = "default",
 ) -> None:
     """Prints what changed since an earlier table; exit 1 where something got worse beyond noise."""
-    from benchmark import compare as comparison
+    from benchmark.tables import compare as comparison
     from portraitseg.errors import CheckFailed, InputError
     from portraitseg.runs import Run
 
@@ -327,8 +327,8 @@ def report(
     overrides: options.Set = None,
 ) -> None:
     """Writes runs/<run>/benchmark/report.html: one page that works offline. It holds photos: keep it to yourself."""
-    from benchmark.collect import collect
-    from benchmark.page import build
+    from benchmark.pages.collect import collect
+    from benchmark.pages.page import build
     from portraitseg import files
     from portraitseg.data import open_dataset
     from portraitseg.errors import InputError
@@ -365,11 +365,11 @@ def device(
     passes: Annotated[int, typer.Option(min=1, max=100, help="How often each file is measured.")] = 3,
 ) -> None:
     """Times the .tflite files on a phone's CPU, GPU and NPU; writes runs/<run>/benchmark/device.csv."""
-    from benchmark import device as phone_benchmark
-    from benchmark import history, report
-    from benchmark.adb import connect
-    from benchmark.table import to_csv
-    from benchmark.targets import choose_reference, collect_targets
+    from benchmark.measuring.targets import choose_reference, collect_targets
+    from benchmark.phone import device as phone_benchmark
+    from benchmark.phone.adb import connect
+    from benchmark.tables import history, report
+    from benchmark.tables.table import to_csv
     from portraitseg.errors import InputError
     from portraitseg.runs import Run
 

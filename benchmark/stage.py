@@ -3,9 +3,9 @@
 import shutil
 from collections.abc import Sequence
 
-from benchmark import history, report
-from benchmark.measure import Measurement
-from benchmark.rows import make_rows
+from benchmark.measuring.measure import Measurement
+from benchmark.tables import history, report
+from benchmark.tables.rows import make_rows
 from portraitseg.data.base import Dataset
 from portraitseg.runs import Run
 

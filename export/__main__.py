@@ -5,9 +5,9 @@ from typing import Annotated
 
 import typer
 
-from export.arm import cli as arm_cli
-from export.gpu.cli import add_commands
 from portraitseg import cli, options
+from portraitseg.checks.arm import cli as arm_cli
+from portraitseg.checks.gpu.cli import add_commands
 
 app = cli.new_app("Export a trained run: quantize, convert, compare with the Keras model, write the manifest.")
 
@@ -58,7 +58,7 @@ def onnx(
 @app.command()
 def release(run: options.Run = "default") -> None:
     """Keep of an exported run what is committed: files for apps, their manifest, golden vectors, weights."""
-    from export.release import release as reduce
+    from export.publishing.release import release as reduce
     from portraitseg.runs import Run
 
     cli.say(f"to be committed: {' '.join(map(str, reduce(Run(run))))}")
@@ -69,7 +69,7 @@ def check_assets(
     folder: Annotated[Path, typer.Argument(help="android_assets/<run> or ios_assets/<run>, or a copy of it.")],
 ) -> None:
     """Whether a folder of files is what was exported: hashes, and the golden masks on this machine."""
-    from export import golden
+    from export.publishing import golden
 
     cli.say(f"{folder}: hashes hold, {golden.check(folder)} golden masks in tolerance")
 
@@ -79,7 +79,7 @@ def info(
     file: Annotated[Path, typer.Argument(help="A .tflite, ours or anybody's; nothing in it is executed.")],
 ) -> None:
     """Tensors, operators, metadata and labels of a .tflite."""
-    from export.info import show
+    from portraitseg.tflite.info import show
 
     show(file)
 
@@ -89,7 +89,7 @@ def matrix(
     run: options.Run = "default", data: options.Data = None, format: options.Format = None, set: options.Set = None
 ) -> None:
     """Every exported file beside every other and beside Keras: runs/<RUN>/matrix.md, .csv and .png."""
-    from export.matrix import matrix as compare
+    from export.analysis.matrix import matrix as compare
     from export.stage import load_run_config
     from portraitseg.runs import Run
 
@@ -113,7 +113,7 @@ def check_qat(
         raise InputError("check-qat: name one of --model, --run, --h5 and --all")
     if run is not None:
         h5 = Run(run).best
-    from export.preflight import report, survey
+    from export.quantization.preflight import report, survey
     from export.quiet import quiet
     from portraitseg import models
     from portraitseg.models import checkpoint
@@ -137,7 +137,7 @@ def check_mediapipe(
     report: Annotated[Path | None, typer.Option(help="Folder for the report, Markdown and JSON.")] = None,
 ) -> None:
     """Whether MediaPipe's ImageSegmenter and litert-benchmark open .tflite files, with the interpreter's mask."""
-    from export.mediapipe.command import check_mediapipe as check
+    from portraitseg.checks.mediapipe.command import check_mediapipe as check
 
     check(files or [], run, report)
 
@@ -152,7 +152,7 @@ def sensitivity(
     set: options.Set = None,
 ) -> None:
     """Signal-to-noise ratio of every layer, int8 against float, in runs/<RUN>/export/."""
-    from export.sensitivity import run_sensitivity
+    from export.analysis.sensitivity import run_sensitivity
     from export.stage import load_run_config
     from portraitseg.runs import Run
 

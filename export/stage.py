@@ -9,15 +9,16 @@ import numpy as np
 from jaxtyping import Float32
 from rich.table import Column, Table
 
-from export import golden, handout, parity
-from export.gpu.report import check_gpu
+from export import parity
+from export.formats.product import PARITY_REFERENCE, Networks, Product, Unsuitable
 from export.parity import Reference, network_channels
-from export.product import PARITY_REFERENCE, Networks, Product, Unsuitable
+from export.publishing import golden, handout
+from export.quantization.training import trained_qat
+from export.quantization.unwrap import pick_weights
 from export.quiet import quiet
 from export.targets import TARGETS, Target
-from export.training import trained_qat
-from export.unwrap import pick_weights
 from portraitseg import contract, files, manifest
+from portraitseg.checks.gpu.report import check_gpu
 from portraitseg.cli import console, table_console, warn
 from portraitseg.config import Config
 from portraitseg.data import Dataset, open_dataset, spread

@@ -7,12 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from portraitseg.refine import EdgeRefiner
-    from portraitseg.segment import Segmentation, Segmenter
+    from portraitseg.segment.segmenter import Segmentation, Segmenter
     from portraitseg.smooth import MaskSmoother
 
 __all__ = ["EdgeRefiner", "MaskSmoother", "Segmentation", "Segmenter"]
 
-_PLACES = {"EdgeRefiner": "refine", "MaskSmoother": "smooth", "Segmentation": "segment", "Segmenter": "segment"}
+_PLACES = {
+    "EdgeRefiner": "refine",
+    "MaskSmoother": "smooth",
+    "Segmentation": "segment.segmenter",
+    "Segmenter": "segment.segmenter",
+}
 
 
 def __getattr__(name: str) -> Any:

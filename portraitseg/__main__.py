@@ -36,10 +36,10 @@ def segment(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Make anew what is there already.")] = False,
 ) -> None:
     """Makes a mask, a matte, a cut-out or a picture with another background of each photo and video."""
-    from portraitseg.batch import Batch, plan
     from portraitseg.errors import InputError
-    from portraitseg.pictures import OUTPUTS, parse_background
-    from portraitseg.segment import Segmenter
+    from portraitseg.segment.batch import Batch, plan
+    from portraitseg.segment.pictures import OUTPUTS, parse_background
+    from portraitseg.segment.segmenter import Segmenter
     from portraitseg.workers import cores
 
     kind = next((known for known in OUTPUTS if known == output), None)
@@ -72,7 +72,7 @@ def sheet(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Make it anew if it is there.")] = False,
 ) -> None:
     """Draws photos, what each model makes of them, and where the models differ, side by side."""
-    from portraitseg.sheet import draw_sheet
+    from portraitseg.segment.sheet import draw_sheet
 
     draw_sheet(photos, models, out, refine, overwrite)
     cli.say(f"{out} written")
@@ -84,7 +84,7 @@ def info(model: Annotated[str, typer.Argument(metavar="MODEL", help=ModelHelp)])
     from rich.table import Table
     from rich.text import Text
 
-    from portraitseg.info import describe
+    from portraitseg.segment.info import describe
 
     # a stranger's texts: neither markup nor terminal codes in them count
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))

@@ -7,7 +7,7 @@ from pathlib import Path
 import cv2
 import pytest
 
-from export import golden
+from export.publishing import golden
 from export.stage import RECOMMENDED_NAME
 from portraitseg import contract, files, manifest
 from portraitseg.data import hash_keys

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from portraitseg.data import synthetic
+from portraitseg.synthetic import portraits as synthetic
 
 ROOT = Path(__file__).parents[1]
 

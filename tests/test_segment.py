@@ -9,10 +9,11 @@ import cv2
 import numpy as np
 import pytest
 
-from portraitseg import EdgeRefiner, MaskSmoother, Segmentation, Segmenter, contract, released
-from portraitseg.data import synthetic
+from portraitseg import EdgeRefiner, MaskSmoother, Segmentation, Segmenter, contract
 from portraitseg.errors import InputError
 from portraitseg.runners import open_runner
+from portraitseg.segment import released
+from portraitseg.synthetic import portraits as synthetic
 
 RELEASED = "contour_small"
 FILE = Path(f"android_assets/{RELEASED}/{RELEASED}-256x256-rgb-qat_wi8_ai8.tflite")

@@ -13,12 +13,13 @@ import pytest
 from PIL import Image, ImageCms
 from typer.testing import CliRunner
 
-from portraitseg import batch, cli, released
+from portraitseg import cli
 from portraitseg.__main__ import app
-from portraitseg.data import synthetic
 from portraitseg.errors import InputError
-from portraitseg.info import describe
-from portraitseg.segment import Segmenter
+from portraitseg.segment import batch, released
+from portraitseg.segment.info import describe
+from portraitseg.segment.segmenter import Segmenter
+from portraitseg.synthetic import portraits as synthetic
 
 SMALL = ["--model", "contour_small"]
 

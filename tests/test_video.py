@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from portraitseg import pictures, video
-from portraitseg.data import synthetic
 from portraitseg.errors import CheckFailed, InputError
-from portraitseg.segment import Segmenter
+from portraitseg.segment import pictures, video
+from portraitseg.segment.segmenter import Segmenter
+from portraitseg.synthetic import portraits as synthetic
 from tests.test_segment_command import SMALL, call
 
 av = pytest.importorskip("av", reason="videos need PyAV: pip install 'portraitseg[video]'")

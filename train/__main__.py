@@ -175,7 +175,7 @@ def average(
     ] = None,
 ) -> None:
     """Average the weights of trainings that began alike (a model soup), or of a fine-tuning's start and end."""
-    from train.average import average
+    from train.weights.average import average
 
     average(weights, out, share)
     if share is not None:
@@ -198,8 +198,8 @@ def import_origin(
     from rich.text import Text
 
     from portraitseg.errors import CheckFailed
-    from portraitseg.models import origin
-    from train.pretrained import load_imagenet
+    from train.weights import origin
+    from train.weights.pretrained import load_imagenet
 
     report = origin.import_h5(source, model, out, load_imagenet if imagenet else None)
     table = Table("layer", "of the file", "why not")
@@ -234,7 +234,7 @@ def import_tflite(
     from rich.table import Table
     from rich.text import Text
 
-    from train.foreign import import_tflite
+    from train.weights.foreign import import_tflite
 
     report = import_tflite(file, out, model, divide_logits)
     table = Table("layer", "of the file", "kernel")
@@ -260,7 +260,7 @@ def widen(
     out: Annotated[Path, typer.Option(help="The h5 to write, for INIT= or --init.")],
 ) -> None:
     """Begin a wider network with a narrower one's function (Net2Net)."""
-    from train.widen import widen
+    from train.weights.widen import widen
 
     difference = widen(weights, model, out)
     cli.say(f"{out}: {model}; differs by at most {difference:.1e} in probability from {weights}")

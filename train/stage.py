@@ -17,12 +17,13 @@ from portraitseg.models import checkpoint
 from portraitseg.models.keras_route import keras, tf
 from portraitseg.models.widen import copy_widened
 from portraitseg.runs import Run
-from train import augmenter, function_matching, losses, pretrained
+from train import augmenter, function_matching, losses
 from train.check import check_data
 from train.evaluate import KerasEvaluator
 from train.fit import FitResult, Plan, fit
 from train.optimize import Optimization, check_losses, deployed
 from train.stream import BatchRecipe, recipe_of
+from train.weights import pretrained
 
 _TOOLS = ("tensorflow", "tf-keras", "numpy", "opencv-python-headless", "pillow")
 

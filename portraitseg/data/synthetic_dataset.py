@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 
 from portraitseg.config import DataConfig
-from portraitseg.data import synthetic
 from portraitseg.data.base import Dataset, Sample
 from portraitseg.errors import InputError
+from portraitseg.synthetic import portraits as synthetic
 
 #: Larger than the networks' input, so that the photo → input → photo way is exercised as with real photos.
 PHOTO_SIZE = (320, 320)

@@ -3,9 +3,9 @@
 The encoder is EfficientNet-Lite0 (Tan & Le, 2019, Table 1; the Lite form has ReLU6 and no squeeze-excite) up to its 112
 channels, as it would see the photo at half its side: the stem's stride is 4, not 2, since at half size a feature map
 costs four times as much and an int8 network spends most of its time there. Its expansions and repeats may be fewer, so
-that `train.pretrained` can fill what is left with the most used channels of the ImageNet weights. The decoder is a top-
-down pathway (Lin et al., 2017, FPN): 1x1 convolutions before the upsampling, Add, one separable convolution a step; its
-head predicts the fine pixels of a coarse one at once (`blocks.subpixel`).
+that `train.weights.pretrained` can fill what is left with the most used channels of the ImageNet weights. The decoder
+is a top-down pathway (Lin et al., 2017, FPN): 1x1 convolutions before the upsampling, Add, one separable convolution
+a step; its head predicts the fine pixels of a coarse one at once (`blocks.subpixel`).
 
 `contour_teacher` is the same with nothing saved: the encoder on all pixels. It is what the others may learn from, and
 several times too slow for a phone.

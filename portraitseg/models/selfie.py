@@ -3,7 +3,7 @@
 The graph is that of the two published .tflite files, general (256x256) and landscape (144x256), which differ in input
 size and weights alone: a MobileNetV3-like encoder (Howard et al., 2019: h-swish, squeeze-and-excitation) down to stride
 16, its LR-ASPP head, and three decoder steps in which each skip is gated by the mean of skip and upsampled features.
-`train.foreign` reads the weights out of such a file. Two rewrites keep the function:
+`train.weights.foreign` reads the weights out of such a file. Two rewrites keep the function:
 
 - the files' custom operator, a 2x2 transposed convolution of stride 2, has windows that do not overlap: it is the
   sub-pixel convolution of `blocks.subpixel`, which every delegate takes;

@@ -4,8 +4,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from portraitseg.errors import InputError
-from portraitseg.runners import coreml, onnx, tflite
+from portraitseg.runners import onnx, tflite
 from portraitseg.runners.base import NotRunnable, Runner, TensorInfo
+from portraitseg.runners.coreml import evaluator as coreml
 
 __all__ = ["RUNNERS", "NotRunnable", "Runner", "TensorInfo", "open_runner"]
 

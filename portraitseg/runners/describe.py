@@ -6,7 +6,7 @@ from pathlib import Path
 
 from portraitseg import files
 from portraitseg.errors import InputError
-from portraitseg.tflite_graph import Graph, Op, Tensor, read_graph
+from portraitseg.tflite.graph import Graph, Op, Tensor, read_graph
 
 #: Where the classes of a public set are counted, which channel is person.
 _PERSON = {21: ("PASCAL VOC", 15), 19: ("Cityscapes", 11), 150: ("ADE20K", 12), 151: ("ADE20K with background", 13)}

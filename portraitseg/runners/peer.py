@@ -18,7 +18,7 @@ from portraitseg.runners.base import Runner, TensorInfo
 from portraitseg.runners.describe import Places, has_logits, places_of, refusal
 from portraitseg.runners.tensors import UnfitError
 from portraitseg.runners.tflite import TfliteRunner, open_tflite
-from portraitseg.tflite_graph import read_graph
+from portraitseg.tflite.graph import read_graph
 
 #: A description is some ten lines; more is some other file.
 MAX_BYTES = 100_000

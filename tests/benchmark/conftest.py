@@ -7,8 +7,8 @@ import cv2
 import numpy as np
 import pytest
 
-from benchmark import measure
-from benchmark.cold import ColdStart
+from benchmark.measuring import measure
+from benchmark.measuring.cold import ColdStart
 from portraitseg import files, manifest
 from portraitseg.data.base import hash_keys
 from portraitseg.runners import RUNNERS, NotRunnable

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from benchmark import latency
 from benchmark.__main__ import app
+from benchmark.measuring import latency
 from portraitseg.errors import InputError
 from tests.benchmark.conftest import write_manifest, write_photos
 from tests.data.bad_cases.stages import NO_SEGMENTERS

@@ -5,12 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmark import measure
-from benchmark.cold import ColdStart, cold_start
-from benchmark.measure import REFERENCE, Measurement
-from benchmark.peers import open_target
-from benchmark.rows import make_rows
-from benchmark.targets import FOREIGN, Target
+from benchmark.measuring import measure
+from benchmark.measuring.cold import ColdStart, cold_start
+from benchmark.measuring.measure import REFERENCE, Measurement
+from benchmark.measuring.peers import open_target
+from benchmark.measuring.targets import FOREIGN, Target
+from benchmark.tables.rows import make_rows
 from portraitseg.config import DataConfig
 from portraitseg.data import open_dataset
 from portraitseg.errors import InputError

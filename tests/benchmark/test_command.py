@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from benchmark import latency, measure
 from benchmark.__main__ import app
-from benchmark.table import COLUMNS, read_csv, to_csv
-from benchmark.targets import FOREIGN, Target, choose_reference
+from benchmark.measuring import latency, measure
+from benchmark.measuring.targets import FOREIGN, Target, choose_reference
+from benchmark.tables.table import COLUMNS, read_csv, to_csv
 from portraitseg.errors import InputError
 from portraitseg.manifest import Manifest, read
 from portraitseg.runners import tflite

@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from benchmark import adb, history
 from benchmark.__main__ import app
-from benchmark.adb import Phone, Vanished, connect, parse_devices
-from benchmark.device import Backend, DeviceMeasurement, Timing, backends, parse
-from benchmark.targets import Target
+from benchmark.measuring.targets import Target
+from benchmark.phone import adb
+from benchmark.phone.adb import Phone, Vanished, connect, parse_devices
+from benchmark.phone.device import Backend, DeviceMeasurement, Timing, backends, parse
+from benchmark.tables import history
 from portraitseg.errors import InputError
 from portraitseg.runs import Run
 from tests.runners.tiny import write_tflite
@@ -221,7 +222,7 @@ def test_backends():
 
 
 def test_report_plots_the_phone(files, stand_in, monkeypatch):
-    from benchmark import intervals
+    from benchmark.measuring import intervals
 
     monkeypatch.setattr(intervals, "RESAMPLES", 50)
     CliRunner().invoke(app, ["run", "--run", "tiny", "--splits", "test_a"], catch_exceptions=False)

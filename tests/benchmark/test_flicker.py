@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from benchmark import flicker, intervals, latency
 from benchmark.__main__ import app
-from benchmark.flicker import CLIPS, FRAMES, Flicker, shaken_clip
+from benchmark.measuring import flicker, intervals, latency
+from benchmark.measuring.flicker import CLIPS, FRAMES, Flicker, shaken_clip
 from portraitseg.config import DataConfig
 from portraitseg.data import open_dataset, spread
 from portraitseg.runners import open_runner

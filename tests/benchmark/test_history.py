@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from benchmark import history, latency
 from benchmark.__main__ import app
-from benchmark.compare import LATENCY_NOISE, LEAST_SCORE_CHANGE, Change, compare
-from benchmark.table import Row, to_csv
+from benchmark.measuring import latency
+from benchmark.tables import history
+from benchmark.tables.compare import LATENCY_NOISE, LEAST_SCORE_CHANGE, Change, compare
+from benchmark.tables.table import Row, to_csv
 from portraitseg.errors import CheckFailed, InputError
 from tests.benchmark.test_readme import row
 

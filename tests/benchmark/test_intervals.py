@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from benchmark.intervals import bootstrap_interval, describe_difference, paired_difference
+from benchmark.measuring.intervals import bootstrap_interval, describe_difference, paired_difference
 
 
 def test_bootstrap_interval():

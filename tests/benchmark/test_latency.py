@@ -2,7 +2,7 @@
 
 from itertools import count
 
-from benchmark.latency import MAX_SLOWDOWN, MIN_ROUNDS, PROFILES, Latency, Profile, interleave, summarize
+from benchmark.measuring.latency import MAX_SLOWDOWN, MIN_ROUNDS, PROFILES, Latency, Profile, interleave, summarize
 
 
 def fakes(names: str) -> tuple[dict, list[str]]:

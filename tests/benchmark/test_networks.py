@@ -10,10 +10,12 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from benchmark import comparison, contest, latency, networks, readme
 from benchmark.__main__ import app
-from benchmark.plots import Point
-from benchmark.raster import scatter_png
+from benchmark.measuring import latency
+from benchmark.pages.plots import Point
+from benchmark.pages.raster import scatter_png
+from benchmark.studies import comparison, contest, networks
+from benchmark.tables import readme
 from portraitseg import files, identity, manifest
 from portraitseg.config import load_config
 from portraitseg.data import open_dataset

@@ -9,12 +9,12 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from benchmark import operators, profile_child
 from benchmark.__main__ import app
-from benchmark.operators import by_kind, match, profile, summarize
-from benchmark.profile_child import _EVENT_WORDS, _UNTOUCHED, INSIDE_DELEGATE, OPERATOR, Refused, check_layout
+from benchmark.profiling import operators, profile_child
+from benchmark.profiling.operators import by_kind, match, profile, summarize
+from benchmark.profiling.profile_child import _EVENT_WORDS, _UNTOUCHED, INSIDE_DELEGATE, OPERATOR, Refused, check_layout
 from portraitseg.errors import InputError
-from portraitseg.tflite_graph import Op, Tensor, read_graph
+from portraitseg.tflite.graph import Op, Tensor, read_graph
 from tests.runners.tiny import write_tflite
 
 CONV, POOL, RESIZE = "Convolution (NHWC, F32) IGEMM", "AVERAGE_POOL_2D", "Resize Bilinear (NHWC)"
@@ -110,7 +110,7 @@ def test_a_process_that_dies_is_a_line(tmp_path, monkeypatch):
 
 
 def test_parameters_and_macs_of_a_graph(tmp_path):
-    from portraitseg.tflite_graph import multiply_accumulates, parameters
+    from portraitseg.tflite.graph import multiply_accumulates, parameters
 
     graph = read_graph(write_tflite(Path(tmp_path / "m.tflite"), shape=(1, 8, 10, 3), out_channels=2))
     assert parameters(graph) == 2 * 3 + 2

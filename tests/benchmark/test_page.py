@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from benchmark import intervals, latency
 from benchmark.__main__ import app
-from benchmark.gallery import EXTRA, MISSING, difference, worst_keys
-from benchmark.markup import Markup, element, join
-from benchmark.page import Content, build
-from benchmark.plots import Axis, Point, frontier, scatter, ticks
-from benchmark.table import Row
+from benchmark.measuring import intervals, latency
+from benchmark.pages.gallery import EXTRA, MISSING, difference, worst_keys
+from benchmark.pages.markup import Markup, element, join
+from benchmark.pages.page import Content, build
+from benchmark.pages.plots import Axis, Point, frontier, scatter, ticks
+from benchmark.tables.table import Row
 from portraitseg.errors import InputError
 from tests.benchmark.test_readme import row
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from benchmark import intervals, latency, peers
 from benchmark.__main__ import app
-from benchmark.targets import FOREIGN, Target
+from benchmark.measuring import intervals, latency, peers
+from benchmark.measuring.targets import FOREIGN, Target
 from portraitseg.errors import InputError
 from portraitseg.runners import tflite
 from tests.runners.tiny import WEIGHTS, write_tflite

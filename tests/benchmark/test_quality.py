@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmark.journal import Journal
-from benchmark.quality import EXTREMES, FileScores, columns, score_image, truth_of
+from benchmark.measuring.journal import Journal
+from benchmark.measuring.quality import EXTREMES, FileScores, columns, score_image, truth_of
 from portraitseg.data.base import Sample
 from portraitseg.errors import InputError
 from portraitseg.metrics import MATTE_METRICS

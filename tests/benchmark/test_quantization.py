@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from benchmark import latency, quantization
 from benchmark.__main__ import app
-from benchmark.quantization import RecipeRow
+from benchmark.measuring import latency
+from benchmark.tables import quantization
+from benchmark.tables.quantization import RecipeRow
 from portraitseg.errors import InputError
 from tests.benchmark.conftest import write_manifest
 from tests.runners.tiny import write_tflite

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from benchmark import readme
 from benchmark.__main__ import app
-from benchmark.table import Row, to_csv
+from benchmark.tables import readme
+from benchmark.tables.table import Row, to_csv
 from portraitseg.errors import CheckFailed, InputError
 
 ROOT = Path(__file__).parents[2]

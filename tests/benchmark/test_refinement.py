@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmark import clips, refine_command, refinement
-from benchmark.refinement import Kept, SeenClip
+from benchmark.measuring import clips, refine_command, refinement
+from benchmark.measuring.refinement import Kept, SeenClip
 from portraitseg import manifest
 from portraitseg.config import DataConfig
 from portraitseg.data import open_dataset

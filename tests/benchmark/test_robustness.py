@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from benchmark import latency
 from benchmark.__main__ import app
-from benchmark.robustness import (
+from benchmark.measuring import latency
+from benchmark.measuring.robustness import (
     ALL_CONDITIONS,
     CLEAN,
     CONDITIONS,

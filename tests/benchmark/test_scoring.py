@@ -15,15 +15,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from benchmark import journal as journals
-from benchmark import latency, scoring
 from benchmark.__main__ import app
-from benchmark.journal import Journal, locked
-from benchmark.peers import open_target
-from benchmark.quality import columns
-from benchmark.robustness import CLEAN, CONDITIONS
-from benchmark.scoring import CHUNK, LEAST_PHOTOS, Scoring, processes
-from benchmark.targets import FOREIGN, Target
+from benchmark.measuring import journal as journals
+from benchmark.measuring import latency, scoring
+from benchmark.measuring.journal import Journal, locked
+from benchmark.measuring.peers import open_target
+from benchmark.measuring.quality import columns
+from benchmark.measuring.robustness import CLEAN, CONDITIONS
+from benchmark.measuring.scoring import CHUNK, LEAST_PHOTOS, Scoring, processes
+from benchmark.measuring.targets import FOREIGN, Target
 from portraitseg.config import DataConfig
 from portraitseg.data import open_dataset
 from portraitseg.errors import InputError

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmark.peers import open_target
-from benchmark.robustness import CLEAN
-from benchmark.scoring import Scoring
-from benchmark.targets import FOREIGN, Target
+from benchmark.measuring.peers import open_target
+from benchmark.measuring.robustness import CLEAN
+from benchmark.measuring.scoring import Scoring
+from benchmark.measuring.targets import FOREIGN, Target
 from portraitseg.config import DataConfig
 from portraitseg.data import open_dataset
 

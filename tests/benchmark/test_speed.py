@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from benchmark import speed
 from benchmark.__main__ import app
-from benchmark.speed import Measured, SmallPhotos, run_stage, score_small_photos, scoring_memory
+from benchmark.studies import speed
+from benchmark.studies.speed import Measured, SmallPhotos, run_stage, score_small_photos, scoring_memory
 from portraitseg.errors import InputError
 from tests.benchmark.conftest import write_manifest
 from tests.runners.tiny import write_tflite

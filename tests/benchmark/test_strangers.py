@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from benchmark import latency
 from benchmark.__main__ import app
+from benchmark.measuring import latency
 from portraitseg.runners import tflite
 from portraitseg.runs import Run
 from tests.runners import hostile

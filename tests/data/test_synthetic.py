@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from portraitseg.config import DataConfig
-from portraitseg.data import synthetic
-from portraitseg.data._synthetic_paint import fill, limb, oval, paint, stroke
-from portraitseg.data.synthetic import render
 from portraitseg.data.synthetic_dataset import open_synthetic
 from portraitseg.errors import InputError
+from portraitseg.synthetic import portraits as synthetic
+from portraitseg.synthetic.paint import fill, limb, oval, paint, stroke
+from portraitseg.synthetic.portraits import render
 
 SMALL = (64, 64)
 

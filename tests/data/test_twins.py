@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from portraitseg.data import synthetic, twins
+from portraitseg.data import twins
+from portraitseg.synthetic import portraits as synthetic
 
 PHOTOS = 40
 

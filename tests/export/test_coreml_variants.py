@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 
 from export import parity
-from export.product import Networks
-from export.to_coreml import VARIANTS, Converter, find_palette, write_coreml
+from export.formats.product import Networks
+from export.formats.to_coreml import VARIANTS, Converter, find_palette, write_coreml
 from portraitseg.errors import CheckFailed
 from portraitseg.files import size_bytes
 from portraitseg.runners import open_runner
-from portraitseg.runners.coreml_values import read_spec
-from portraitseg.runners.coreml_vision import check_vision
+from portraitseg.runners.coreml.values import read_spec
+from portraitseg.runners.coreml.vision import check_vision
 from tests.export.conftest import Exported
 from tests.export.test_files import _half_pixel
 from tests.runners import test_coreml as damages

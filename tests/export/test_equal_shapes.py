@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from export import equal_shapes, preflight, qat
-from export.check_int8 import integer_faults
-from export.gpu.rules import judge
-from export.recipes import RECIPES
-from portraitseg.tflite_graph import parse_graph
+from export.formats.check_int8 import integer_faults
+from export.quantization import equal_shapes, preflight, qat
+from export.quantization.recipes import RECIPES
+from portraitseg.checks.gpu.rules import judge
+from portraitseg.tflite.graph import parse_graph
 
 Middle = Callable[[Any, Any, Any, Any], Any]
 

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from export import parity
-from export.check_int8 import INPUT_ZERO_POINT, check_int8
-from export.recipes import RECIPES
-from export.to_coreml import VARIANTS
-from export.to_onnx import ONNX_RECIPES
+from export.formats.check_int8 import INPUT_ZERO_POINT, check_int8
+from export.formats.to_coreml import VARIANTS
+from export.formats.to_onnx import ONNX_RECIPES
+from export.quantization.recipes import RECIPES
 from portraitseg.errors import CheckFailed
 from portraitseg.runners import open_runner
-from portraitseg.tflite_graph import parse_graph
+from portraitseg.tflite.graph import parse_graph
 from tests.export.conftest import Exported
 
 TFLITE = list(RECIPES)

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from export import qat
-from export.training import config_of, plan_of
+from export.quantization import qat
+from export.quantization.training import config_of, plan_of
 from portraitseg.config import Config, parse_config
 from portraitseg.data import open_dataset
 from train.fit import Interrupted, Plan, fit

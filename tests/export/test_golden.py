@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from export import golden, handout, recipes
+from export.publishing import golden, handout
+from export.quantization import recipes
 from portraitseg import manifest, models
 from portraitseg.errors import CheckFailed, InputError
 from portraitseg.manifest import Manifest

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from export import handout
+from export.publishing import handout
 from portraitseg import manifest
 from portraitseg.manifest import Manifest
 

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from export.ios13 import IOS13, to_ios13, triangle
+from export.formats.ios13 import IOS13, to_ios13, triangle
 from portraitseg.errors import CheckFailed
-from portraitseg.runners.coreml_network import load_network
-from portraitseg.runners.coreml_values import proto
+from portraitseg.runners.coreml.network import load_network
+from portraitseg.runners.coreml.values import proto
 
 
 def _upsampling(size: tuple[int, int], channels: int, factors: tuple[int, int]) -> Any:

@@ -10,17 +10,18 @@ import cv2
 import numpy as np
 import pytest
 
-from export import matrix, parity
-from export.layers import first_divergence
-from export.matrix import Member, compare_all
+from export import parity
+from export.analysis import matrix
+from export.analysis.layers import first_divergence
+from export.analysis.matrix import Member, compare_all
 from export.parity import Bound
 from portraitseg import files, manifest
 from portraitseg.config import Config, DataConfig, ExportConfig, ModelConfig
 from portraitseg.data import open_dataset
 from portraitseg.errors import CheckFailed, InputError
 from portraitseg.models import checkpoint
-from portraitseg.runners.coreml import CoreMLEvaluator, CoreMLNative
-from portraitseg.runners.coreml_values import read_spec
+from portraitseg.runners.coreml.evaluator import CoreMLEvaluator, CoreMLNative
+from portraitseg.runners.coreml.values import read_spec
 from portraitseg.runs import Run
 from tests.export import tiny
 from tests.export.conftest import Exported

@@ -8,17 +8,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from export import _metadata_schema as schema
-from export import metadata
-from export.mediapipe import check, command
-from export.mediapipe.check import Benchmarked, Result, Segmented
-from export.metadata import Card, attach
-from export.recipes import RECIPES
+from export.quantization.recipes import RECIPES
 from portraitseg import files, manifest
+from portraitseg.checks.mediapipe import check, command
+from portraitseg.checks.mediapipe.check import Benchmarked, Result, Segmented
 from portraitseg.contract import CHANNEL_COUNT
 from portraitseg.errors import CheckFailed, InputError
 from portraitseg.runners import open_runner
 from portraitseg.runs import Run
+from portraitseg.tflite import _metadata_schema as schema
+from portraitseg.tflite import metadata
+from portraitseg.tflite.metadata import Card, attach
 from tests.export.conftest import Exported
 from tests.runners.hostile import write_crashing
 from tests.runners.tiny import write_tflite

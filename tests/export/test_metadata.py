@@ -13,19 +13,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from export import _metadata_schema as schema
-from export import info, metadata
-from export.metadata import Card
 from portraitseg.errors import InputError
 from portraitseg.runners import open_runner
-from portraitseg.tflite_graph import parse_graph
+from portraitseg.tflite import _metadata_schema as schema
+from portraitseg.tflite import info, metadata
+from portraitseg.tflite.graph import parse_graph
+from portraitseg.tflite.metadata import Card
 
 CARD = Card("tiny", "0123456789ab", "CC0-1.0, academic", "fp32", "rgb", "IoU 0.9512 on val")
 
 
 def _bare(channels: int = 3, is_quantized: bool = False) -> bytes:
     """A convolution and a sigmoid, as the converter writes them: no metadata of ours."""
-    from export import recipes
+    from export.quantization import recipes
     from portraitseg.models.keras_route import keras
 
     keras.utils.set_random_seed(1)

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from export import preflight, qat
-from export.check_int8 import check_int8, integer_faults
-from export.recipes import RECIPES
+from export.formats.check_int8 import check_int8, integer_faults
+from export.quantization import preflight, qat
+from export.quantization.recipes import RECIPES
 from portraitseg.errors import CheckFailed, InputError
 from portraitseg.models import merges
 

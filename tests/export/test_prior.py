@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from export import golden
+from export.publishing import golden
 from portraitseg import manifest
-from portraitseg.data import synthetic
 from portraitseg.runners import open_runner
+from portraitseg.synthetic import portraits as synthetic
 
 ROOT = Path(__file__).parents[2]
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from export import qat
+from export.quantization import qat
 from portraitseg.errors import InputError
 from portraitseg.models import checkpoint
 
@@ -119,7 +119,7 @@ def test_the_kernel_before_a_relu_layer_is_quantized(kind: str) -> None:
 
 
 def test_a_network_without_int8_kernels_takes_its_other_form() -> None:
-    from export import preflight
+    from export.quantization import preflight
     from portraitseg import models
 
     general = models.build("selfie_general", (32, 32))

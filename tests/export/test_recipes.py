@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 
 from export import parity
-from export.check_int8 import check_int8, integer_faults
-from export.recipes import RECIPES
-from export.training import TfliteEvaluator
+from export.formats.check_int8 import check_int8, integer_faults
+from export.quantization.recipes import RECIPES
+from export.quantization.training import TfliteEvaluator
 from portraitseg import contract, metrics
 from portraitseg.config import DataConfig
 from portraitseg.data import open_dataset
 from portraitseg.errors import CheckFailed, InputError
 from portraitseg.runners import open_runner
-from portraitseg.tflite_graph import parse_graph
+from portraitseg.tflite.graph import parse_graph
 from tests.export.conftest import Exported
 
 BYTE_RECIPES = [name for name in RECIPES if name.endswith("_u8")]

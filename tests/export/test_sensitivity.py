@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from export import sensitivity
-from export.flatbuffer import keras_layer
+from export.analysis import sensitivity
 from portraitseg.errors import InputError
-from portraitseg.tflite_graph import read_graph
+from portraitseg.tflite.flatbuffer import keras_layer
+from portraitseg.tflite.graph import read_graph
 from tests.export.conftest import Exported
 
 
@@ -57,7 +57,7 @@ def test_a_damaged_layer_is_found(exported: Exported, tmp_path: Path) -> None:
 
 
 def test_another_network_is_refused(exported: Exported, tmp_path: Path) -> None:
-    from export.recipes import fp32
+    from export.quantization.recipes import fp32
     from portraitseg.models.keras_route import keras
 
     image = keras.Input((64, 64, 3))

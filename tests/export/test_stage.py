@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 
-from export import stage, to_tflite
+from export import stage
+from export.formats import to_tflite
+from export.formats.to_coreml import VARIANTS, coreml_products
 from export.parity import Bound
-from export.recipes import RECIPES, Recipe
+from export.quantization.recipes import RECIPES, Recipe
 from export.targets import TARGETS
-from export.to_coreml import VARIANTS, coreml_products
 from portraitseg import files, manifest
 from portraitseg.config import (
     Config,

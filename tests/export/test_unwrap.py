@@ -6,12 +6,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from export import matrix, parity, qat, stage, to_coreml
-from export.matrix import Member, compare_all
+from export import parity, stage
+from export.analysis import matrix
+from export.analysis.matrix import Member, compare_all
+from export.formats import to_coreml
+from export.formats.product import Networks
+from export.formats.to_coreml import VARIANTS
 from export.parity import Bound
-from export.product import Networks
-from export.to_coreml import VARIANTS
-from export.unwrap import pick_weights, unwrap
+from export.quantization import qat
+from export.quantization.unwrap import pick_weights, unwrap
 from portraitseg import files, identity, manifest
 from portraitseg.config import Config, DataConfig, ExportConfig, ModelConfig
 from portraitseg.data import open_dataset

@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from export import recipes
-from export.widen import rgba_twin
+from export.formats.widen import rgba_twin
+from export.quantization import recipes
 from portraitseg.errors import CheckFailed
 from portraitseg.models.keras_route import keras
 

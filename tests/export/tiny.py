@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from portraitseg import contract, models
-from portraitseg.data import synthetic
+from portraitseg.synthetic import portraits as synthetic
 
 PHOTO_SIZE = (96, 80)
 

@@ -4,7 +4,7 @@ import json
 import tempfile
 from pathlib import Path
 
-from export import golden
+from export.publishing import golden
 from portraitseg import files, identity, manifest
 from portraitseg.config import Config
 from portraitseg.manifest import Manifest

@@ -88,9 +88,10 @@ def released(name: str) -> Iterator[tuple[str, str]]:
     Raises:
         CheckFailed: one that is not.
     """
-    from export import qat, targets
-    from export.product import Networks
-    from export.unwrap import unwrap
+    from export import targets
+    from export.formats.product import Networks
+    from export.quantization import qat
+    from export.quantization.unwrap import unwrap
     from portraitseg.models import checkpoint
 
     assets = {target: ROOT / f"{target}_assets" / name for target in ("android", "ios")}
@@ -121,8 +122,9 @@ def released(name: str) -> Iterator[tuple[str, str]]:
 
 def tiny(name: str) -> Iterator[tuple[str, str]]:
     """Name and hash of each file of a tiny network with seeded random weights."""
-    from export import qat, targets
-    from export.product import Networks
+    from export import targets
+    from export.formats.product import Networks
+    from export.quantization import qat
     from portraitseg import models
 
     float_model = models.build(name, _SIZE)

@@ -24,7 +24,7 @@ def test_details_are_mined_where_the_outline_is() -> None:
 
 
 def test_quantization_keeps_the_order_of_inputs() -> None:
-    from export import qat
+    from export.quantization import qat
     from tests.models.test_sinet import _inputs
 
     network = models.build("banet_w050", SIZE)

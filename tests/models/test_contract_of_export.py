@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from export import qat
-from export.check_int8 import integer_faults
-from export.gpu import rules
-from export.recipes import RECIPES
+from export.formats.check_int8 import integer_faults
+from export.quantization import qat
+from export.quantization.recipes import RECIPES
 from portraitseg import models
+from portraitseg.checks.gpu import rules
 from portraitseg.models import blocks
 from portraitseg.models.keras_route import keras
-from portraitseg.tflite_graph import parameters, parse_graph
+from portraitseg.tflite.graph import parameters, parse_graph
 
 SIZE = (64, 96)
 

@@ -17,8 +17,9 @@ from typer.testing import CliRunner
 
 from portraitseg import models
 from portraitseg.errors import InputError
-from portraitseg.models import blocks, checkpoint, origin
+from portraitseg.models import blocks, checkpoint
 from portraitseg.models.keras_route import keras, tf
+from train.weights import origin
 
 layers = keras.layers
 

@@ -5,10 +5,10 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from export.recipes import RECIPES
+from export.quantization.recipes import RECIPES
 from portraitseg import models
 from portraitseg.models.keras_route import keras
-from portraitseg.tflite_graph import parse_graph
+from portraitseg.tflite.graph import parse_graph
 
 SIZE = (32, 48)
 

@@ -54,7 +54,7 @@ def test_fine_features_are_blocked_where_the_coarse_mask_is_sure() -> None:
 
 def test_quantization_keeps_the_order_of_inputs() -> None:
     """TFMOT 0.8.1 hands a Concatenate its inputs in the order of its own list of layers, which its rewrites change."""
-    from export import qat
+    from export.quantization import qat
 
     network = models.build("sinet_w050", SIZE)
     quantized = qat.quantize(network)

@@ -12,9 +12,9 @@ import pytest
 from portraitseg import models
 from portraitseg.errors import InputError
 from portraitseg.runners import open_runner
-from portraitseg.runners.coreml import CoreMLEvaluator, CoreMLNative, to_bytes
-from portraitseg.runners.coreml_values import proto, read_spec
-from portraitseg.runners.coreml_vision import check_vision
+from portraitseg.runners.coreml.evaluator import CoreMLEvaluator, CoreMLNative, to_bytes
+from portraitseg.runners.coreml.values import proto, read_spec
+from portraitseg.runners.coreml.vision import check_vision
 
 SIZE = (64, 64)
 

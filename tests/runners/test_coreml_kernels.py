@@ -10,8 +10,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from portraitseg.runners import coreml_kernels as kernels
-from portraitseg.runners.coreml_ops import OPS
+from portraitseg.runners.coreml import kernels
+from portraitseg.runners.coreml.ops import OPS
 
 #: float32 sums of at most a few hundred products of values around 1, in another order than the other library's.
 CLOSE = 2e-5

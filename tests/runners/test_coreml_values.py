@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from portraitseg.errors import InputError
-from portraitseg.runners import coreml_threads
-from portraitseg.runners.coreml_network import load_network, weights
-from portraitseg.runners.coreml_ops import OPS
-from portraitseg.runners.coreml_program import Program, Ref, Step, round_half
-from portraitseg.runners.coreml_values import DTYPES, BlobFile, proto, read_spec, unpack, unpack_bits
+from portraitseg.runners.coreml import threads as coreml_threads
+from portraitseg.runners.coreml.network import load_network, weights
+from portraitseg.runners.coreml.ops import OPS
+from portraitseg.runners.coreml.program import Program, Ref, Step, round_half
+from portraitseg.runners.coreml.values import DTYPES, BlobFile, proto, read_spec, unpack, unpack_bits
 
 seeds = st.integers(0, 2**16)
 

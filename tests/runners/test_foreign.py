@@ -10,7 +10,7 @@ import pytest
 from portraitseg.errors import InputError
 from portraitseg.runners.describe import places_of
 from portraitseg.runners.peer import open_foreign
-from tests.export.gpu.builder import Builder, options
+from tests.checks.gpu.builder import Builder, options
 
 SIDE = 16
 PHOTO = np.random.default_rng(0).integers(0, 256, (20, 20, 3), np.uint8)

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from portraitseg.errors import InputError
-from portraitseg.runners import RUNNERS, coreml, open_runner
+from portraitseg.runners import RUNNERS, open_runner
+from portraitseg.runners.coreml import evaluator as coreml
 from tests.runners.tiny import expected, write_onnx, write_tflite
 
 IMAGE = np.random.default_rng(1).integers(0, 256, (8, 10, 3), dtype=np.uint8)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from portraitseg.models import selfie
-from tests.export.gpu.builder import Builder, options
+from tests.checks.gpu.builder import Builder, options
 
 #: Of the custom operator: padding SAME, strides 2 and 2, as TFLite's C structure lies in memory.
 _TRANSPOSE_CONV = struct.pack("<iii", 1, 2, 2)

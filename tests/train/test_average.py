@@ -6,7 +6,7 @@ import pytest
 from portraitseg import models
 from portraitseg.errors import InputError
 from portraitseg.models import checkpoint
-from train.average import average
+from train.weights.average import average
 
 
 @pytest.fixture

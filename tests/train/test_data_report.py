@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 from portraitseg.config import DataConfig
-from portraitseg.data import open_dataset, synthetic
+from portraitseg.data import open_dataset
+from portraitseg.synthetic import portraits as synthetic
 from train.data_report import JSON_NAME, PAGE_NAME, describe, write_report
 
 PHOTOS = 10

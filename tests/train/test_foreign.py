@@ -13,9 +13,9 @@ from portraitseg.errors import CheckFailed, InputError
 from portraitseg.models import checkpoint, selfie
 from portraitseg.models.keras_route import keras
 from tests.train.foreign_file import Writer
-from train import foreign
 from train.__main__ import app
-from train.widen import widen
+from train.weights import foreign
+from train.weights.widen import widen
 
 SIZE = (64, 64)
 
@@ -146,7 +146,7 @@ def test_what_is_not_known_is_one_line(file: Path, tmp_path: Path) -> None:
 
 
 def test_a_network_of_ours_is_not_taken_for_it(tmp_path: Path) -> None:
-    from export.recipes import RECIPES
+    from export.quantization.recipes import RECIPES
 
     content = RECIPES["fp16"].convert(models.build("contour_small", SIZE), np.zeros((1, *SIZE, 3), np.float32))
     (tmp_path / "contour.tflite").write_bytes(content)

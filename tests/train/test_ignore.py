@@ -201,7 +201,7 @@ def test_scores_do_not_see_the_truth_of_unknown_pixels(seed: int) -> None:
 
 
 def test_the_benchmark_turns_them_with_the_photo(tmp_path: Path) -> None:
-    from benchmark.scoring import _moved
+    from benchmark.measuring.scoring import _moved
 
     drawn.write(tmp_path, [drawn.ids(0, 1, 255)] * 4)
     config = parse_config({"data": {"format": "folder", "root": str(tmp_path)}}, "test")

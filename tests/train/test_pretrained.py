@@ -7,12 +7,12 @@ import pytest
 from typer.testing import CliRunner
 
 from portraitseg import models
-from portraitseg.data.synthetic import render
 from portraitseg.errors import InputError
 from portraitseg.models import checkpoint, contour
 from portraitseg.models.keras_route import keras, tf
-from train import pretrained
+from portraitseg.synthetic.portraits import render
 from train.__main__ import app
+from train.weights import pretrained
 
 SIZE = (256, 256)
 

@@ -9,9 +9,10 @@ import pytest
 from PIL import Image
 
 from portraitseg.config import Config, parse_config
-from portraitseg.data import hash_keys, open_dataset, synthetic
+from portraitseg.data import hash_keys, open_dataset
 from portraitseg.data.folder import read_splits
 from portraitseg.errors import CheckFailed, InputError
+from portraitseg.synthetic import portraits as synthetic
 from tests.data import drawn
 from train import split
 from train.fix import write_fixed

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from benchmark.networks import photos_per_epoch
+from benchmark.studies.networks import photos_per_epoch
 from portraitseg.config import DataConfig, parse_config
 from portraitseg.data import open_dataset
 from portraitseg.data.base import Sample

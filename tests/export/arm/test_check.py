@@ -5,14 +5,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from export.arm import check, command, emulate, fetch, record
-from export.arm.cores import CORES, make_root
-from export.arm.emulate import Machine, Outcome, Task
-from export.gpu.inputs import make_inputs
-from portraitseg.data import synthetic
+from portraitseg.checks.arm import check, command, emulate, fetch, record
+from portraitseg.checks.arm.cores import CORES, make_root
+from portraitseg.checks.arm.emulate import Machine, Outcome, Task
+from portraitseg.checks.gpu.inputs import make_inputs
 from portraitseg.errors import CheckFailed, InputError
 from portraitseg.manifest import ArmCheck
-from portraitseg.tflite_graph import Graph, read_graph
+from portraitseg.synthetic import portraits as synthetic
+from portraitseg.tflite.graph import Graph, read_graph
 from tests.runners import hostile
 from tests.runners.tiny import write_tflite
 

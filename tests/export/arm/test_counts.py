@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from export.arm.counts import read_sections, short_name, summarize
-from export.arm.symbols import Symbols, read_symbols
-from portraitseg.tflite_graph import read_graph
+from portraitseg.checks.arm.counts import read_sections, short_name, summarize
+from portraitseg.checks.arm.symbols import Symbols, read_symbols
+from portraitseg.tflite.graph import read_graph
 from tests.runners.tiny import write_tflite
 
 GEMM = "xnn_f32_gemm_minmax_ukernel_6x8__neon"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from export.arm.decode import CLASSES, classify, moved_bytes
+from portraitseg.checks.arm.decode import CLASSES, classify, moved_bytes
 
 #: word, class, bytes loaded, bytes stored, what it is
 WORDS = [

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from export.arm import fetch
-from export.gpu import environment
 from portraitseg import files
+from portraitseg.checks.arm import fetch
+from portraitseg.checks.gpu import environment
 from portraitseg.errors import InputError
 
 

@@ -5,16 +5,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from export import flatbuffer, half
-from export.arm.overflow import GREATEST, prove
-from export.arm.simulate import HalfNetwork, rounded
-from export.arm.tolerance import HALF, HALF_STORED, PRECISION_NAME, is_half_precision
-from export.arm.weights import read_weights
-from export.product import Unsuitable
+from export.formats.product import Unsuitable
+from export.quantization import half
 from portraitseg import contract
-from portraitseg.data import synthetic
+from portraitseg.checks.arm.overflow import GREATEST, prove
+from portraitseg.checks.arm.simulate import HalfNetwork, rounded
+from portraitseg.checks.arm.tolerance import HALF, HALF_STORED, PRECISION_NAME, is_half_precision
+from portraitseg.checks.arm.weights import read_weights
 from portraitseg.runners import open_runner
-from portraitseg.tflite_graph import read_graph
+from portraitseg.synthetic import portraits as synthetic
+from portraitseg.tflite import flatbuffer
+from portraitseg.tflite.graph import read_graph
 from tests.runners.tiny import write_tflite
 
 RELEASED = Path("android_assets/contour_small/contour_small-256x256-rgb-fp16.tflite")
@@ -113,7 +114,7 @@ def test_coarser_numbers_are_refused(path: Path, photos: np.ndarray, monkeypatch
         bits = rounded(values).view(np.uint32)
         return ((bits + 0x8000) & 0xFFFF0000).view(np.float32)
 
-    monkeypatch.setattr("export.arm.simulate.rounded", coarse)
+    monkeypatch.setattr("portraitseg.checks.arm.simulate.rounded", coarse)
     with pytest.raises(Unsuitable, match="moves probabilities"):
         half.check_half(path, photos)
 

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.targets import _manifest_targets
-from export.arm import record
-from export.arm.check import ArmRun, FileReport
-from export.arm.counts import Count
+from benchmark.measuring.targets import _manifest_targets
 from portraitseg import files, manifest
+from portraitseg.checks.arm import record
+from portraitseg.checks.arm.check import ArmRun, FileReport
+from portraitseg.checks.arm.counts import Count
 from portraitseg.manifest import Manifest
 from tests.runners.tiny import write_tflite
 from tests.test_manifest import example

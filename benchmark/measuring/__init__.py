@@ -1,0 +1,1 @@
+"""Quality and time of exported files: photos in, scores and milliseconds out."""

@@ -1,0 +1,259 @@
+"""Measures all files: opens them, scores each split, times them interleaved, and keeps what an interruption left."""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rich.progress import Progress, track
+
+from benchmark.measuring.cold import ColdStart, cold_start
+from benchmark.measuring.flicker import CLIPS, Flicker
+from benchmark.measuring.journal import locked
+from benchmark.measuring.latency import PROFILES, WITHOUT_XNNPACK, Profile, interleave
+from benchmark.measuring.peers import admit, open_target
+from benchmark.measuring.quality import SplitScores
+from benchmark.measuring.robustness import CLEAN, CONDITIONS, Robustness
+from benchmark.measuring.scoring import Scoring, processes
+from benchmark.measuring.targets import Target
+from portraitseg import cli
+from portraitseg.data.base import Dataset, spread
+from portraitseg.errors import InputError
+from portraitseg.runners import NotRunnable, Runner
+
+#: Where scores are kept while they are made, unless the caller names another folder.
+JOURNAL = Path("runs/.benchmark-journal")
+
+#: In rounds without XNNPACK: the reference as it always runs, so that ratios are to the same thing.
+REFERENCE = "reference with XNNPACK"
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known of a file once it is open.
+
+    Attributes:
+        runtime, delegate, channels: as its runner says.
+        chooses_threads: True where the runtime does that, and takes no count.
+        latency_reason: why it can be scored here, but not timed; None where it can.
+    """
+
+    runtime: str
+    delegate: str
+    channels: str
+    chooses_threads: bool = False
+    latency_reason: str | None = None
+
+    @staticmethod
+    def of(runner: Runner) -> "Facts":
+        reason = getattr(runner, "latency_reason", None)
+        return Facts(runner.runtime, runner.delegate, runner.channels, runner.threads == 0, reason)
+
+
+@dataclass
+class Measurement:
+    """What was measured so far; every part is complete in itself.
+
+    Attributes:
+        targets, reference, profile, threads: what to measure, and how.
+        is_soft: True where the truth of the data holds alpha: the mattes are scored too.
+        journal: folder in which scores are kept while they are made.
+        workers: processes that score; None: one for each core where there are photos enough.
+        is_brief: True leaves out first runs, memory, and latencies without XNNPACK.
+        robustness: where scores under the conditions go; None: neither they nor clips are measured.
+        flicker: where scores of clips go.
+        facts: file name → what was found when it was opened.
+        refused: file name → why nothing could be measured.
+        splits: the splits that were scored to their end.
+        rounds: thread count → complete rounds of latencies, file name → ms.
+        plain_rounds: thread count → the same without XNNPACK; under REFERENCE the reference with it.
+        plain_refused: file name → why it does not run without XNNPACK.
+        starts: (file name, thread count) → loading, first run and memory, each time in a new process.
+        is_interrupted: True after Ctrl-C.
+    """
+
+    targets: Sequence[Target]
+    reference: Target | None
+    profile: str
+    threads: Sequence[int]
+    is_soft: bool = False
+    journal: Path = JOURNAL
+    workers: int | None = None
+    is_brief: bool = False
+    robustness: Robustness | None = None
+    flicker: Flicker = field(default_factory=Flicker)
+    facts: dict[str, Facts] = field(default_factory=dict)
+    refused: dict[str, str] = field(default_factory=dict)
+    splits: list[SplitScores] = field(default_factory=list)
+    rounds: dict[int, list[dict[str, float]]] = field(default_factory=dict)
+    plain_rounds: dict[int, list[dict[str, float]]] = field(default_factory=dict)
+    plain_refused: dict[str, str] = field(default_factory=dict)
+    starts: dict[tuple[str, int], list[ColdStart]] = field(default_factory=dict)
+    is_interrupted: bool = False
+
+    def run(self, dataset: Dataset, splits: Sequence[str]) -> None:
+        """Measures everything; Ctrl-C ends it early, with `is_interrupted` set.
+
+        Raises:
+            InputError: data that cannot be read; one of our own files that its runtime refuses; another benchmark that
+                writes to the same journal.
+        """
+        try:
+            with locked(self.journal):
+                self._run(dataset, splits)
+        except KeyboardInterrupt:
+            self.is_interrupted = True
+
+    def _run(self, dataset: Dataset, splits: Sequence[str]) -> None:
+        runners = self._open(threads=1)
+        if not runners:
+            cli.warn("none of the files can be run on this machine: the table has no figures")
+            return
+        for split in splits:
+            self._score(runners, dataset, split)
+        # their memory is not needed twice
+        del runners
+        for threads in self.threads:
+            self._time(threads, dataset, splits[0])
+            if not self.is_brief:
+                self._time_without_xnnpack(threads, dataset, splits[0])
+                self._start(threads)
+        if self.robustness is not None:
+            runners = self._open(threads=1)
+            for split in splits:
+                self._score_robustness(runners, dataset, split)
+
+    def _open(self, threads: int, is_timed: bool = False) -> dict[str, Runner]:
+        runners = {}
+        for target in self.targets:
+            if target.name in self.refused or (is_timed and self.facts[target.name].latency_reason):
+                continue
+            try:
+                if target.name not in self.facts:
+                    admit(target, max(self.threads))
+                runner = open_target(target, threads)
+            except NotRunnable as error:
+                self.refused[target.name] = f"not_run: needs {error.needs}"
+                continue
+            except InputError as error:
+                if target.manifest is not None:
+                    # our own file does not open: that is no row, that is a broken export
+                    raise
+                self.refused[target.name] = f"not_run: {error}"
+                cli.warn(str(error))
+                continue
+            self.facts[target.name] = Facts.of(runner)
+            runners[target.name] = runner
+        return runners
+
+    def _score(self, runners: dict[str, Runner], dataset: Dataset, split: str) -> None:
+        scoring = self._stream(runners, dataset, split, (CLEAN,), f"quality on {split}")
+        self.splits.append(SplitScores(split, dataset.split_hash(split), scoring.result(CLEAN)))
+        for note, count in scoring.notes.items():
+            cli.warn(f"{split}: {note}: {count} of {len(scoring.keys)} photos")
+
+    def _score_robustness(self, runners: dict[str, Runner], dataset: Dataset, split: str) -> None:
+        assert self.robustness is not None
+        scoring = self._stream(runners, dataset, split, tuple(CONDITIONS), f"robustness on {split}")
+        self.robustness.done |= {(split, condition): scoring.result(condition) for condition in CONDITIONS}
+        clips = spread(dataset.keys(split), CLIPS)
+        deque(progress(self.flicker.measure(runners, dataset, split), f"clips of {split}", len(clips)), maxlen=0)
+
+    def _stream(
+        self, runners: dict[str, Runner], dataset: Dataset, split: str, conditions: tuple[str, ...], description: str
+    ) -> Scoring:
+        """Scores the open files on a split, or what of it is missing in the journal."""
+        scoring = Scoring(
+            targets=[target for target in self.targets if target.name in runners],
+            dataset=dataset,
+            split=split,
+            conditions=conditions,
+            folder=self.journal,
+            is_soft=self.is_soft,
+            workers=processes(self.workers, len(dataset.keys(split))),
+            runners=runners,
+        )
+        known, total = scoring.photos_done, len(scoring.keys)
+        if known:
+            cli.say(f"{description}: {known} of {total} photos are there from before")
+        try:
+            with bar(description, total) as advance:
+                for photos in scoring.run():
+                    advance(photos)
+        except KeyboardInterrupt:
+            kept = f"{scoring.photos_done} of {total} photos are kept in {self.journal}"
+            cli.say(f"{description}: {kept}: the same command goes on from there")
+            raise
+        return scoring
+
+    def _time(self, threads: int, dataset: Dataset, split: str) -> None:
+        image = dataset.load(dataset.keys(split)[0]).image
+        runners = self._open(threads, is_timed=True)
+        runs = {name: _bind(runner, runner.prepare(image)) for name, runner in runners.items()}
+        _interleave(runs, PROFILES[self.profile], self.rounds.setdefault(threads, []), f"latency{_on(threads)}")
+
+    def _time_without_xnnpack(self, threads: int, dataset: Dataset, split: str) -> None:
+        image = dataset.load(dataset.keys(split)[0]).image
+        runs = {}
+        for target in self._timed_targets():
+            if self.facts[target.name].delegate != "xnnpack" or target.name in self.plain_refused:
+                continue
+            try:
+                runner = open_target(target, threads, with_xnnpack=False)
+            except InputError as error:
+                self.plain_refused[target.name] = f"not_run: {error}"
+                continue
+            runs[target.name] = _bind(runner, runner.prepare(image))
+        if not runs:
+            return
+        if self.reference is not None and self.reference.name in self.facts:
+            reference = open_target(self.reference, threads)
+            runs[REFERENCE] = _bind(reference, reference.prepare(image))
+        kept = self.plain_rounds.setdefault(threads, [])
+        _interleave(runs, WITHOUT_XNNPACK[self.profile], kept, f"without XNNPACK{_on(threads)}")
+
+    def _start(self, threads: int) -> None:
+        """Starts every file in processes of its own; where time is short on the first thread count only."""
+        count = PROFILES[self.profile].starts
+        if count == 1 and threads != self.threads[0]:
+            return
+        jobs = [target for _ in range(count) for target in self._timed_targets()]
+        for target in progress(jobs, f"first runs{_on(threads)}", len(jobs)):
+            try:
+                self.starts.setdefault((target.name, threads), []).append(cold_start(target, threads))
+            except InputError as error:
+                cli.warn(str(error))
+
+    def _timed_targets(self) -> list[Target]:
+        names = {name for name, facts in self.facts.items() if not facts.latency_reason}
+        return [target for target in self.targets if target.name in names and target.name not in self.refused]
+
+
+def progress(steps: Iterable[Any], description: str, total: int) -> Iterable[Any]:
+    """Shows a bar while the steps go by, on a terminal only."""
+    return track(steps, description, total, console=cli.console, transient=True, disable=not cli.console.is_terminal)
+
+
+@contextmanager
+def bar(description: str, total: int) -> Iterator[Callable[[int], None]]:
+    """A bar for steps of several at a time, on a terminal only; yields what moves it on."""
+    columns = Progress(console=cli.console, transient=True, disable=not cli.console.is_terminal)
+    with columns as shown:
+        task = shown.add_task(description, total=total)
+        yield lambda count: shown.advance(task, count)
+
+
+def _interleave(runs: dict[str, Any], profile: Profile, kept: list[dict[str, float]], description: str) -> None:
+    """Adds complete rounds to a list, so that an interruption leaves those that were made."""
+    for times_ms in progress(interleave(runs, profile), description, profile.rounds):
+        kept.append(times_ms)
+
+
+def _on(threads: int) -> str:
+    return f" on {threads} thread{'s' * (threads > 1)}"
+
+
+def _bind(runner: Runner, inputs: Any) -> Any:
+    return lambda: runner.run(inputs)

@@ -1,0 +1,122 @@
+"""`python -m benchmark refine`: the tables of refinement and smoothing; with `--choose`, their parameters too."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmark.measuring import refinement
+from benchmark.measuring.targets import collect_peers
+from portraitseg import cli, files, manifest
+from portraitseg.data.base import Dataset, is_test_split
+from portraitseg.errors import InputError
+from portraitseg.manifest import ChosenOn, Manifest, Refine, Smooth
+from portraitseg.runs import Run
+from portraitseg.segment.segmenter import Segmenter, find_model
+
+
+def choose(runs: Sequence[str], dataset: Dataset, split: str) -> None:
+    """Chooses the parameters of each run's network on a split and writes them into its manifests.
+
+    Raises:
+        InputError: a test split, a run without released or exported files.
+    """
+    if is_test_split(split):
+        raise InputError(f"--choose on '{split}': nothing is chosen on a test split")
+    chosen_on = ChosenOn(split=split, sha256_16=dataset.split_hash(split))
+    for name in runs:
+        segmenter = Segmenter(find_model(name), refine=False)
+        cli.say(f"{name}: {segmenter.path.name} on {split}")
+        photos = list(refinement.predict_photos(segmenter, dataset, split))
+        refiner, tried = refinement.choose_refiner(photos, refinement.guide_side(segmenter))
+        for line in tried:
+            cli.say("  " + ", ".join(f"{key} {value:g}" for key, value in line.items()))
+        refine = Refine(**refinement.parameters(refiner), chosen_on=chosen_on)
+        seen = list(refinement.predict_clips(segmenter, dataset, split, first_person=0))
+        smoother, smooth_tried = refinement.choose_smoother(seen)
+        for line in smooth_tried:
+            cli.say("  " + ", ".join(f"{key} {value:.4g}" for key, value in line.items()))
+        smooth = Smooth(**refinement.parameters(smoother), chosen_on=chosen_on)
+        for folder in (Run(name).android, Run(name).ios, Run(name).onnx):
+            path = folder / manifest.MANIFEST_NAME
+            if path.exists():
+                listed = manifest.read(Manifest, path)
+                source = listed.source.model_copy(update={"refine": refine, "smooth": smooth})
+                manifest.write(path, listed.model_copy(update={"source": source}))
+                cli.say(f"{path}: {refiner}, {smoother}")
+
+
+def measure(
+    runs: Sequence[str],
+    peers: Path | None,
+    dataset: Dataset,
+    splits: Sequence[str],
+    out: Path,
+    clip_splits: Sequence[str] | None = None,
+) -> None:
+    """Writes `<out>-photos.csv` and `<out>-clips.csv`, and both as Markdown in `<out>.md`.
+
+    Args:
+        runs: names of released networks, or files.
+        peers: folder of others' files, or None.
+        dataset: with the photos.
+        splits: whose photos are scored.
+        out: beginning of the names.
+        clip_splits: those of them whose photos become clips, too; default: all. Clips cost four times as much.
+    """
+    paths = [find_model(name) for name in runs]
+    paths += [target.path for target in collect_peers(peers)] if peers else []
+    photo_rows: list[dict[str, Any]] = []
+    clip_rows: list[dict[str, Any]] = []
+    for path in paths:
+        segmenter = Segmenter(path)
+        refiner, smoother = segmenter.refiner, segmenter.smoother()
+        assert refiner is not None
+        for split in splits:
+            cli.say(f"{path.name} on {split}")
+            photos = list(refinement.predict_photos(segmenter, dataset, split))
+            photo_rows.append(refinement.photo_rows(path.name, split, photos, refiner))
+            if split not in (splits if clip_splits is None else clip_splits):
+                continue
+            # persons that no parameter was chosen on
+            first = refinement.PERSONS * (1 + list(splits).index(split))
+            seen = list(refinement.predict_clips(segmenter, dataset, split, first))
+            clip_rows += refinement.clip_rows(path.name, split, seen, smoother, refiner)
+    files.write_text(out.with_name(f"{out.name}-photos.csv"), _csv(photo_rows))
+    if clip_rows:
+        files.write_text(out.with_name(f"{out.name}-clips.csv"), _csv(clip_rows))
+    files.write_text(out.with_name(f"{out.name}.md"), markdown(photo_rows, clip_rows))
+    cli.say(f"{out}-photos.csv{f', {out}-clips.csv' if clip_rows else ''} and {out}.md written")
+
+
+def _csv(rows: Sequence[dict[str, Any]]) -> str:
+    from benchmark.tables.table import lines_to_csv
+
+    cells = [{key: f"{value:.5f}" if isinstance(value, float) else value for key, value in row.items()} for row in rows]
+    return lines_to_csv(list(rows[0]), cells)
+
+
+def markdown(photo_rows: Sequence[dict[str, Any]], clip_rows: Sequence[dict[str, Any]]) -> str:
+    """Both tables: shares as percent, differences in points with their 95 % intervals over photos or clips."""
+    lines = ["| File | Split | IoU → refined | Boundary IoU → refined | Change | Better on | Stray pieces | Holes |"]
+    lines.append("|---|---|--:|--:|--:|--:|--:|--:|")
+    for row in photo_rows:
+        cells = [row["file"], row["split"]]
+        cells += [f"{100 * row[name]:.2f} → {100 * row[f'{name}_refined']:.2f}" for name in ("iou", "boundary_iou")]
+        cells += [_change(row, "boundary_iou_change"), f"{row['better_share']:.0%}"]
+        cells += [f"{row[name]:.2f} → {row[f'{name}_refined']:.2f}" for name in ("islands", "holes")]
+        lines.append(f"| {' | '.join(cells)} |")
+    if not clip_rows:
+        return "\n".join(lines) + "\n"
+    lines += ["", "| File | Split | Clip | Way | Flipped % | dtSSD | IoU | Boundary IoU | Change | Ghost % |"]
+    lines.append("|---|---|---|---|--:|--:|--:|--:|--:|--:|")
+    for row in clip_rows:
+        cells = [row["file"], row["split"], row["clip"], row["way"], f"{100 * row['flipped_share']:.3f}"]
+        cells += [f"{row['dtssd']:.3f}", f"{100 * row['iou']:.2f}", f"{100 * row['boundary_iou']:.2f}"]
+        cells += ["" if row["way"] == "plain" else _change(row, "boundary_change")]
+        cells += [f"{100 * row['ghost']:.1f}" if row["clip"].startswith("moving") else ""]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _change(row: dict[str, Any], name: str) -> str:
+    return f"{100 * row[name]:+.2f} [{100 * row[f'{name}_low']:+.2f}, {100 * row[f'{name}_high']:+.2f}]"

@@ -1,0 +1,258 @@
+"""Scores files on the photos of a split: streamed, in several processes, and resumable from its journals."""
+
+import dataclasses
+import hashlib
+import json
+import multiprocessing
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib import metadata
+from multiprocessing.synchronize import Event
+from pathlib import Path
+
+import numpy as np
+
+from benchmark.measuring.journal import Journal
+from benchmark.measuring.peers import open_target
+from benchmark.measuring.quality import FileScores, columns, score_image, truth_of
+from benchmark.measuring.robustness import ALL_CONDITIONS
+from benchmark.measuring.targets import Target
+from portraitseg import files
+from portraitseg.data.base import Dataset, Sample
+from portraitseg.data.folder import FolderDataset
+from portraitseg.errors import InputError
+from portraitseg.runners import Runner
+from portraitseg.workers import cores, settle
+
+#: Runs of a file after which a process hands over what it has: a kill costs no more than so many, times the processes.
+CHUNK = 32
+
+#: A split of fewer photos is done before a second process has started.
+LEAST_PHOTOS = 64
+
+#: Libraries that photos and scores go through.
+_TOOLS = ("numpy", "opencv-python-headless", "pillow", "ai-edge-litert", "onnxruntime")
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Photos of a split, and which files are to be scored on them under which conditions."""
+
+    keys: tuple[str, ...]
+    indices: tuple[int, ...]
+    work: tuple[tuple[str, str], ...]
+
+
+@dataclass
+class Scoring:
+    """Scores of several files on one split.
+
+    Attributes:
+        targets: the files; those that cannot be opened are not among them.
+        dataset: with the photos.
+        split: its name.
+        conditions: names of `robustness.ALL_CONDITIONS`.
+        folder: of the journals.
+        is_soft: True where the truth holds alpha.
+        workers: processes; 1: this one.
+        runners: file name → its open runner, for this process.
+        notes: counts what the loader converted, of the photos that were read.
+    """
+
+    targets: Sequence[Target]
+    dataset: Dataset
+    split: str
+    conditions: Sequence[str]
+    folder: Path
+    is_soft: bool = False
+    workers: int = 1
+    runners: Mapping[str, Runner] = field(default_factory=dict)
+    notes: dict[str, int] = field(default_factory=dict)
+    _journals: dict[tuple[str, str], Journal] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.keys = tuple(sorted(self.dataset.keys(self.split)))
+        shared = {
+            "split": self.split,
+            "sha256_16": self.dataset.split_hash(self.split),
+            "photos": identify_photos(self.dataset, self.keys),
+            "is_soft": self.is_soft,
+            "tools": {name: metadata.version(name) for name in _TOOLS},
+        }
+        for target in self.targets:
+            for condition in self.conditions:
+                identity = {**shared, "file": identify_file(target), "condition": condition}
+                name = hashlib.sha256(f"{target.name}\n{self.split}\n{condition}".encode()).hexdigest()[:24]
+                path = self.folder / f"{name}.scores"
+                journal = Journal(path, identity, columns(self.is_soft), len(self.keys))
+                self._journals[target.name, condition] = journal
+
+    @property
+    def photos_done(self) -> int:
+        """Photos on which all files are scored."""
+        return int(np.all([journal.done for journal in self._journals.values()], axis=0).sum())
+
+    def run(self) -> Iterator[int]:
+        """Scores what is missing.
+
+        Yields:
+            How many more photos are done; after the last one `result` is there.
+
+        Raises:
+            InputError: an unreadable photo, one without a truth mask, a process that died, a full disk.
+        """
+        yield self.photos_done
+        for chunk, values, notes in self._results():
+            for (name, condition), own in zip(chunk.work, values, strict=True):
+                self._journals[name, condition].append(np.array(chunk.indices, np.int64), own)
+            for note in notes:
+                self.notes[note] = self.notes.get(note, 0) + 1
+            yield len(chunk.indices)
+
+    def result(self, condition: str) -> dict[str, FileScores]:
+        """File name → its scores under a condition, once all photos are done."""
+        return {target.name: FileScores(self.keys, self._journals[target.name, condition]) for target in self.targets}
+
+    def _results(self) -> Iterator[tuple[Chunk, np.ndarray, list[str]]]:
+        if self.workers == 1:
+            worker = _Worker(self.is_soft, self.runners, is_stopped=lambda: False)
+            yield from ((chunk, *worker.score(self.dataset, chunk)) for chunk in self._chunks())
+            return
+        with _pool(self.workers, self.is_soft, self.targets) as pool:
+            pending: deque[tuple[Chunk, Future[tuple[np.ndarray, list[str]]]]] = deque()
+            for chunk in self._chunks():
+                # a list of all photos in each process would make as many times its memory
+                pending.append((chunk, pool.submit(_score, self.dataset.excerpt(chunk.keys), chunk)))
+                # no more in flight than keeps all of them busy: results would pile up
+                if len(pending) >= 2 * self.workers:
+                    yield _taken(*pending.popleft())
+            while pending:
+                yield _taken(*pending.popleft())
+
+    def _chunks(self) -> Iterator[Chunk]:
+        missing = np.zeros(len(self.keys), bool)
+        for journal in self._journals.values():
+            missing |= ~journal.done
+        indices = np.flatnonzero(missing)
+        photos = max(1, CHUNK // len(self._journals))
+        for start in range(0, len(indices), photos):
+            own = indices[start : start + photos]
+            # a file that has some of these already is scored on all of them again: the same figures
+            work = tuple(name for name, journal in self._journals.items() if not journal.done[own].all())
+            yield Chunk(tuple(self.keys[index] for index in own), tuple(int(index) for index in own), work)
+
+
+def processes(workers: int | None, photos: int) -> int:
+    """How many to use: as asked for, else one for each core where there are photos enough."""
+    return workers or (cores() if photos >= LEAST_PHOTOS else 1)
+
+
+def identify_file(target: Target) -> str:
+    """Hash of what the scores of a file follow from: its bytes, and how a peer is described."""
+    return target.sha256 or files.sha256_with_spec(target.path)
+
+
+def identify_photos(dataset: Dataset, keys: Sequence[str]) -> str:
+    """Hash of what the photos are: their folder and, where they are files of a folder, sizes and times of change."""
+    digest = hashlib.sha256()
+    simple = {column.name: getattr(dataset, column.name) for column in dataclasses.fields(dataset)}
+    # where masks lie, their files' sizes and times tell; that they are binary was so before they could be otherwise
+    beside = ("splits", "suffixes", "warnings", "remarks", "places", "meanings")
+    known = {name: str(value) for name, value in simple.items() if name not in beside}
+    if isinstance(dataset, FolderDataset) and dataset.has_classes:
+        known["meanings"] = str({name: meaning.setting for name, meaning in sorted(dataset.meanings.items())})
+    digest.update(json.dumps([type(dataset).__name__, known], sort_keys=True).encode())
+    for key in keys:
+        digest.update(f"{key}\n".encode())
+        if isinstance(dataset, FolderDataset):
+            for path in filter(None, dataset.files(key)):
+                stat = path.stat()
+                digest.update(f"{stat.st_size} {stat.st_mtime_ns}\n".encode())
+    return digest.hexdigest()
+
+
+def _taken(chunk: Chunk, future: "Future[tuple[np.ndarray, list[str]]]") -> tuple[Chunk, np.ndarray, list[str]]:
+    try:
+        return (chunk, *future.result())
+    except BrokenProcessPool as error:
+        raise InputError(
+            "a process that scores photos died, as for want of memory: what was scored is kept; run the command again"
+            " with fewer processes (--workers)"
+        ) from error
+
+
+@contextmanager
+def _pool(workers: int, is_soft: bool, targets: Sequence[Target]) -> Iterator[ProcessPoolExecutor]:
+    # spawn: the runtimes' threads do not survive a fork
+    context = multiprocessing.get_context("spawn")
+    stop = context.Event()
+    arguments = (is_soft, tuple(targets), stop)
+    pool = ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=arguments)
+    try:
+        yield pool
+    except BaseException:
+        # on a slow machine the chunks in flight take minutes
+        stop.set()
+        raise
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+class Stopped(Exception):
+    """The parent was interrupted: what is half done is left."""
+
+
+class _Worker:
+    """Scores chunks; the files stay open from one to the next."""
+
+    def __init__(self, is_soft: bool, runners: Mapping[str, Runner], is_stopped: Callable[[], bool]) -> None:
+        self.is_soft, self.runners, self.is_stopped = is_soft, runners, is_stopped
+
+    def score(self, dataset: Dataset, chunk: Chunk) -> tuple[np.ndarray, list[str]]:
+        """Scores by (work, photo, column), and the notes of the loader.
+
+        Raises:
+            Stopped: nobody wants them any more.
+        """
+        names = columns(self.is_soft)
+        values = np.zeros((len(chunk.work), len(chunk.keys), len(names)), np.float64)
+        notes: list[str] = []
+        for place, key in enumerate(chunk.keys):
+            sample = dataset.load(key)
+            notes += sample.notes
+            truth = truth_of(sample)
+            for number, (name, condition) in enumerate(chunk.work):
+                if self.is_stopped():
+                    raise Stopped
+                runner = self.runners[name]
+                image, mask = ALL_CONDITIONS[condition](sample.image, truth, runner.size)
+                ignore = _moved(sample, condition, runner.size)
+                scores = score_image(runner, image, mask, self.is_soft, ignore)
+                values[number, place] = [scores[column] for column in names]
+        return values, notes
+
+
+def _moved(sample: Sample, condition: str, size: tuple[int, int]) -> np.ndarray | None:
+    """The ignored pixels under a condition, which may turn the photo."""
+    if sample.ignore is None:
+        return None
+    pixels = np.where(sample.ignore, np.uint8(255), np.uint8(0))
+    return ALL_CONDITIONS[condition](sample.image, pixels, size)[1] > 0
+
+
+_worker: _Worker
+
+
+def _start_worker(is_soft: bool, targets: tuple[Target, ...], stop: Event) -> None:
+    global _worker
+    settle()
+    runners = {target.name: open_target(target, threads=1) for target in targets}
+    _worker = _Worker(is_soft, runners, stop.is_set)
+
+
+def _score(dataset: Dataset, chunk: Chunk) -> tuple[np.ndarray, list[str]]:
+    return _worker.score(dataset, chunk)

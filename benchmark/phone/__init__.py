@@ -1,0 +1,1 @@
+"""Latency on a phone, over adb."""

@@ -1,0 +1,1 @@
+"""What was measured as rows: CSV, Markdown, terminal, history, documents."""

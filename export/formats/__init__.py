@@ -1,0 +1,1 @@
+"""One format of exported files = one file, and what it promises."""

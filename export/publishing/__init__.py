@@ -1,0 +1,1 @@
+"""What of an export is kept for apps: golden vectors, READMEs, releases."""

@@ -1,0 +1,190 @@
+"""The recipes: how weights and activations of a TFLite file are stored, named as AI Edge Quantizer names them."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from jaxtyping import Float32
+
+from export.formats.check_int8 import IntegerType
+from export.parity import Bound
+from export.quantization import equal_shapes
+from export.quantization.half import check_half
+from export.quiet import quiet
+from portraitseg.checks.arm.tolerance import HALF, PRECISION_NAME
+from portraitseg.contract import CHANNEL_COUNT, Channels
+from portraitseg.tflite import flatbuffer
+
+Calibration = Float32[np.ndarray, "n h w c"]
+
+
+def fp32(model: Any, calibration: Calibration) -> bytes:
+    """Everything float32: for desktops and as a yardstick."""
+    return _convert(_converter(model, calibration), calibration)
+
+
+def fp16(model: Any, calibration: Calibration) -> bytes:
+    """Weights stored as float16, computed as the device likes: the file for GPUs."""
+    import tensorflow as tf
+
+    converter = _converter(model, calibration)
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.target_spec.supported_types = [tf.float16]
+    return _convert(converter, calibration)
+
+
+def fp16acc16(model: Any, calibration: Calibration) -> bytes:
+    """The weights of `fp16` with leave to compute in half precision: phones' CPUs then do, in half the instructions.
+
+    The converter writes `fp16accfp32`. XNNPACK's kernels of 16 bits sum in 16 bits too, so it takes none of them then.
+    """
+    return flatbuffer.replace_metadata(fp16(model, calibration), PRECISION_NAME, HALF)
+
+
+def dynamic_wi8_afp32(model: Any, calibration: Calibration) -> bytes:
+    """Weights stored as int8, activations float32: a quarter of the bytes without a single photo."""
+    import tensorflow as tf
+
+    converter = _converter(model, calibration)
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    return _convert(converter, calibration)
+
+
+def static_wi8_ai8(model: Any, calibration: Calibration, has_byte_io: bool = False) -> bytes:
+    """Post-training: whole int8 with ranges from photos; input and output float, or bytes."""
+    import tensorflow as tf
+
+    converter = _converter(model, calibration)
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+    converter.representative_dataset = lambda: _representative(calibration)
+    return _convert(converter, calibration, has_byte_io)
+
+
+def static_wi8_ai16(model: Any, calibration: Calibration) -> bytes:
+    """Post-training: int8 weights, int16 activations, float input and output: what 8 bits cost in activations alone."""
+    import tensorflow as tf
+
+    converter = _converter(model, calibration)
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8]
+    converter.representative_dataset = lambda: _representative(calibration)
+    return _convert(converter, calibration)
+
+
+def qat_wi8_ai8(model: Any, calibration: Calibration, has_byte_io: bool = False) -> bytes:
+    """Whole int8 with the ranges of quantization-aware training; input and output float, or bytes: for CPU and NPU."""
+    import tensorflow as tf
+
+    converter = _converter(model, calibration)
+    # with fake quantization in the graph this makes its integers real, and needs no photos
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    return _convert(converter, calibration, has_byte_io)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One line of the registry.
+
+    Attributes:
+        convert: (Keras model, photos in [0, 1]) → content of a .tflite.
+        reference: the Keras model that is converted and that the file is compared with.
+        bound: how far the file may be from its reference.
+        integer: type that every activation must have, `INT8` or `INT16`; None: float arithmetic.
+        channels: of the files that are made.
+        check: of the file that was written, on inputs, beside its bounds; it raises `Unsuitable` where this network is
+            to do without it.
+    """
+
+    convert: Callable[[Any, Calibration], bytes]
+    reference: Literal["float", "qat"]
+    bound: Bound
+    integer: IntegerType | None = None
+    channels: tuple[Channels, ...] = ("rgb", "rgba")
+    check: Callable[[Path, Calibration], None] | None = None
+
+
+#: Bounds from Fast-SCNN at 256 px, and at 64 px with half the channels, which is the most sensitive that we measured.
+_STATIC = Bound(None, 0.03, 0.93)
+_QAT = Bound(0.3, 0.015, 0.97)
+
+#: `dynamic_wi8_afp32` and `static_wi8_ai16` stand in the table for comparison (the one runs float kernels, the other
+#: reference kernels: no delegate takes int16), so nobody feeds them camera bitmaps and they have no RGBA twin.
+RECIPES: dict[str, Recipe] = {
+    # measured max 2e-6 and 7e-6: another order of summation
+    "fp32": Recipe(fp32, "float", Bound(1e-4, 1e-5, 0.999)),
+    # measured max 0.003 and 0.010, mean 9e-5 and 5e-4: weights rounded to 11 bits
+    "fp16": Recipe(fp16, "float", Bound(0.03, 2e-3, 0.995)),
+    # on x86 it is the fp16 file bit by bit; what half precision does to it, its check says
+    "fp16acc16": Recipe(fp16acc16, "float", Bound(0.03, 2e-3, 0.995), check=check_half),
+    # measured mean 0.003, mask IoU 0.989 at 64 px with half the channels: weights rounded to 8 bits, a scale a channel
+    "dynamic_wi8_afp32": Recipe(dynamic_wi8_afp32, "float", Bound(None, 0.01, 0.97), channels=("rgb",)),
+    # measured mean 0.004 and 0.015, mask IoU 0.993 and 0.968. The largest difference (0.10 and 0.28) is that of single
+    # pixels on the outline, where a step of the logits is a tenth in probability: it says nothing of the file
+    "static_wi8_ai8": Recipe(static_wi8_ai8, "float", _STATIC, "INT8"),
+    # the `_u8` twins measured the same to the last digit: a byte is one step of the quantized input
+    "static_wi8_ai8_u8": Recipe(partial(static_wi8_ai8, has_byte_io=True), "float", _STATIC, "INT8"),
+    # measured mean 0.008, mask IoU 0.979 at 64 px with half the channels
+    "static_wi8_ai16": Recipe(static_wi8_ai16, "float", Bound(None, 0.02, 0.95), "INT16", channels=("rgb",)),
+    # measured max 0.05 and 0.18, mean 0.002 and 0.007, mask IoU 0.997 and 0.985, before any training under fake
+    # quantization. Keras rounds activations as the file does, but sums in float and does not round the sigmoid
+    "qat_wi8_ai8": Recipe(qat_wi8_ai8, "qat", _QAT, "INT8"),
+    "qat_wi8_ai8_u8": Recipe(partial(qat_wi8_ai8, has_byte_io=True), "qat", _QAT, "INT8"),
+}
+
+
+def input_name(calibration: Calibration) -> str:
+    """The name of a file's input; that of a previous mask is in it, so that nobody takes it for alpha.
+
+    Args:
+        calibration: what the network itself takes: RGB, or RGB and the previous mask.
+    """
+    return "image" if calibration.shape[3] == CHANNEL_COUNT["rgb"] else "image_and_prior"
+
+
+def _converter(model: Any, calibration: Calibration) -> Any:
+    import tensorflow as tf
+    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+    # where shapes need it alone: other networks are converted as they are
+    if equal_shapes.find(model):
+        model = equal_shapes.rewrite(model)
+
+    def to_mask(inputs: Any) -> dict[str, Any]:
+        return {"mask": model(inputs, training=False)}
+
+    # the signature takes its key from the parameter
+    functions = {
+        "image": lambda image: to_mask(image),
+        "image_and_prior": lambda image_and_prior: to_mask(image_and_prior),
+    }
+    name = input_name(calibration)
+    spec = tf.TensorSpec((1, *model.input_shape[1:]), tf.float32, name=name)
+    function = tf.function(functions[name], input_signature=[spec])
+    # frozen first: given the Keras model, the converter saves and traces every layer of it (5 to 20 times slower)
+    frozen = convert_variables_to_constants_v2(function.get_concrete_function(), lower_control_flow=False)
+    return tf.lite.TFLiteConverter.from_concrete_functions([frozen], tf.Module())
+
+
+def _convert(converter: Any, calibration: Calibration, has_byte_io: bool = False) -> bytes:
+    if has_byte_io:
+        import tensorflow as tf
+
+        # the graph stays as it is; its first and last operator turn bytes into int8 and back
+        converter.inference_input_type = converter.inference_output_type = tf.uint8
+    with quiet():
+        content = converter.convert()
+    return flatbuffer.rename_io(content, input_name(calibration), "mask")
+
+
+def _representative(calibration: Calibration) -> Iterator[list[np.ndarray]]:
+    """Inputs one by one, made such that the input range is exactly [0, 1]."""
+    for index, photo in enumerate(calibration):
+        inputs = photo[None].copy()
+        if index == 0:
+            # one black and one white pixel: the scale of the input is then 1/255 whatever the photos hold
+            inputs[0, 0, 0], inputs[0, 0, 1] = 0, 1
+        yield [inputs]

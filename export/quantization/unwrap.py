@@ -1,0 +1,62 @@
+"""The weights of quantization-aware training without its wrappers, for files that compute in float."""
+
+from dataclasses import replace
+from typing import Any
+
+from export.formats.product import Networks, ReferenceName
+from export.quantization import qat
+from export.quantization.training import finished_qat
+from export.quiet import quiet
+from portraitseg import manifest, models
+from portraitseg.cli import say
+from portraitseg.config import Config
+from portraitseg.data import Dataset
+from portraitseg.runs import Run
+
+
+def unwrap(qat_model: Any) -> Any:
+    """Rebuilds the float network and gives it the weights that a QAT network has, batch norm included.
+
+    Args:
+        qat_model: of `qat.quantize` or `qat.load_qat`.
+
+    Returns:
+        Keras model without any rounding: inputs (n, h, w, c) float32 in [0, 1] → probability.
+    """
+    height, width, channels = qat_model.input_shape[1:]
+    float_model = models.build(qat_model.name.removeprefix("quant_"), (height, width), channels)
+    # TFMOT keeps the names of the weights that it wraps
+    values = {weight.name: weight for weight in qat_model.weights}
+    for weight in float_model.weights:
+        weight.assign(values[weight.name])
+    return float_model
+
+
+def pick_weights(networks: Networks, run: Run, source: manifest.Source, config: Config, dataset: Dataset) -> Networks:
+    """Chooses the weights of the files that compute in float by IoU on `val`: the float ones, or QAT's unwrapped.
+
+    Without a finished quantization-aware training of these weights there is nothing to choose: none is begun.
+
+    Returns:
+        The networks; `unwrapped_model` is there only where it is the better one. `val_iou` says what was measured.
+    """
+    from train.evaluate import KerasEvaluator
+
+    path = finished_qat(run, source, config)
+    if path is None:
+        say(f"weights: float; RUN={run.name} has no finished quantization-aware training to compare with")
+        return networks
+    with quiet():
+        unwrapped = unwrap(qat.load_qat(path))
+    evaluate = KerasEvaluator(dataset, dataset.keys(config.data.val_split), networks.size)
+    scores: dict[ReferenceName, float] = {
+        "float": evaluate(networks.float_model),
+        "unwrapped": evaluate(unwrapped),
+    }
+    is_better = scores["unwrapped"] > scores["float"]
+    name = "those of quantization-aware training, unwrapped" if is_better else "float"
+    say(
+        f"weights: {name} (IoU on {config.data.val_split}: float {100 * scores['float']:.2f} %, "
+        f"unwrapped {100 * scores['unwrapped']:.2f} %)"
+    )
+    return replace(networks, unwrapped_model=unwrapped if is_better else None, val_iou=scores)

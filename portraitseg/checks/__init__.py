@@ -1,0 +1,1 @@
+"""Tools that judge any .tflite, ours or foreign: they need no run and no training."""

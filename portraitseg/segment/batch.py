@@ -1,0 +1,268 @@
+"""`portraitseg segment`: which inputs become which outputs, and the photos among them, several at a time."""
+
+import glob
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+from portraitseg import cli
+from portraitseg.data.reading import PHOTO_SUFFIXES
+from portraitseg.errors import CheckFailed, InputError
+from portraitseg.segment import pictures
+from portraitseg.segment.pictures import Background, Output
+from portraitseg.segment.segmenter import Segmenter
+
+VIDEO_SUFFIXES = (".mp4", ".mov", ".m4v", ".webm", ".mkv", ".avi")
+
+#: What a video's result is saved as where only a folder is named.
+_VIDEO_OUT: dict[Output, str] = {"cutout": ".webm"}
+
+
+@dataclass(frozen=True)
+class Job:
+    """One input and the file that is made of it."""
+
+    source: Path
+    target: Path
+
+    @property
+    def is_video(self) -> bool:
+        return self.source.suffix.lower() in VIDEO_SUFFIXES
+
+
+@dataclass
+class Batch:
+    """What was asked for, of all inputs alike.
+
+    Attributes:
+        make: opens the network, once for each thread.
+        output, background: what is made.
+        overwrite: False leaves a file that is there already.
+        smooth: of videos: True, False or None, which is True.
+        threads: photos at a time, and threads of the network in a video.
+        failures: what went wrong, a line an input; `partial`: videos of which a part was kept.
+    """
+
+    make: Callable[[int], Segmenter]
+    output: Output = "mask"
+    background: Background | None = None
+    overwrite: bool = False
+    smooth: bool | None = None
+    threads: int = 1
+    failures: list[str] = field(default_factory=list)
+    partial: list[str] = field(default_factory=list)
+
+    def run(self, jobs: Sequence[Job]) -> int:
+        """Makes what is missing.
+
+        Returns:
+            How many files were made.
+
+        Raises:
+            InputError: nothing but bad input was given, or some of it (the rest is made first).
+            CheckFailed: a truncated video, of which the readable part was kept.
+            KeyboardInterrupt: Ctrl-C, with a line of how far it came; what was made stays.
+        """
+        todo = [job for job in jobs if self.overwrite or not job.target.exists()]
+        if there := len(jobs) - len(todo):
+            cli.say(f"{there} of {len(jobs)} are there already: left as they are (--overwrite makes them anew)")
+        photos, videos = [job for job in todo if not job.is_video], [job for job in todo if job.is_video]
+        if videos:
+            from portraitseg.segment.video import require_av
+
+            require_av()
+        done = self._photos(photos)
+        for job in videos:
+            done += self._attempt(self._video, job)
+        self._report(len(jobs))
+        return done
+
+    def _report(self, count: int) -> None:
+        if self.failures:
+            if count == 1:
+                raise InputError(self.failures[0])
+            for failure in self.failures:
+                cli.warn(failure)
+            raise InputError(
+                f"{len(self.failures)} of {count} inputs could not be used (see above); the others are done"
+            )
+        if self.partial:
+            raise CheckFailed("; ".join(self.partial))
+
+    def _photos(self, jobs: Sequence[Job]) -> int:
+        if not jobs:
+            return 0
+        local = threading.local()
+        # a model that cannot be opened is one line, not one for each photo
+        first = [self.make(1)]
+
+        def work(job: Job) -> str | None:
+            if not hasattr(local, "segmenter"):
+                local.segmenter = first.pop() if first else self.make(1)
+            return self._photo(local.segmenter, job)
+
+        workers = min(self.threads, len(jobs))
+        done = 0
+        with progress("photos", len(jobs)) as advance, _Threads(workers) as pool:
+            pending = [pool.submit(work, job) for job in jobs]
+            try:
+                for future in as_completed(pending):
+                    done += self._attempt(_result, future)
+                    advance(1)
+            except KeyboardInterrupt as error:
+                # those that run are finished: they take less than a second
+                pool.shutdown(wait=True, cancel_futures=True)
+                finished = sum(not future.cancelled() for future in pending)
+                raise KeyboardInterrupt(f"{finished} of {len(jobs)} photos are done") from error
+        return done
+
+    def _attempt(self, work: Callable[[Any], str | None], what: Any) -> bool:
+        try:
+            note = work(what)
+        except InputError as error:
+            self.failures.append(str(error))
+            return False
+        except CheckFailed as error:
+            self.partial.append(str(error))
+            return True
+        if note:
+            cli.warn(note)
+        return True
+
+    def _photo(self, segmenter: Segmenter, job: Job) -> str | None:
+        found = segmenter.segment(job.source)
+        pixels = pictures.render(found, self.output, self.background)
+        pictures.write(job.target, pixels, pictures.color_profile(job.source))
+        return f"photo {job.source}: nobody was found in it: the mask is empty" if found.is_empty else None
+
+    def _video(self, job: Job) -> str | None:
+        from portraitseg.segment.video import segment_video
+
+        segmenter = self.make(self.threads)
+        smoother = None if self.smooth is False else segmenter.smoother()
+        return segment_video(segmenter, job.source, job.target, self.output, self.background, smoother)
+
+
+def plan(inputs: Sequence[str], out: Path, output: Output) -> list[Job]:
+    """Inputs and what is made of them, in the order given.
+
+    Args:
+        inputs: photos, videos, folders of them (not the folders inside), or patterns with `*`.
+        out: a folder; or, for a single photo or video, a file.
+        output: what is made.
+
+    Raises:
+        InputError: a missing input, an unknown kind of file, a folder or pattern without photos and videos, two inputs
+            with one output, an output that is an input, an output of the wrong kind.
+    """
+    sources = list(dict.fromkeys(path for given in inputs for path in _expand(given)))
+    if len(sources) == 1 and len(inputs) == 1 and out.suffix and not out.is_dir() and not Path(inputs[0]).is_dir():
+        jobs = [Job(sources[0], out)]
+    else:
+        if out.exists() and not out.is_dir():
+            raise InputError(f"--out {out}: a file, and {len(sources)} outputs need a folder: name one")
+        jobs = [Job(source, out / f"{source.stem}{_suffix(source, output)}") for source in sources]
+    taken: dict[Path, Path] = {}
+    for job in jobs:
+        _check_job(job, output)
+        if (other := taken.setdefault(job.target, job.source)) != job.source:
+            raise InputError(
+                f"{other} and {job.source}: both would become {job.target}: rename one, or take two folders"
+            )
+    real = {source.resolve() for source in sources}
+    for job in jobs:
+        if job.target.resolve() in real:
+            raise InputError(f"--out {out}: {job.target} would replace an input: name another folder")
+    return jobs
+
+
+def _check_job(job: Job, output: Output) -> None:
+    if job.is_video:
+        from portraitseg.segment.video import check_container
+
+        check_container(job.target, output)
+    else:
+        pictures.check_suffix(job.target, output)
+
+
+def _suffix(source: Path, output: Output) -> str:
+    if source.suffix.lower() in VIDEO_SUFFIXES:
+        return _VIDEO_OUT.get(output, ".mp4")
+    return pictures.SUFFIXES[output]
+
+
+def _expand(given: str) -> list[Path]:
+    known = (*PHOTO_SUFFIXES, *VIDEO_SUFFIXES)
+    path = Path(given)
+    if path.is_dir():
+        found = sorted(child for child in path.iterdir() if child.suffix.lower() in known and child.is_file())
+        if not found:
+            below = " (there are folders in it: name those)" if any(child.is_dir() for child in path.iterdir()) else ""
+            raise InputError(f"{path}: no photos or videos in it{below}: {', '.join(known)}")
+        return found
+    if not path.exists() and glob.has_magic(given):
+        names = glob.glob(given, recursive=True)  # noqa: PTH207 - a pattern may begin at the root
+        found = sorted(Path(name) for name in names if Path(name).suffix.lower() in known)
+        if not found:
+            raise InputError(f"{given}: matches no photo or video")
+        return found
+    if not path.exists():
+        raise InputError(f"{path}: no such file or folder")
+    if path.suffix.lower() not in known:
+        raise InputError(f"{path}: neither a photo nor a video by its name: {', '.join(known)}")
+    return [path]
+
+
+def _result(future: "Future[str | None]") -> str | None:
+    return future.result()
+
+
+class _Threads(ThreadPoolExecutor):
+    """Threads for photos: decoding, networks and OpenCV all run without Python's lock."""
+
+    def __init__(self, workers: int) -> None:
+        import cv2
+
+        if workers > 1:
+            # else each of ours would start as many of OpenCV's
+            cv2.setNumThreads(1)
+        super().__init__(workers)
+
+
+class _Rate(ProgressColumn):
+    def __init__(self, unit: str) -> None:
+        super().__init__()
+        self._unit = unit
+
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.speed:.1f} {self._unit}/s" if task.speed else "", style="progress.data.speed")
+
+
+class progress:  # noqa: N801 - used as a function
+    """A bar with the rate and the time left, on a terminal; yields what counts it on."""
+
+    def __init__(self, unit: str, total: int | None, label: str = "") -> None:
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            _Rate(unit),
+            TimeRemainingColumn(),
+        )
+        self._bar = Progress(*columns, console=cli.console, transient=True, disable=not cli.console.is_terminal)
+        self._task = self._bar.add_task(label or unit, total=total)
+
+    def __enter__(self) -> Callable[[int], None]:
+        self._bar.start()
+        return lambda count: self._bar.update(self._task, advance=count)
+
+    def __exit__(self, *_: object) -> None:
+        with suppress(OSError):
+            self._bar.stop()
