@@ -86,6 +86,38 @@ def test_each_compression_is_smaller_than_the_one_before(exported: Exported) -> 
     assert sizes == sorted(sizes, reverse=True) and sizes[3] < sizes[0] / 2
 
 
+def test_coreml_takes_and_gives_images(exported: Exported) -> None:
+    import coremltools as ct
+
+    _, path = exported.find("-fp16.mlpackage")
+    spec = ct.utils.load_spec(str(path))
+    # specification 6 is that of iOS 15
+    assert spec.specificationVersion == 6
+    (source,), (mask,) = spec.description.input, spec.description.output
+    assert (source.name, source.type.imageType.width, source.type.imageType.height) == ("image", 64, 64)
+    # FeatureTypes.proto: RGB = 20, GRAYSCALE = 10
+    assert source.type.imageType.colorSpace == 20
+    assert (mask.name, mask.type.imageType.colorSpace) == ("mask", 10)
+    metadata = spec.description.metadata
+    assert "Apache-2.0" in metadata.license and metadata.author and metadata.shortDescription
+
+
+def test_coreml_scales_input_and_output_inside(exported: Exported) -> None:
+    """The program's constants: 1/255 once at the input, 255 once at the output."""
+    import coremltools as ct
+    from coremltools.converters.mil.frontend.milproto.load import load
+
+    model = ct.models.MLModel(str(exported.find("-fp16.mlpackage")[1]), skip_model_load=True)
+    spec = model.get_spec()
+    program = load(spec, spec.specificationVersion, file_weights_dir=model.weights_dir)
+    operators = list(program.functions["main"].operations)
+    factors = [
+        float(op.y.val) for op in operators if op.op_type == "mul" and op.y.val is not None and op.y.val.ndim == 0
+    ]
+    assert factors[0] == pytest.approx(1 / 255, rel=1e-3) and factors[-1] == pytest.approx(255)
+    assert [op.op_type for op in operators].count("sigmoid") == 1
+
+
 @pytest.mark.parametrize("end", IMAGES)
 def test_vision_finds_no_fault(exported: Exported, end: str) -> None:
     assert check_vision(exported.find(f"-{end}")[1]) == []
@@ -163,9 +195,11 @@ def test_damaged_network(exported: Exported, tmp_path: Path, edit: Callable[[Any
 
 
 @pytest.mark.parametrize("bits", [4, 6])
-def test_depthwise_kernels_stay_out_of_palettes(networks: Networks, bits: int) -> None:
+def test_depthwise_kernels_stay_out_of_palettes(exported: Exported, bits: int) -> None:
     """Their channels differ in scale by orders of magnitude: one palette cost contour_small 1.2 % of its gain."""
-    packed = Converter(networks).palette(bits)
+    # the product's own converter has the float program already
+    (end,) = (end for end in PROGRAMS if end.startswith(f"palette{bits}"))
+    packed = exported.find(f"-{end}")[0].write.keywords["converter"].palette(bits)  # type: ignore[attr-defined]
     kinds = {
         (operator.weight.shape[1] == 1 < operator.groups.val, operator.weight.op.op_type)
         for operator in packed._mil_program.functions["main"].find_ops(op_type="conv")

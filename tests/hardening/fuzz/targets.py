@@ -17,7 +17,7 @@ import numpy as np
 
 from portraitseg import config, manifest
 from portraitseg.checks.gpu import rules
-from portraitseg.data import eg1800, folder, reading
+from portraitseg.data import eg1800, folder, masks, reading
 from portraitseg.errors import InputError
 from portraitseg.runners import peer, tensors, tflite
 from portraitseg.tflite import graph as tflite_graph
@@ -84,11 +84,21 @@ def read_h5_config(data: bytes) -> None:
         parse_header(data, Path("x.h5"))
 
 
+#: One of each kind.
+_MEANINGS = (
+    masks.BINARY,
+    *(masks.parse_setting(text) or masks.BINARY for text in ("alpha", "person:15,ignore:255", "person:#c08080")),
+)
+
+
 def read_image(data: bytes) -> None:
     path = _file("x.png", data)
-    for reader in (reading.read_image, reading.read_mask):
+    with contextlib.suppress(InputError):
+        reading.read_image(path)
+    reading.orientation(path)
+    for meaning in _MEANINGS:
         with contextlib.suppress(InputError):
-            reader(path)
+            masks.read_mask(path, meaning)
 
 
 def read_tflite(data: bytes) -> None:
@@ -108,10 +118,11 @@ def read_tflite(data: bytes) -> None:
         tensors.check_input(path, tensors.only_input(path, [tflite._tensor_info(path, one) for one in inputs]))
     with contextlib.suppress(InputError):
         tensors.choose_output(path, [tflite._tensor_info(path, one) for one in outputs])
-    with contextlib.suppress(InputError):
-        peer._info(peer._only_photo(path, inputs))
-    with contextlib.suppress(InputError):
-        peer._info(peer._choose_output(path, peer.PeerSpec(), outputs))
+    for spec in (peer.PeerSpec(), peer.PeerSpec(layout="NCHW")):
+        with contextlib.suppress(InputError):
+            peer._info(peer._only_photo(path, spec, inputs))
+        with contextlib.suppress(InputError):
+            peer._info(peer._choose_output(path, spec, (8, 10), outputs)[0])
 
 
 def _details(tensor: tflite_graph.Tensor) -> dict[str, Any]:
