@@ -83,7 +83,7 @@ def test_the_loss_falls(whole):
     assert losses[-1] < losses[0]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.full)])
 def test_a_stopped_run_goes_on_bit_for_bit(whole, tmp_path, number):
     scores = _raising_scores()
 
