@@ -27,7 +27,10 @@ Splits = Annotated[
 #: Where something is chosen by the table, the test splits are asked for once, at the end.
 ValSplits = Annotated[str, typer.Option("--splits", help="Splits, with commas; nothing is chosen on a test split.")]
 Peers = Annotated[Path | None, typer.Option("--peers", help="Folder of .tflite files to measure beside ours.")]
-Reference = Annotated[Path | None, typer.Option("--reference", help="File that is 1 in the ratio: of latencies; in check-arm, of instructions.")]
+Reference = Annotated[
+    Path | None,
+    typer.Option("--reference", help="File that is 1 in the ratio: of latencies; in check-arm, of instructions."),
+]
 Threads = Annotated[str, typer.Option("--threads", help="Thread counts, with commas, or `all` up to the cores.")]
 Profile = Annotated[
     str, typer.Option("--profile", help="Of the latency: quick, about a minute; full, ten times the rounds.")

@@ -11,6 +11,8 @@ import pytest
 from export.formats.to_coreml import coreml_products
 from export.formats.to_onnx import onnx_products
 from export.formats.to_tflite import tflite_products
+from export.product import parity
+from export.product.product import Networks, Product, Unsuitable
 from tests.export import tiny
 
 
