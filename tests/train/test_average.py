@@ -12,15 +12,15 @@ from train.weights.average import average
 registered = small_network.registered
 
 
-@pytest.fixture
-def trained(tmp_path):
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
     """Three h5 of one network whose weights differ; batch norm's statistics too."""
-    paths = []
+    paths, folder = [], tmp_path_factory.mktemp("trained")
     for number in range(3):
         model = models.build(small_network.NAME, (64, 64))
         rng = np.random.default_rng(number)
         model.set_weights([rng.uniform(0.1, 1.0, array.shape) for array in model.get_weights()])
-        checkpoint.save(model, paths.append(tmp_path / f"{number}.h5") or paths[-1])
+        checkpoint.save(model, paths.append(folder / f"{number}.h5") or paths[-1])
     return paths
 
 
