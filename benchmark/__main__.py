@@ -165,7 +165,7 @@ def quantization(
     overrides: options.Set = None,
 ) -> None:
     """What integers cost: each recipe beside its run's float file, paired by photo, and their latencies."""
-    from benchmark.tables.quantization import compare_recipes
+    from benchmark.studies.quantization import compare_recipes
     from portraitseg.data import open_dataset
     from portraitseg.errors import InputError
     from portraitseg.runs import Run
@@ -200,7 +200,7 @@ def refine(
     ] = None,
 ) -> None:
     """Edge refinement and smoothing over time: what they change on photos and clips, or (--choose) their parameters."""
-    from benchmark.measuring import refine_command
+    from benchmark.studies import refine_command
     from portraitseg.data import open_dataset
     from portraitseg.errors import InputError
     from portraitseg.runs import Run
@@ -283,7 +283,7 @@ def readme(
     check: Annotated[bool, typer.Option("--check", help="Change nothing; exit 1 where a table differs.")] = False,
 ) -> None:
     """Puts the tables of committed results between their markers in the documents, or checks that they are there."""
-    from benchmark.tables import readme as tables
+    from benchmark.studies import readme as tables
 
     # the scores by photo may be committed beside their table: they are no table
     chosen = results or [path for path in sorted(tables.RESULTS.glob("*.csv")) if tables.is_table(path)]

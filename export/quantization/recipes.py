@@ -9,11 +9,11 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Float32
 
-from export.formats.check_int8 import IntegerType
-from export.parity import Bound
+from export.product.parity import Bound
+from export.product.quiet import quiet
 from export.quantization import equal_shapes
+from export.quantization.check_int8 import IntegerType
 from export.quantization.half import check_half
-from export.quiet import quiet
 from portraitseg.checks.arm.tolerance import HALF, PRECISION_NAME
 from portraitseg.contract import CHANNEL_COUNT, Channels
 from portraitseg.tflite import flatbuffer

@@ -6,7 +6,7 @@ import pytest
 from typer.testing import CliRunner
 
 from benchmark.__main__ import app
-from benchmark.tables import readme
+from benchmark.studies import readme
 from benchmark.tables.table import Row, to_csv
 from portraitseg.errors import CheckFailed, InputError
 

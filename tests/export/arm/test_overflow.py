@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from export.formats.product import Unsuitable
+from export.product.product import Unsuitable
 from export.quantization import half
 from portraitseg import contract
 from portraitseg.checks.arm.overflow import GREATEST, prove
