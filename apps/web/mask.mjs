@@ -1,5 +1,5 @@
-// Pixels to tensors, and probabilities to masks: what portraitseg/contract.py, refine.py and smooth.py do, number for
-// number (docs/vectors.json holds both to each other). No browser is needed: node runs it.
+// Pixels to tensors, and probabilities to masks: what portraitseg/contract.py does, number for number (docs/vectors.json
+// holds both to each other). No browser is needed: node runs it.
 //
 // A picture is {data, width, height} with RGBA bytes, as ImageData; a plane is {data, width, height} with floats.
 
@@ -8,11 +8,8 @@ const round = Math.fround;
 /** Exactly one half is background. */
 export const THRESHOLD = 0.5;
 
-/** How far the soft seam of a speck or a hole reaches at the photo's size, in pixels. */
-const SEAM_PX = 3;
-
 /** Round half to even, as OpenCV's cvRound does. */
-function roundEven(value) {
+export function roundEven(value) {
   const floor = Math.floor(value);
   const rest = value - floor;
   return rest < 0.5 || (rest === 0.5 && floor % 2 === 0) ? floor : floor + 1;
@@ -38,15 +35,16 @@ function shrinkArea({ data: source, width: w, height: h }, height, width, out) {
   }
   const columns = areaTable(w, width, scaleX);
   const rows = areaTable(h, height, scaleY);
+  const { source: columnSource, target: columnTarget, weight: columnWeight, count } = columns;
   const sum = new Float32Array(width * 3);
   const line = new Float32Array(width * 3);
   for (let k = 0; k < rows.count; k++) {
     line.fill(0);
     const start = rows.source[k] * w * 4;
-    for (let j = 0; j < columns.count; j++) {
-      const from = start + columns.source[j] * 4;
-      const to = columns.target[j] * 3;
-      const weight = columns.weight[j];
+    for (let j = 0; j < count; j++) {
+      const from = start + columnSource[j] * 4;
+      const to = columnTarget[j] * 3;
+      const weight = columnWeight[j];
       line[to] = line[to] + round(source[from] * weight);
       line[to + 1] = line[to + 1] + round(source[from + 1] * weight);
       line[to + 2] = line[to + 2] + round(source[from + 2] * weight);
@@ -148,18 +146,18 @@ export function imageToInputs({ data }, channels = 3) {
 }
 
 /** Stretches floats bilinearly. */
-function stretchPlane(values, w, h, height, width, stride = 1, offset = 0) {
+export function stretchPlane(values, w, h, height, width, stride = 1, offset = 0) {
   const columns = linearTable(w, width);
   const rows = linearTable(h, height);
+  const { first, second, weight: part } = columns;
   const out = new Float32Array(height * width);
   const upper = new Float32Array(width);
   const lower = new Float32Array(width);
   const fill = (line, row) => {
     for (let x = 0; x < width; x++) {
-      const weight = columns.weight[x];
-      const left = values[(row * w + columns.first[x]) * stride + offset];
-      const right = values[(row * w + columns.second[x]) * stride + offset];
-      line[x] = round(left * round(1 - weight)) + round(right * weight);
+      const left = values[(row * w + first[x]) * stride + offset];
+      const right = values[(row * w + second[x]) * stride + offset];
+      line[x] = round(left * round(1 - part[x])) + round(right * part[x]);
     }
   };
   let last = -1;
@@ -190,7 +188,16 @@ export function toByte(value) {
 
 /** Alpha → bytes, 255 is person. */
 export function alphaToBytes({ data }) {
-  return Uint8ClampedArray.from(data, toByte);
+  const bytes = new Uint8ClampedArray(data.length);
+  for (let i = 0; i < bytes.length; i++) bytes[i] = toByte(data[i]);
+  return bytes;
+}
+
+/** Alpha → 1 where it is person, else 0. */
+export function alphaToMask({ data }) {
+  const mask = new Uint8Array(data.length);
+  for (let i = 0; i < mask.length; i++) mask[i] = data[i] > THRESHOLD ? 1 : 0;
+  return mask;
 }
 
 /** Of a quantized output: bytes → probabilities. */
@@ -198,66 +205,8 @@ export function dequantize(bytes, scale, zeroPoint) {
   return Float32Array.from(bytes, (byte) => (byte - zeroPoint) * scale);
 }
 
-// ---- edge refinement: portraitseg/refine.py ----
-
-/** [height, width] of the coefficients: the network's size, its longer side shrunk to `side`. */
-export function guideSize(height, width, side) {
-  const factor = Math.min(1, side / Math.max(height, width));
-  return [Math.max(1, roundEven(height * factor)), Math.max(1, roundEven(width * factor))];
-}
-
-/**
- * The mask as a linear function of the colours around each pixel: the fast guided filter.
- *
- * @param image the picture at the network's size
- * @param probability of person, a plane of that size
- * @param settings {side, radius, epsilon, specks}
- * @returns {data, width, height}: four floats a pixel, of red, green and blue in [0, 1], and the rest
- */
-export function coefficients(image, probability, { side, radius, epsilon, specks = 0 }) {
-  const [height, width] = guideSize(probability.height, probability.width, side);
-  const small = resizeImage(image, height, width).data;
-  const target = shrinkPlane(probability, height, width);
-  const count = height * width;
-  const planes = Array.from({ length: 13 }, () => new Float64Array(count));
-  for (let i = 0; i < count; i++) {
-    const [r, g, b] = [round(small[i * 4] / 255), round(small[i * 4 + 1] / 255), round(small[i * 4 + 2] / 255)];
-    const t = target[i];
-    [r, g, b, t, r * t, g * t, b * t, r * r, r * g, r * b, g * g, g * b, b * b].forEach((v, k) => (planes[k][i] = v));
-  }
-  for (const plane of planes) box(plane, height, width, radius);
-  const found = Array.from({ length: 4 }, () => new Float64Array(count));
-  for (let i = 0; i < count; i++) solve(planes, i, epsilon, found);
-  for (const plane of found) box(plane, height, width, radius);
-  const data = new Float32Array(count * 4);
-  for (let i = 0; i < count; i++) for (let k = 0; k < 4; k++) data[i * 4 + k] = found[k][i];
-  if (specks > 0) clearSpecks(data, small, height, width, specks, radius);
-  return { data, width, height };
-}
-
-/** (variance + epsilon · 1)⁻¹ · covariance by the adjugate of the symmetric 3×3, and the constant. */
-function solve(planes, i, epsilon, found) {
-  const [mr, mg, mb, mt] = [planes[0][i], planes[1][i], planes[2][i], planes[3][i]];
-  const [x, y, z] = [planes[4][i] - mr * mt, planes[5][i] - mg * mt, planes[6][i] - mb * mt];
-  const rr = planes[7][i] - mr * mr + epsilon;
-  const rg = planes[8][i] - mr * mg;
-  const rb = planes[9][i] - mr * mb;
-  const gg = planes[10][i] - mg * mg + epsilon;
-  const gb = planes[11][i] - mg * mb;
-  const bb = planes[12][i] - mb * mb + epsilon;
-  const [c00, c01, c02] = [gg * bb - gb * gb, rb * gb - rg * bb, rg * gb - rb * gg];
-  const [c11, c12, c22] = [rr * bb - rb * rb, rg * rb - rr * gb, rr * gg - rg * rg];
-  const determinant = rr * c00 + rg * c01 + rb * c02;
-  const r = (c00 * x + c01 * y + c02 * z) / determinant;
-  const g = (c01 * x + c11 * y + c12 * z) / determinant;
-  const b = (c02 * x + c12 * y + c22 * z) / determinant;
-  found[0][i] = r;
-  found[1][i] = g;
-  found[2][i] = b;
-  found[3][i] = mt - r * mr - g * mg - b * mb;
-}
-
-function shrinkPlane({ data, width: w, height: h }, height, width) {
+/** Stretches floats as a picture is stretched. */
+export function shrinkPlane({ data, width: w, height: h }, height, width) {
   if (w === width && h === height) return data;
   if (!(height < h && width < w)) return stretchPlane(data, w, h, height, width);
   const columns = areaTable(w, width, 1 / (width / w));
@@ -272,189 +221,23 @@ function shrinkPlane({ data, width: w, height: h }, height, width) {
   return out;
 }
 
-/** Mean over windows of (2 radius + 1)², in place; beyond the edge its pixels are repeated. */
-function box(plane, height, width, radius) {
-  boxLines(plane, height, width, width, 1, radius);
-  boxLines(plane, width, height, 1, width, radius);
-}
-
-function boxLines(plane, lines, length, lineStep, step, radius) {
-  const line = new Float64Array(length);
-  const at = (i) => line[i < 0 ? 0 : i >= length ? length - 1 : i];
-  const share = 1 / (2 * radius + 1);
-  for (let k = 0; k < lines; k++) {
-    const start = k * lineStep;
-    for (let i = 0; i < length; i++) line[i] = plane[start + i * step];
-    let sum = 0;
-    for (let i = -radius; i <= radius; i++) sum += at(i);
-    for (let i = 0; i < length; i++) {
-      plane[start + i * step] = sum * share;
-      sum += at(i + radius + 1) - at(i - radius);
-    }
-  }
-}
-
-function clearSpecks(data, colours, height, width, share, radius) {
-  const mask = new Uint8Array(height * width);
-  for (let i = 0; i < mask.length; i++) {
-    const k = i * 4;
-    const alpha = (data[k] * colours[k] + data[k + 1] * colours[k + 1] + data[k + 2] * colours[k + 2]) / 255 + data[k + 3];
-    mask[i] = alpha > THRESHOLD ? 1 : 0;
-  }
-  const small = smallPieces(mask, height, width, share, true);
-  if (!small.includes(1)) return;
-  const kept = mask.map((value, i) => value & ~small[i]);
-  const seam = dilate({ data: small, width, height }, radius);
-  const own = dilate({ data: kept, width, height }, 1);
-  for (let i = 0; i < mask.length; i++) if (seam[i] && !own[i]) data.fill(0, i * 4, i * 4 + 4);
-}
-
-/** Coefficients and the picture at its own size → alpha in [0, 1]; what shader.mjs does in one line. */
-export function apply({ data, width: w, height: h }, image) {
-  const { width, height } = image;
-  const alpha = stretchPlane(data, w, h, height, width, 4, 3);
-  for (let c = 0; c < 3; c++) {
-    const plane = stretchPlane(data, w, h, height, width, 4, c);
-    for (let i = 0; i < alpha.length; i++) alpha[i] = alpha[i] + round((plane[i] * image.data[i * 4 + c]) / 255);
-  }
-  for (let i = 0; i < alpha.length; i++) alpha[i] = Math.min(1, Math.max(0, alpha[i]));
-  return { data: alpha, width, height };
-}
-
-/** Clears haze, in place: 0 below `low`, 1 above `high`, a smooth step in between; one half stays. */
-export function shape(alpha, low, high) {
-  if (low <= 0 && high >= 1) return alpha;
-  const { data } = alpha;
-  const [from, factor] = [round(low), round(1 / (high - low))];
-  for (let i = 0; i < data.length; i++) {
-    const t = round(Math.min(1, Math.max(0, round(round(data[i] - from) * factor))));
-    data[i] = round(t * t) * round(3 - round(2 * t));
-  }
-  return alpha;
-}
-
-/** Takes away pieces of person, and holes, that are smaller than a share of the picture, with their soft seams. */
-export function clean(alpha, specks, holes) {
-  const { data, width, height } = alpha;
-  const mask = Uint8Array.from(data, (value) => (value > THRESHOLD ? 1 : 0));
-  const speck = smallPieces(mask, height, width, specks, true);
-  const hole = smallPieces(mask.map((value) => 1 - value), height, width, holes, false);
-  if (!speck.includes(1) && !hole.includes(1)) return alpha;
-  const cleaned = data.slice();
-  const grow = (plane, radius) => dilate({ data: plane, width, height }, radius);
-  const outline = grow(mask.map((value, i) => value & ~speck[i]), 1);
-  const [aroundSpeck, aroundHole] = [grow(speck, SEAM_PX), grow(hole, SEAM_PX)];
-  for (let i = 0; i < data.length; i++) {
-    if (aroundSpeck[i] && (!mask[i] || speck[i])) cleaned[i] = 0;
-    if (aroundHole[i] && (mask[i] || hole[i]) && !speck[i]) cleaned[i] = 1;
-    if (outline[i] && !mask[i] && !hole[i]) cleaned[i] = data[i];
-  }
-  return { data: cleaned, width, height };
-}
-
-/** 1 where a connected piece of the mask is smaller than a share of the picture. */
-function smallPieces(mask, height, width, share, withDiagonals) {
-  const out = new Uint8Array(mask.length);
-  if (share <= 0) return out;
-  const labels = new Int32Array(mask.length);
-  const parents = [0];
-  const find = (label) => {
-    while (parents[label] !== label) label = parents[label] = parents[parents[label]];
-    return label;
-  };
-  const join = (a, b) => {
-    if (!a || !b) return a || b;
-    const [x, y] = [find(a), find(b)];
-    return (parents[Math.max(x, y)] = Math.min(x, y));
-  };
-  for (let y = 0, i = 0; y < height; y++) {
-    for (let x = 0; x < width; x++, i++) {
-      if (!mask[i]) continue;
-      let label = x > 0 ? labels[i - 1] : 0;
-      if (y > 0) {
-        if (labels[i - width] !== label) label = join(label, labels[i - width]);
-        if (withDiagonals && x > 0 && labels[i - width - 1] !== label) label = join(label, labels[i - width - 1]);
-        if (withDiagonals && x + 1 < width && labels[i - width + 1] !== label) label = join(label, labels[i - width + 1]);
-      }
-      if (!label) parents.push((label = parents.length));
-      labels[i] = label;
-    }
-  }
-  const roots = Int32Array.from(parents, (_, label) => find(label));
-  const areas = new Float64Array(parents.length);
-  for (let i = 0; i < labels.length; i++) areas[(labels[i] = roots[labels[i]])]++;
-  for (let i = 0; i < out.length; i++) out[i] = labels[i] && areas[labels[i]] < share * mask.length ? 1 : 0;
-  return out;
-}
-
 /** The greatest value within `radius` pixels, in a square. */
-function dilate({ data, width, height }, radius) {
+export function dilate({ data, width, height }, radius) {
   const across = dilateLines(data, height, width, width, 1, radius);
   return dilateLines(across, width, height, 1, width, radius);
 }
 
 function dilateLines(source, lines, length, lineStep, step, radius) {
-  const out = new source.constructor(source.length);
+  const out = source.slice();
   for (let k = 0; k < lines; k++) {
     const start = k * lineStep;
     for (let i = 0; i < length; i++) {
-      const last = Math.min(length - 1, i + radius);
-      let most = source[start + i * step];
-      for (let j = Math.max(0, i - radius); j <= last; j++) most = Math.max(most, source[start + j * step]);
-      out[start + i * step] = most;
+      const value = source[start + i * step];
+      // most of a mask of specks is empty
+      if (value === 0) continue;
+      const last = start + Math.min(length - 1, i + radius) * step;
+      for (let j = start + Math.max(0, i - radius) * step; j <= last; j += step) if (value > out[j]) out[j] = value;
     }
   }
   return out;
-}
-
-/** Probability and the photo → refined alpha at the photo's size: EdgeRefiner of portraitseg/refine.py. */
-export function refine(image, inputs, probability, settings) {
-  const alpha = shape(apply(coefficients(inputs, probability, settings), image), settings.low, settings.high);
-  return clean(alpha, settings.specks, settings.holes);
-}
-
-// ---- smoothing over time: portraitseg/smooth.py ----
-
-/** The previous mask counts where both nearly agree; one for each video, at the network's size. */
-export class MaskSmoother {
-  #last = null;
-  #lastTime = null;
-
-  constructor({ keep, low, high, reach, cut, gap_s }) {
-    Object.assign(this, { keep, low, high, reach, cut, gapSeconds: gap_s });
-  }
-
-  /** Smooths one frame; begins anew after a cut, a gap, a jump back in time, or a change of size. */
-  smooth(probability, time) {
-    const { data, width, height } = probability;
-    const last = this.#last;
-    const out = data.slice();
-    if (last && last.width === width && last.height === height && !this.#isApart(time)) this.#mix(last.data, out, width, height);
-    this.#last = { data: out.slice(), width, height };
-    this.#lastTime = time;
-    return { data: out, width, height };
-  }
-
-  reset() {
-    this.#last = this.#lastTime = null;
-  }
-
-  #mix(last, out, width, height) {
-    let distance = new Float32Array(out.length);
-    let sum = 0;
-    for (let i = 0; i < out.length; i++) sum += distance[i] = Math.abs(last[i] - out[i]);
-    if (sum / out.length > this.cut) return;
-    if (this.reach) distance = dilate({ data: distance, width, height }, this.reach);
-    const factor = 1 / (this.high - this.low);
-    for (let i = 0; i < out.length; i++) {
-      const t = Math.min(1, Math.max(0, (distance[i] - this.low) * factor));
-      out[i] += (last[i] - out[i]) * this.keep * (1 - t * t * (3 - 2 * t));
-    }
-  }
-
-  #isApart(time) {
-    if (time === undefined || this.#lastTime === null || this.#lastTime === undefined) return false;
-    const gap = time - this.#lastTime;
-    return !(gap >= 0 && gap <= this.gapSeconds);
-  }
 }

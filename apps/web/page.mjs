@@ -27,6 +27,7 @@ let held = null;
 let fileName = "photo";
 let client;
 let work = Promise.resolve();
+let pending = 0;
 
 const look = () => controls.elements.look.value;
 const say = (text) => (find("status").textContent = text);
@@ -43,6 +44,8 @@ function forgive() {
 
 /** One thing after the other; a failure is said, and what was shown before stays. */
 function then(job) {
+  pending++;
+  find("stage").setAttribute("aria-busy", "true");
   work = work.then(async () => {
     try {
       await job();
@@ -50,6 +53,7 @@ function then(job) {
       complain(error);
       say(shown ? "" : "Nothing is shown yet.");
     }
+    if (--pending === 0) find("stage").setAttribute("aria-busy", "false");
   });
   return work;
 }

@@ -16,15 +16,15 @@ let runtime;
 async function loadRuntime() {
   if (typeof WebAssembly === "undefined") throw new Refusal("This browser has no WebAssembly, or it is switched off.");
   const litert = await import(new URL("index.js", LITERT));
-  const threads = self.crossOriginIsolated === true && (await litert.supportsFeature("threads"))
-    && (await litert.supportsFeature("relaxedSimd"));
+  const cores = Math.min(MOST_THREADS, navigator.hardwareConcurrency || 1);
+  const canShare = self.crossOriginIsolated === true && (await litert.supportsFeature("threads"));
+  const threads = cores > 1 && canShare && (await litert.supportsFeature("relaxedSimd"));
   const folder = new URL("wasm/", LITERT);
   // a worker's own address is not where LiteRT's files are; its threads start from its script, not from ours
   self.Module = { locateFile: (name) => new URL(name, folder).href };
   if (threads) self.Module.mainScriptUrlOrBlob = new URL("litert_wasm_threaded_internal.js", folder).href;
   await litert.loadLiteRt(folder.href, { threads });
-  const count = threads ? Math.min(MOST_THREADS, navigator.hardwareConcurrency || 1) : 1;
-  return { litert, threads: count };
+  return { litert, threads: threads ? cores : 1 };
 }
 
 /** Bytes of a file that the page serves, checked against what networks.json says of it. */

@@ -3,7 +3,8 @@
 
 "use strict";
 
-const modules = Promise.all([import("./mask.mjs"), import("./segmenter.mjs"), import("./png.mjs")]);
+const maths = Promise.all([import("./mask.mjs"), import("./refine.mjs"), import("./smooth.mjs")]);
+const modules = Promise.all([maths.then((all) => Object.assign({}, ...all)), import("./segmenter.mjs"), import("./png.mjs")]);
 
 /** Longer side of what is shown in pixels: more is not seen, and not every GPU takes it. */
 const SHOWN_SIDE = 4096;
@@ -130,7 +131,7 @@ const KINDS = {
       ? mask.refine(image, inputs, probability, network.refine)
       : mask.probabilityToAlpha(probability, image.height, image.width);
     photo.alpha = mask.alphaToBytes(alpha);
-    photo.person = Uint8Array.from(alpha.data, (value) => (value > mask.THRESHOLD ? 1 : 0));
+    photo.person = mask.alphaToMask(alpha);
     Object.assign(times, { decode: decoded - start, edges: now() - ran });
     const { width, height } = image;
     const factor = Math.min(1, SHOWN_SIDE / Math.max(width, height));

@@ -3,6 +3,8 @@
 
 import { readFile } from "node:fs/promises";
 import * as mask from "../../apps/web/mask.mjs";
+import * as edges from "../../apps/web/refine.mjs";
+import { MaskSmoother } from "../../apps/web/smooth.mjs";
 
 const vectors = JSON.parse(await readFile(process.argv[2], "utf8"));
 const results = [];
@@ -51,22 +53,22 @@ compare("stretch", stretched.data, stretch.alpha, stretch.tolerance);
 
 const [photo, inputs, probability] = [picture(refine.photo), picture(refine.inputs), plane(refine.probability)];
 const { tolerance } = refine;
-const kept = mask.coefficients(inputs, probability, { ...refine, specks: 0 });
+const kept = edges.coefficients(inputs, probability, { ...refine, specks: 0 });
 compare("coefficients with specks", kept.data, refine.coefficients_with_specks, tolerance.coefficients);
-const made = mask.coefficients(inputs, probability, refine);
+const made = edges.coefficients(inputs, probability, refine);
 compare("coefficients", made.data, refine.coefficients, tolerance.coefficients);
-const alpha = mask.apply(made, photo);
+const alpha = edges.apply(made, photo);
 const apart = differences(alpha.data, refine.alpha);
 say("alpha", most(apart), tolerance.alpha);
 say("alpha mean", mean(apart), tolerance.alpha_mean);
 // the smooth step is up to 1.9 times as steep
-const shaped = mask.shape({ ...alpha, data: alpha.data.slice() }, refine.low, refine.high);
+const shaped = edges.shape({ ...alpha, data: alpha.data.slice() }, refine.low, refine.high);
 compare("shaped", shaped.data, refine.shaped, 2 * tolerance.alpha);
 const settings = { ...refine, holes: 0.01 };
-const found = mask.refine(photo, inputs, probability, settings).data.map((value) => Number(value > mask.THRESHOLD));
+const found = edges.refine(photo, inputs, probability, settings).data.map((value) => Number(value > mask.THRESHOLD));
 say("mask", differences(found, refine.mask).reduce((a, b) => a + b, 0), tolerance.mask_flipped_pixels);
 
-const smoother = new mask.MaskSmoother(smooth);
+const smoother = new MaskSmoother(smooth);
 for (const [i, frame] of smooth.frames.entries()) {
   const steady = smoother.smooth(plane(frame.probability), frame.time_s);
   compare(`smooth ${i}`, steady.data, frame.smoothed, smooth.tolerance);
