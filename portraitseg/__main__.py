@@ -98,7 +98,8 @@ def info(model: Annotated[str, typer.Argument(metavar="MODEL", help=ModelHelp)])
 def web(
     port: Annotated[int, typer.Option(min=0, max=65535, help="On this machine; 0: any that is free.")] = 8765,
     models: Annotated[
-        list[Path] | None, typer.Option("--model", help="A .tflite to choose from beside the released ones. Repeatable.")
+        list[Path] | None,
+        typer.Option("--model", help="A .tflite to choose from beside the released ones. Repeatable."),
     ] = None,
     build: Annotated[
         Path | None, typer.Option("--build", help="Write the page as static files into this folder, and serve nothing.")

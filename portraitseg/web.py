@@ -68,7 +68,7 @@ _RUNTIMES = ("litert_wasm_internal", "litert_wasm_compat_internal", "litert_wasm
 _BARE = b'from "@litertjs/wasm-utils"'
 
 #: Of the drawn sample portraits: indices and size (height, width).
-_SAMPLES = (3, 11, 25, 38)
+_SAMPLES = (11, 8, 25, 5)
 _SAMPLE_SIZE = (960, 720)
 
 _ABOUT = (
@@ -217,7 +217,9 @@ def build(folder: Path, site: Site) -> None:
     Raises:
         InputError: the folder holds something else, or cannot be written.
     """
-    if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not (folder / "networks.json").is_file())):
+    if folder.exists() and (
+        not folder.is_dir() or (any(folder.iterdir()) and not (folder / "networks.json").is_file())
+    ):
         raise InputError(f"{folder}: holds something else than this page: choose another folder")
     # Netlify and Cloudflare Pages read this file; other hosts need the same headers in their settings
     headers = "/*\n" + "".join(f"  {name}: {value}\n" for name, value in HEADERS.items())

@@ -64,7 +64,7 @@ say("alpha mean", mean(apart), tolerance.alpha_mean);
 // the smooth step is up to 1.9 times as steep
 const shaped = edges.shape({ ...alpha, data: alpha.data.slice() }, refine.low, refine.high);
 compare("shaped", shaped.data, refine.shaped, 2 * tolerance.alpha);
-const settings = { ...refine, holes: 0.01 };
+const settings = { holes: 0.01, ...refine };
 const found = edges.refine(photo, inputs, probability, settings).data.map((value) => Number(value > mask.THRESHOLD));
 say("mask", differences(found, refine.mask).reduce((a, b) => a + b, 0), tolerance.mask_flipped_pixels);
 
