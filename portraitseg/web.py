@@ -81,8 +81,10 @@ Site = dict[str, Path | bytes]
 
 
 def check_sources() -> None:
-    """Raises:
-    InputError: an installed package, which has no page.
+    """Whether the page is here.
+
+    Raises:
+        InputError: an installed package, which has none.
     """
     if not (SOURCES / "index.html").is_file():
         raise InputError("the page is in the repository, not in the installed package: clone it, then `make web`")
@@ -241,10 +243,10 @@ def make_server(site: Site, port: int = PORT, headers: Mapping[str, str] = HEADE
         server_version, sys_version = "portraitseg", ""
         protocol_version = "HTTP/1.1"
 
-        def do_GET(self) -> None:  # noqa: N802
+        def do_GET(self) -> None:
             self._answer(with_body=True)
 
-        def do_HEAD(self) -> None:  # noqa: N802
+        def do_HEAD(self) -> None:
             self._answer(with_body=False)
 
         def _answer(self, with_body: bool) -> None:

@@ -4,6 +4,7 @@
 import { createRequire } from "node:module";
 import { readFile, writeFile } from "node:fs/promises";
 import path from "node:path";
+import * as inPage from "./in_page.mjs";
 
 const job = JSON.parse(await readFile(process.argv[2], "utf8"));
 const { chromium } = createRequire(path.join(job.packages, "package.json"))("playwright-core");
@@ -62,8 +63,9 @@ const STEPS = {
   async wait(ms) {
     await page.waitForTimeout(ms);
   },
-  async evaluate(code) {
-    seen.results.push(await page.evaluate(code));
+  /** A function of in_page.mjs. */
+  async call(name, ...rest) {
+    seen.results.push(await page.evaluate(inPage[name], rest));
     await idle();
   },
   async screenshot(target) {

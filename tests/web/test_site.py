@@ -161,13 +161,13 @@ def test_a_folder_of_something_else_is_not_replaced(pages: web.Site, tmp_path: P
 )
 def test_a_damaged_package_is_named(name: str, stand_in: Path) -> None:
     (stand_in / "node_modules/@litertjs" / name).unlink()
-    with pytest.raises(InputError, match="delete .*packages and try again"):
+    with pytest.raises(InputError, match=r"delete .*packages and try again"):
         web.collect(stand_in)
 
 
 def test_another_version_of_the_package_is_refused(stand_in: Path) -> None:
     (stand_in / "node_modules/@litertjs/core/dist/index.js").write_text("export {};\n")
-    with pytest.raises(InputError, match="another LiteRT.js"):
+    with pytest.raises(InputError, match=r"another LiteRT\.js"):
         web.collect(stand_in)
 
 
