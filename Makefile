@@ -82,11 +82,13 @@ segment: $(ENV) ## masks of photos and videos: IN="photo.jpg folder …" OUT=fol
 	@$(PY) -m portraitseg segment $(IN) --out "$(OUT)" $(if $(MODEL),--model "$(MODEL)") $(if $(OUTPUT),--output "$(OUTPUT)") \
 	  $(if $(BACKGROUND),--background "$(BACKGROUND)") $(if $(OVERWRITE),--overwrite)
 
-web: $(ENV) ## the page in the browser, on this machine: photos and the camera, no photo leaves it
-	@$(PY) -m portraitseg web
+WITH_FILES = $(foreach file,$(FILES),--model "$(file)")
+
+web: $(ENV) ## the page in the browser: photos and the camera, no photo leaves this machine: FILES="a.tflite …" to choose from too
+	@$(PY) -m portraitseg web $(WITH_FILES)
 
 web-build: $(ENV) ## the page as static files that anybody can host, in web-build/
-	@$(PY) -m portraitseg web --build web-build
+	@$(PY) -m portraitseg web --build web-build $(WITH_FILES)
 
 test: $(ENV) ## the tests that CI runs
 	@$(PY) -m pytest -n auto --maxprocesses 4 --dist loadfile

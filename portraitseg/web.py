@@ -238,6 +238,8 @@ def make_server(site: Site, port: int = PORT, headers: Mapping[str, str] = HEADE
     Raises:
         InputError: the port is taken.
     """
+    # another page's name may be made to point here (DNS rebinding): known once there is a port
+    hosts: set[str] = set()
 
     class Handler(BaseHTTPRequestHandler):
         server_version, sys_version = "portraitseg", ""
@@ -250,9 +252,7 @@ def make_server(site: Site, port: int = PORT, headers: Mapping[str, str] = HEADE
             self._answer(with_body=False)
 
         def _answer(self, with_body: bool) -> None:
-            host, number = self.server.server_address[:2]
-            # another page's address may be made to point here (DNS rebinding)
-            is_ours = self.headers.get("Host") in (f"{host!s}:{number}", f"localhost:{number}")
+            is_ours = self.headers.get("Host") in hosts
             address = self.path.split("?")[0].removeprefix("/") or "index.html"
             found = site.get(address) if is_ours else None
             status = 200 if found is not None else 404 if is_ours else 421
@@ -271,6 +271,8 @@ def make_server(site: Site, port: int = PORT, headers: Mapping[str, str] = HEADE
             """Says nothing of each file."""
 
     try:
-        return ThreadingHTTPServer((HOST, port), Handler)
+        server = ThreadingHTTPServer((HOST, port), Handler)
     except OSError as error:
         raise InputError(f"port {port}: {files.explain(error)}: choose another one with --port") from error
+    hosts |= {f"{name}:{server.server_port}" for name in (HOST, "localhost")}
+    return server

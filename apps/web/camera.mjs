@@ -17,6 +17,11 @@ export class Camera {
     return this.#stream !== null;
   }
 
+  /** Another one each time that it is started; null while it is off. */
+  get session() {
+    return this.#stream;
+  }
+
   /** @param onEnd called with a sentence when the camera stops by itself */
   async start(onEnd) {
     if (!navigator.mediaDevices?.getUserMedia) throw new Error("This browser gives no camera to pages that are not from https or from this machine.");

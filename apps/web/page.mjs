@@ -51,7 +51,7 @@ function then(job) {
       await job();
     } catch (error) {
       complain(error);
-      say(shown ? "" : "Nothing is shown yet.");
+      say(shown?.words ?? (loaded ? "Ready." : "Nothing is shown yet."));
     }
     if (--pending === 0) find("stage").setAttribute("aria-busy", "false");
   });
@@ -137,7 +137,8 @@ async function segment(blob) {
   if (said.isEmpty) notes.push("nobody was found");
   if (said.isTransparent) notes.push("its transparency is left out");
   if (said.isShrunk) notes.push("shown smaller than it is; PNGs are of its own size");
-  say(`${notes.join("; ")}.`);
+  shown.words = `${notes.join("; ")}.`;
+  say(shown.words);
   for (const button of document.querySelectorAll("[data-save]")) button.disabled = false;
 }
 
@@ -182,6 +183,7 @@ function placeHandle() {
 async function startCamera() {
   forgive();
   await loadNetwork();
+  say("Waiting for the camera …");
   await camera.start((reason) => {
     stopCamera();
     complain(new Refusal(reason));
@@ -202,18 +204,21 @@ function stopCamera() {
 
 async function runCamera() {
   let [frames, since] = [0, performance.now()];
-  for (let frame = await camera.next(); frame; frame = await camera.next()) {
+  // stopped and started again meanwhile, the camera has another loop
+  const { session } = camera;
+  for (let frame = await camera.next(); frame && camera.session === session; frame = await camera.next()) {
     const start = performance.now();
     // a network that is being loaded comes first
     await work;
     try {
       const options = { refine: find("refine").checked, smooth: find("smooth").checked, mirrored: camera.isMirrored };
       const { bitmap, found, times } = await client.ask("frame", { ...frame, ...options }, [frame.bitmap]);
-      if (!camera.isOn) return;
-      painter.setFrame(bitmap, { found });
+      if (camera.session === session) painter.setFrame(bitmap, { found });
       bitmap.close();
+      if (camera.session !== session) return;
       draw(times, start);
     } catch (error) {
+      if (camera.session !== session) return;
       stopCamera();
       complain(error);
       return;

@@ -22,8 +22,9 @@ from tests.web.conftest import Drive, serving
 pytestmark = pytest.mark.full
 
 #: Pixels may lie on another side of one half where Python's alpha is as near to it: OpenCV's bilinear sums end in other
-#: digits from processor to processor (Intel's library on x86). Far below what a step of a byte is.
-TIE = 1e-5
+#: digits from processor to processor (Intel's library on x86). Refined, the coefficients' sums do too, in float32 where
+#: the page has float64, most of all on grey photos, whose colours explain each other. A step of a byte is 4e-3.
+TIE = {False: 1e-5, True: 2e-4}
 
 SAMPLE = "#samples button:nth-child(1)"
 
@@ -81,7 +82,8 @@ def test_masks_are_pythons(network: str, portraits: list[Path], drive: Drive, tm
             assert alpha is not None
             assert cutout is not None
             flipped = (mask > 127) != expected.mask
-            assert np.abs(expected.alpha[flipped] - 0.5).max(initial=0) < TIE, path.name
+            assert np.abs(expected.alpha[flipped] - 0.5).max(initial=0) < TIE[is_refined], path.name
+            assert flipped.mean() < 1e-4
             assert expected.mask.any()
             steps_apart = np.abs(alpha.astype(int) - probability_to_bytes(expected.alpha))
             # what lies between two bytes
@@ -104,7 +106,7 @@ def test_the_comparison_notices_another_network(portraits: list[Path], drive: Dr
     assert mask is not None
     expected = Segmenter("contour_medium").segment(portraits[0])
     flipped = (mask > 127) != expected.mask
-    assert np.abs(expected.alpha[flipped] - 0.5).max() > 1000 * TIE
+    assert np.abs(expected.alpha[flipped] - 0.5).max() > 100 * TIE[True]
 
 
 def test_no_request_leaves_this_machine(portraits: list[Path], drive: Drive, tmp_path: Path) -> None:
