@@ -187,17 +187,15 @@ def refine(
     is_choosing: Annotated[
         bool, typer.Option("--choose", help="Choose the parameters on the validation split; write the manifests.")
     ] = False,
-    data: Annotated[Path | None, typer.Option(help="Folder of photos; default: the data of the first run.")] = None,
-    data_format: Annotated[str | None, typer.Option("--format", help="Format of the data.")] = None,
-    splits: Annotated[str | None, typer.Option(help="With commas; default: all that begin with `test`.")] = None,
-    peers: Annotated[Path | None, typer.Option(help="Folder of .tflite files to measure beside ours.")] = None,
+    data: options.Data = None,
+    data_format: options.Format = None,
+    splits: options.Splits = None,
+    peers: options.Peers = None,
     with_clips: Annotated[
         bool, typer.Option("--clips/--no-clips", help="Also clips: flicker, lag, ghost; takes four times as long.")
     ] = True,
     out: Annotated[Path, typer.Option(help="Beginning of the tables' names.")] = Path("runs/refine"),
-    overrides: Annotated[
-        list[str] | None, typer.Option("--set", help="section.key=value of the configuration.")
-    ] = None,
+    overrides: options.Set = None,
 ) -> None:
     """Edge refinement and smoothing over time: what they change on photos and clips, or (--choose) their parameters."""
     from benchmark.studies import refine_command
