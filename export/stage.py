@@ -12,7 +12,7 @@ from rich.table import Column, Table
 from export import parity
 from export.formats.product import PARITY_REFERENCE, Networks, Product, Unsuitable
 from export.parity import Reference, network_channels
-from export.publishing import golden, handout
+from export.publishing import golden, handout, sources
 from export.quantization.training import trained_qat
 from export.quantization.unwrap import pick_weights
 from export.quiet import quiet
@@ -240,8 +240,9 @@ def publish(made: list[Made], source: Source, folder: Path, scratch: Path, targe
             if item.path not in failed:
                 shutil.move(scratch / item.path, revised / item.path)
         manifest.write(revised / manifest.MANIFEST_NAME, result)
-        # it tells of the files that were released before
+        # they tell of the files that were released before
         files.remove(revised / handout.NAME)
+        sources.clear(revised)
         if target.recommended:
             files.write_json(revised / RECOMMENDED_NAME, recommend(result, target))
             if not golden.write(revised, result):

@@ -56,23 +56,25 @@ def clear(folder: Path) -> None:
         files.remove(folder / name)
 
 
+def present(folder: Path) -> set[str]:
+    """Paths inside the folder of all sources that it has; an export leaves none."""
+    return {
+        path.relative_to(folder).as_posix() for name in _COPIED for path in (folder / name).rglob("*") if path.is_file()
+    }
+
+
 def check(folder: Path, listed: Manifest, recommended: Mapping[str, str]) -> int:
     """Compares a folder's sources with those of this clone and with the manifest's constants.
 
     Returns:
-        How many there are; 0 for a folder without, as an export leaves it.
+        How many there are.
 
     Raises:
         CheckFailed: one that is missing, changed, or too many.
     """
-    present = {
-        path.relative_to(folder).as_posix() for name in _COPIED for path in (folder / name).rglob("*") if path.is_file()
-    }
-    if not present:
-        return 0
-    expected = make(folder, listed, recommended)
-    wrong = present ^ set(expected)
-    wrong |= {name for name in present & set(expected) if (folder / name).read_bytes() != expected[name].encode()}
+    found, expected = present(folder), make(folder, listed, recommended)
+    wrong = found ^ set(expected)
+    wrong |= {name for name in found & set(expected) if (folder / name).read_bytes() != expected[name].encode()}
     if wrong:
         raise CheckFailed(
             f"{folder}: {', '.join(sorted(wrong))}: not what apps/ and the manifest say: "

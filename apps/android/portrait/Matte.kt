@@ -48,6 +48,13 @@ class Matte internal constructor(val width: Int, val height: Int, private val re
     /** The person alone, upright: a new bitmap whose background is transparent. */
     fun cutout(bitmap: Bitmap): Bitmap {
         val alpha = alpha(bitmap)
+        return turned(bitmap) { alpha[it].toInt() and 255 }
+    }
+
+    /** The whole photo, upright and opaque, to lie under a cut-out (whose transparent pixels have lost their colours). */
+    fun upright(bitmap: Bitmap): Bitmap = turned(bitmap) { 255 }
+
+    private inline fun turned(bitmap: Bitmap, alphaAt: (Int) -> Int): Bitmap {
         val photo = BitmapSource.of(bitmap)
         val pixels = IntArray(photo.width * photo.height)
         val row = IntArray(photo.width)
@@ -55,7 +62,7 @@ class Matte internal constructor(val width: Int, val height: Int, private val re
             photo.readRow(v, row)
             for (u in 0 until photo.width) {
                 val place = turn.y(u, v) * turn.uprightWidth + turn.x(u, v)
-                pixels[place] = (row[u] and 0xFFFFFF) or (alpha[place].toInt() and 255 shl 24)
+                pixels[place] = (row[u] and 0xFFFFFF) or (alphaAt(place) shl 24)
             }
         }
         return Bitmap.createBitmap(pixels, turn.uprightWidth, turn.uprightHeight, Bitmap.Config.ARGB_8888)

@@ -123,6 +123,7 @@ class SegmenterTest(private val assets: File, private val scratch: File) {
             val colours = pixels(matte.cutout(bitmap))
             val upright = pixels(portrait)
             same(colours.indices.all { colours[it] and 0xFFFFFF == upright[it] and 0xFFFFFF }, true, "cut-out at $degrees")
+            same(pixels(matte.upright(bitmap)).contentEquals(upright), true, "upright at $degrees")
         }
         // and a mask that is not turned is another one
         val wrong = bytes(segmenter.segment(lying(90, false)).probability)
