@@ -56,7 +56,7 @@ gpu-driver: $(ENV) ## fetch SwiftShader, a Vulkan driver in software, without ro
 
 check-arm: $(ENV) ## what phones' processors make of .tflite files, emulated: masks, kernels, instructions: FILES= (default: the gated ones of RUN=) REFERENCE=a.tflite CORES="cortex-a53 …" DATA= PHOTOS= REPORT=
 	@$(PY) -m export check-arm $(GPU_FILES) $(if $(REFERENCE),--reference "$(REFERENCE)") $(foreach core,$(CORES),--core $(core)) \
-	  $(if $(DATA),--data "$(DATA)") $(if $(PHOTOS),--photos "$(PHOTOS)")
+	  $(WITH_DATA) $(if $(PHOTOS),--photos "$(PHOTOS)")
 
 check-mediapipe: $(ENV) ## whether MediaPipe and litert-benchmark open .tflite files: FILES="a.tflite …" (default: those of RUN=) REPORT=folder
 	@$(PY) -m export check-mediapipe $(if $(FILES),$(FILES),--run "$(RUN)") $(if $(REPORT),--report "$(REPORT)")

@@ -58,7 +58,7 @@ def onnx(
 @app.command()
 def release(run: options.Run = "default") -> None:
     """Keep of an exported run what is committed: files for apps, their manifest, golden vectors, weights."""
-    from export.publishing.release import release as reduce
+    from export.release import release as reduce
     from portraitseg.runs import Run
 
     cli.say(f"to be committed: {' '.join(map(str, reduce(Run(run))))}")
@@ -128,8 +128,8 @@ def check_qat(
         raise InputError("check-qat: name one of --model, --run, --h5 and --all")
     if run is not None:
         h5 = Run(run).best
+    from export.product.quiet import quiet
     from export.quantization.preflight import report, survey
-    from export.quiet import quiet
     from portraitseg import models
     from portraitseg.models import checkpoint
 

@@ -12,10 +12,10 @@ DEFAULT = "contour_medium"
 #: Names, for each kind of device, the file to take; beside the manifest.
 RECOMMENDED_NAME = "recommended.json"
 
-_HERE = Path(__file__).resolve().parent
+_PACKAGE = Path(__file__).resolve().parents[1]
 
 #: Packaged files first: a wheel has no checkout around it, and `android_assets` beside it might be anybody's.
-_FOLDERS = (_HERE / "released_files", _HERE.parent / "android_assets")
+_FOLDERS = (_PACKAGE / "released_files", _PACKAGE.parent / "android_assets")
 
 
 def names() -> list[str]:

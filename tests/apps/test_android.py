@@ -5,6 +5,7 @@ compared with Android's own API; that of LiteRT was read off its sources, whose 
 """
 
 import ast
+import functools
 import importlib.util
 import re
 import struct
@@ -113,6 +114,7 @@ def _declared(text: str) -> list[tuple[str, str, int]]:
     return found
 
 
+@functools.cache
 def _api(package: str) -> dict[str, dict[str, set[int]]]:
     """Class → method → the numbers of arguments that Android's API has, from the stubs of the SDK."""
     spec = importlib.util.find_spec("android-stubs")

@@ -1,4 +1,4 @@
-"""One tiny trained network, its QAT form and its exported files, shared by all tests: converting takes seconds."""
+"""The exported files of the tiny trained network, shared by all tests: converting takes seconds."""
 
 from contextlib import suppress
 from dataclasses import dataclass
@@ -8,12 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from export import parity
-from export.formats.product import Networks, Product, Unsuitable
 from export.formats.to_coreml import coreml_products
 from export.formats.to_onnx import onnx_products
 from export.formats.to_tflite import tflite_products
-from export.quantization import qat
+from export.product import parity
+from export.product.product import Networks, Product, Unsuitable
 from tests.export import tiny
 
 
@@ -29,23 +28,6 @@ class Exported:
         """The product whose name ends so, and its file."""
         name = next(name for name in self.products if name.endswith(end))
         return self.products[name], self.folder / name
-
-
-@pytest.fixture(scope="session")
-def float_model() -> Any:
-    return tiny.trained_model("fast_scnn_w050", (64, 64))
-
-
-@pytest.fixture(scope="session")
-def calibration() -> np.ndarray:
-    return tiny.stack_inputs(tiny.samples(32, first=100)[0], (64, 64))
-
-
-@pytest.fixture(scope="session")
-def qat_model(float_model: Any, calibration: np.ndarray) -> Any:
-    model = qat.quantize(float_model)
-    qat.calibrate(model, float_model, calibration)
-    return model
 
 
 @pytest.fixture(scope="session")

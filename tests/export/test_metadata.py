@@ -166,7 +166,7 @@ def test_a_table_named_a_million_times_is_refused() -> None:
 def test_command_ends_with_2(tmp_path: Path, name: str, content: bytes) -> None:
     path = tmp_path / name
     path.write_bytes(content)
-    root = Path(info.__file__).parents[1]
+    root = Path(info.__file__).parents[2]
     result = subprocess.run(
         [sys.executable, "-m", "export", "info", str(path)], cwd=root, capture_output=True, text=True, check=False
     )

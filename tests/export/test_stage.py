@@ -9,7 +9,7 @@ import pytest
 from export import stage
 from export.formats import to_tflite
 from export.formats.to_coreml import VARIANTS, coreml_products
-from export.parity import Bound
+from export.product.parity import Bound
 from export.quantization.recipes import RECIPES, Recipe
 from export.targets import TARGETS
 from portraitseg import files, manifest

@@ -20,7 +20,7 @@ def inputs():
 def test_two_outputs_in_training_one_in_the_exported_file(inputs):
     training = models.build_for_training(NAME, SIZE)
     assert training.output_names == ["mask", "boundary"]
-    mask, boundary = training.predict_on_batch(inputs)
+    mask, boundary = (output.numpy() for output in training(inputs))
     assert mask.shape == (2, *SIZE, 1)
     assert boundary.shape == (2, SIZE[0] // 2, SIZE[1] // 2, 1)
     assert boundary.min() >= 0 and boundary.max() <= 1
@@ -33,7 +33,7 @@ def test_training_and_deployed_network_share_one_h5(inputs, tmp_path):
     assert [w.name for w in training.weights] == [w.name for w in deployed.weights]
     checkpoint.save(deployed, tmp_path / "a.h5")
     checkpoint.load_weights(training, tmp_path / "a.h5")
-    np.testing.assert_array_equal(training.predict_on_batch(inputs)[0], deployed.predict_on_batch(inputs))
+    np.testing.assert_array_equal(training(inputs)[0], deployed(inputs))
 
 
 def test_the_mask_depends_on_the_boundary_map(inputs):
@@ -41,10 +41,10 @@ def test_the_mask_depends_on_the_boundary_map(inputs):
     head, refine = network.get_layer("boundary_logits"), network.get_layer("refine_dw")
     # positive, since a random kernel may be one whose ReLU never lets the map through
     refine.set_weights([np.abs(refine.get_weights()[0])])
-    before = network.predict_on_batch(inputs)
+    before = network(inputs).numpy()
     # a head that is blind
     head.set_weights([np.zeros_like(head.get_weights()[0]), np.float32([-20])])
-    assert np.abs(network.predict_on_batch(inputs) - before).max() > 1e-4
+    assert np.abs(network(inputs).numpy() - before).max() > 1e-4
 
 
 def test_big_is_wider_and_deeper_than_small():

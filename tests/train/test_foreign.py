@@ -1,6 +1,5 @@
 """Networks of others: every weight comes over, the function is the file's, and what is not known or damaged is said."""
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from portraitseg import contract, models
 from portraitseg.errors import CheckFailed, InputError
 from portraitseg.models import checkpoint, selfie
 from portraitseg.models.keras_route import keras
+from tests import outside
 from tests.train.foreign_file import Writer
 from train.__main__ import app
 from train.weights import foreign
@@ -20,7 +20,6 @@ from train.weights.widen import widen
 SIZE = (64, 64)
 
 #: Google's files, which are not in the repository.
-PEERS = Path(os.environ.get("PORTRAITSEG_PEERS", Path(__file__).parents[3] / "shared" / "models"))
 GOOGLE = {
     "selfie_general": "mediapipe_selfie_general_256.tflite",
     "selfie_landscape": "mediapipe_selfie_landscape_144x256.tflite",
@@ -163,9 +162,7 @@ def test_our_order_has_every_convolution_once() -> None:
 
 @pytest.mark.parametrize("name", GOOGLE)
 def test_googles_own_files(name: str) -> None:
-    path = PEERS / GOOGLE[name]
-    if not path.exists():
-        pytest.skip(f"NOT RUN: {path} is not there; name the folder of MediaPipe's models in PORTRAITSEG_PEERS")
+    path = outside.peers(GOOGLE[name])
     rebuilt, _ = foreign.rebuild(path)
     assert rebuilt.name == name
     assert rebuilt.count_params() == 106_404
