@@ -16,7 +16,7 @@ WITH_CONFIG = $(if $(CONFIG),--config "$(CONFIG)")
 WITH_SET = $(foreach pair,$(SET),--set "$(pair)")
 
 .DEFAULT_GOAL := demo
-.PHONY: demo segment train export-android export-ios export-onnx benchmark compare check-gpu check-gpu-classic check-gpu-web gpu-driver check-arm check-mediapipe check-assets release test test-full lint format lock clean help
+.PHONY: demo segment web web-build train export-android export-ios export-onnx benchmark compare check-gpu check-gpu-classic check-gpu-web gpu-driver check-arm check-mediapipe check-assets release kotlin test test-full lint format lock clean help
 
 # whichever photos, files or settings are named: the demo is of the synthetic portraits, as its configuration says
 DEMO = $(MAKE) --no-print-directory RUN=demo DATA= FORMAT= SPLITS= PEERS= REFERENCE= SET=
@@ -56,7 +56,7 @@ gpu-driver: $(ENV) ## fetch SwiftShader, a Vulkan driver in software, without ro
 
 check-arm: $(ENV) ## what phones' processors make of .tflite files, emulated: masks, kernels, instructions: FILES= (default: the gated ones of RUN=) REFERENCE=a.tflite CORES="cortex-a53 …" DATA= PHOTOS= REPORT=
 	@$(PY) -m export check-arm $(GPU_FILES) $(if $(REFERENCE),--reference "$(REFERENCE)") $(foreach core,$(CORES),--core $(core)) \
-	  $(if $(DATA),--data "$(DATA)") $(if $(PHOTOS),--photos "$(PHOTOS)")
+	  $(WITH_DATA) $(if $(PHOTOS),--photos "$(PHOTOS)")
 
 check-mediapipe: $(ENV) ## whether MediaPipe and litert-benchmark open .tflite files: FILES="a.tflite …" (default: those of RUN=) REPORT=folder
 	@$(PY) -m export check-mediapipe $(if $(FILES),$(FILES),--run "$(RUN)") $(if $(REPORT),--report "$(REPORT)")
@@ -66,6 +66,10 @@ release: $(ENV) ## keep of an exported run what can be committed: files for apps
 
 check-assets: $(ENV) ## whether the files of RUN= are what was exported: hashes and golden masks
 	@for folder in $(or $(wildcard android_assets/$(RUN) ios_assets/$(RUN)),android_assets/$(RUN)); do $(PY) -m export check-assets "$$folder" || exit $$?; done
+
+kotlin: ## fetch the Kotlin compiler (90 MB, npm) into .cache/kotlin: make test-full then compiles and runs apps/android
+	@mkdir -p .cache/kotlin && cp apps/package.json apps/package-lock.json .cache/kotlin/ && \
+	  cd .cache/kotlin && npm ci --ignore-scripts --no-audit --no-fund
 
 benchmark: $(ENV) ## quality and latency of every exported file: RUN= DATA= SPLITS= PEERS= REFERENCE= THREADS= PROFILE=quick|full ROBUSTNESS=1
 	@$(PY) -m benchmark run --run "$(RUN)" $(WITH_DATA) --profile "$(PROFILE)" $(if $(SPLITS),--splits "$(SPLITS)") \
@@ -81,6 +85,14 @@ segment: $(ENV) ## masks of photos and videos: IN="photo.jpg folder …" OUT=fol
 	@if [ -z "$(IN)" ] || [ -z "$(OUT)" ]; then echo 'error: make segment IN="photo.jpg folder …" OUT=folder' >&2; exit 2; fi
 	@$(PY) -m portraitseg segment $(IN) --out "$(OUT)" $(if $(MODEL),--model "$(MODEL)") $(if $(OUTPUT),--output "$(OUTPUT)") \
 	  $(if $(BACKGROUND),--background "$(BACKGROUND)") $(if $(OVERWRITE),--overwrite)
+
+WITH_FILES = $(foreach file,$(FILES),--model "$(file)")
+
+web: $(ENV) ## the page in the browser: photos and the camera, no photo leaves this machine: FILES="a.tflite …" to choose from too
+	@$(PY) -m portraitseg web $(WITH_FILES)
+
+web-build: $(ENV) ## the page as static files that anybody can host, in web-build/
+	@$(PY) -m portraitseg web --build web-build $(WITH_FILES)
 
 test: $(ENV) ## the tests that CI runs
 	@$(PY) -m pytest -n auto --maxprocesses 4 --dist loadfile

@@ -165,7 +165,7 @@ def quantization(
     overrides: options.Set = None,
 ) -> None:
     """What integers cost: each recipe beside its run's float file, paired by photo, and their latencies."""
-    from benchmark.tables.quantization import compare_recipes
+    from benchmark.studies.quantization import compare_recipes
     from portraitseg.data import open_dataset
     from portraitseg.errors import InputError
     from portraitseg.runs import Run
@@ -187,20 +187,18 @@ def refine(
     is_choosing: Annotated[
         bool, typer.Option("--choose", help="Choose the parameters on the validation split; write the manifests.")
     ] = False,
-    data: Annotated[Path | None, typer.Option(help="Folder of photos; default: the data of the first run.")] = None,
-    data_format: Annotated[str | None, typer.Option("--format", help="Format of the data.")] = None,
-    splits: Annotated[str | None, typer.Option(help="With commas; default: all that begin with `test`.")] = None,
-    peers: Annotated[Path | None, typer.Option(help="Folder of .tflite files to measure beside ours.")] = None,
+    data: options.Data = None,
+    data_format: options.Format = None,
+    splits: options.Splits = None,
+    peers: options.Peers = None,
     with_clips: Annotated[
         bool, typer.Option("--clips/--no-clips", help="Also clips: flicker, lag, ghost; takes four times as long.")
     ] = True,
     out: Annotated[Path, typer.Option(help="Beginning of the tables' names.")] = Path("runs/refine"),
-    overrides: Annotated[
-        list[str] | None, typer.Option("--set", help="section.key=value of the configuration.")
-    ] = None,
+    overrides: options.Set = None,
 ) -> None:
     """Edge refinement and smoothing over time: what they change on photos and clips, or (--choose) their parameters."""
-    from benchmark.measuring import refine_command
+    from benchmark.studies import refine_command
     from portraitseg.data import open_dataset
     from portraitseg.errors import InputError
     from portraitseg.runs import Run
@@ -283,7 +281,7 @@ def readme(
     check: Annotated[bool, typer.Option("--check", help="Change nothing; exit 1 where a table differs.")] = False,
 ) -> None:
     """Puts the tables of committed results between their markers in the documents, or checks that they are there."""
-    from benchmark.tables import readme as tables
+    from benchmark.studies import readme as tables
 
     # the scores by photo may be committed beside their table: they are no table
     chosen = results or [path for path in sorted(tables.RESULTS.glob("*.csv")) if tables.is_table(path)]

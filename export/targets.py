@@ -4,10 +4,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from export.formats.product import Networks, Product, ReferenceName
 from export.formats.to_coreml import VARIANTS, coreml_products
 from export.formats.to_onnx import ONNX_RECIPES, onnx_products
 from export.formats.to_tflite import tflite_products
+from export.product.product import Networks, Product, ReferenceName
 from export.quantization.recipes import RECIPES
 from portraitseg.errors import InputError
 from portraitseg.runs import Run

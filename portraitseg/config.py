@@ -75,7 +75,7 @@ class DataConfig(Section):
     @classmethod
     def _mask_of_known_form(cls, value: str | dict[str, str]) -> str | dict[str, str]:
         # the data package knows this one
-        from portraitseg.data.masks import parse_setting
+        from portraitseg.mask_setting import parse_setting
 
         for setting in value.values() if isinstance(value, dict) else [value]:
             parse_setting(setting)

@@ -27,7 +27,10 @@ Splits = Annotated[
 #: Where something is chosen by the table, the test splits are asked for once, at the end.
 ValSplits = Annotated[str, typer.Option("--splits", help="Splits, with commas; nothing is chosen on a test split.")]
 Peers = Annotated[Path | None, typer.Option("--peers", help="Folder of .tflite files to measure beside ours.")]
-Reference = Annotated[Path | None, typer.Option("--reference", help="File whose latency is 1 in the ratio.")]
+Reference = Annotated[
+    Path | None,
+    typer.Option("--reference", help="File that is 1 in the ratio: of latencies; in check-arm, of instructions."),
+]
 Threads = Annotated[str, typer.Option("--threads", help="Thread counts, with commas, or `all` up to the cores.")]
 Profile = Annotated[
     str, typer.Option("--profile", help="Of the latency: quick, about a minute; full, ten times the rounds.")
@@ -57,4 +60,9 @@ VARIABLES: dict[str, tuple[str, str]] = {
     "BASE": ("benchmark contest", "--base"),
     "OUT": ("benchmark contest", "--out"),
     "REPORT": ("export check-gpu", "--report"),
+    "DRIVER": ("export check-gpu", "--driver"),
+    "PHOTOS": ("export check-arm", "--photos"),
+    "MODEL": ("portraitseg segment", "--model"),
+    "OUTPUT": ("portraitseg segment", "--output"),
+    "BACKGROUND": ("portraitseg segment", "--background"),
 }

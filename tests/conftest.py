@@ -12,6 +12,7 @@ import pytest
 from hypothesis import settings
 
 from tests.data.bad_cases import write_photos
+from tests.outside import pytest_terminal_summary  # noqa: F401 (a hook)
 
 # a machine that trains in the background misses any deadline now and then
 settings.register_profile("portraitseg", deadline=None)

@@ -22,13 +22,13 @@ def test_every_option_says_what_it_is() -> None:
     for name, command in known.items():
         assert command.help, name
         for param in command.params:
-            assert param.help or param.opts[0] in ("--photos", "--out"), f"{name} {param.opts[0]}"
+            assert param.help, f"{name} {param.opts[0]}"
 
 
 def test_every_variable_of_make_is_an_option() -> None:
     used = set(re.findall(r"\$\(if \$\(([A-Z]+)\)", (ROOT / "Makefile").read_text(encoding="utf-8")))
-    # files are arguments, a driver is one of check-gpu's own options
-    assert used - {"FILES", "DRIVER"} <= set(options.VARIABLES)
+    # files are arguments
+    assert used - {"FILES"} <= set(options.VARIABLES)
     given = {name for command in commands.commands().values() for param in command.params for name in param.opts}
     assert {option for _, option in options.VARIABLES.values()} <= given
 

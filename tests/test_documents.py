@@ -58,6 +58,18 @@ def test_an_absent_document_is_found(tmp_path):
     assert list(absent(source)) == missing
 
 
+def test_every_room_is_in_the_architecture():
+    tracked = subprocess.run(["git", "ls-files", "*/__init__.py"], cwd=ROOT, capture_output=True, text=True, check=True)
+    rooms = {str(Path(name).parent) + "/" for name in tracked.stdout.split() if not name.startswith("tests/")}
+    text = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+    listed = re.findall(r"^\| `([a-z_/]+/)` \| \S", text, re.MULTILINE)
+    assert sorted(listed) == sorted(rooms)
+    # the files that a room's line names are there
+    for room, line in re.findall(r"^\| `([a-z_/]+/)` \| (.*) \|$", text, re.MULTILINE):
+        for name in re.findall(r"`(\w+\.(?:py|toml))`", line):
+            assert (ROOT / room / name).is_file() or list((ROOT / room).glob(name)), f"{room}{name}"
+
+
 @pytest.mark.parametrize("path", READ, ids=lambda path: str(path.relative_to(ROOT)))
 def test_sentences_are_short(path):
     lengths = list(sentence_lengths(path.read_text(encoding="utf-8")))

@@ -20,6 +20,7 @@ from portraitseg.segment import batch, released
 from portraitseg.segment.info import describe
 from portraitseg.segment.segmenter import Segmenter
 from portraitseg.synthetic import portraits as synthetic
+from tests.data.test_layout import heic
 
 SMALL = ["--model", "contour_small"]
 
@@ -109,9 +110,9 @@ def test_avif_is_read_and_heic_names_its_plugin(
         photo.save(tmp_path / "a.avif")
     call("segment", tmp_path / "a.avif", "--out", tmp_path / "out", *SMALL)
     assert cv2.imread(str(tmp_path / "out/a.png"), 0).any()
-    (tmp_path / "b.heic").write_bytes(b"x")
-    monkeypatch.setitem(sys.modules, "pillow_heif", None)
-    with pytest.raises(InputError, match=r"b\.heic: HEIC needs a plugin: pip install pillow-heif"):
+    heic(tmp_path / "b.heic")
+    monkeypatch.setattr("portraitseg.data.reading._plugins", dict)
+    with pytest.raises(InputError, match=r"b\.heic: HEIC that cannot be read, .*`pip install pillow-heif`"):
         call("segment", tmp_path / "b.heic", "--out", tmp_path / "out", *SMALL)
 
 

@@ -17,7 +17,7 @@ def test_a_stage_is_imported_from_here(stage):
     assert Path(module.__file__).parent == ROOT / stage
 
 
-@pytest.mark.parametrize("stage", ["train", "export", "benchmark"])
+@pytest.mark.parametrize("stage", ["portraitseg", "train", "export", "benchmark"])
 def test_help_needs_no_heavy_library(stage):
     code = (
         "import sys, runpy; sys.argv = ['x', '--help']\n"

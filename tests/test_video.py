@@ -14,7 +14,7 @@ from portraitseg.segment.segmenter import Segmenter
 from portraitseg.synthetic import portraits as synthetic
 from tests.test_segment_command import SMALL, call
 
-av = pytest.importorskip("av", reason="videos need PyAV: pip install 'portraitseg[video]'")
+av = pytest.importorskip("av", reason="VIDEOS NOT RUN: no PyAV: pip install 'portraitseg[video]'")
 
 #: Unit of the times that are written, and the seconds of frames of a camera that is not even.
 UNIT, UNEVEN = Fraction(1, 1000), (0, 40, 130, 170, 210, 300, 340, 380, 470, 510)

@@ -107,7 +107,7 @@ def show_data(
     format: options.Format = None,
     set: options.Set = None,
     split: Annotated[str | None, typer.Option(help="Default: the training split.")] = None,
-    photos: Annotated[int, typer.Option(min=1, max=200)] = 16,
+    photos: Annotated[int, typer.Option(min=1, max=200, help="How many, evenly over the split.")] = 16,
     augmented: Annotated[
         bool, typer.Option("--augmented", help="With the augmentations of the configuration.")
     ] = False,

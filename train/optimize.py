@@ -123,7 +123,8 @@ class Optimization:
         def forward(images: Any) -> dict[str, Any]:
             return dict(zip(_LOGITS, network(images, training=True)[: len(heads)], strict=False))
 
-        @tf.function
+        # nothing in it branches on a tensor: to translate its Python anew would take half of the time to trace it
+        @tf.function(autograph=False)
         def step(tensors: Mapping[str, Any], decay: Any) -> Mapping[str, Any]:
             maps = {name: values for name, values in tensors.items() if name != "plain"}
             if "plain" in tensors:

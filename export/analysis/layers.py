@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
-from export import parity
+from export.product import parity
 from portraitseg.runners import open_runner
 
 #: Mean difference of a layer, as a share of its mean magnitude, from which two networks have parted. Measured at the

@@ -17,14 +17,14 @@ import cv2
 import numpy as np
 from jaxtyping import Float32, UInt8
 
-from export import parity
 from export.analysis.layers import first_divergence
-from export.formats.product import PARITY_REFERENCE, ReferenceName
 from export.formats.to_coreml import VARIANTS
 from export.formats.to_onnx import ONNX_RECIPES
-from export.parity import Bound, Photos
+from export.product import parity
+from export.product.parity import Bound, Photos
+from export.product.product import PARITY_REFERENCE, ReferenceName
+from export.product.quiet import quiet
 from export.quantization.recipes import RECIPES
-from export.quiet import quiet
 from export.stage import check_photos, verified_source
 from portraitseg import contract, files, manifest, metrics
 from portraitseg.cli import console, say

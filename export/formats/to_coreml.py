@@ -16,9 +16,9 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from export.formats.ios13 import to_ios13
-from export.formats.product import Networks, Product, input_tensor, output_tensor
-from export.parity import Bound
-from export.quiet import quiet
+from export.product.parity import Bound
+from export.product.product import Networks, Product, input_tensor, output_tensor
+from export.product.quiet import quiet
 from portraitseg import contract
 from portraitseg.errors import CheckFailed, InputError
 from portraitseg.manifest import Tensor

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32, Int8
 
-from export.formats.product import Networks, Product, ReferenceName, input_tensor, output_tensor
-from export.parity import Bound
+from export.product.parity import Bound
+from export.product.product import Networks, Product, ReferenceName, input_tensor, output_tensor
+from export.product.quiet import quiet
 from export.quantization.recipes import input_name
-from export.quiet import quiet
 from portraitseg.errors import CheckFailed
 from portraitseg.manifest import Tensor
 from portraitseg.runners.tensors import Layout

@@ -5,9 +5,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from export.formats.check_int8 import check_int8
-from export.formats.product import Networks, Product, describe_with_runner
 from export.formats.widen import rgba_twin
+from export.product.product import Networks, Product, describe_with_runner
+from export.quantization.check_int8 import check_int8
 from export.quantization.recipes import RECIPES, Calibration, Recipe
 from portraitseg import manifest
 from portraitseg.contract import Channels

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float32
 
-from export.formats.product import Unsuitable
+from export.product.product import Unsuitable
 from portraitseg import contract, metrics
 from portraitseg.checks.arm.overflow import prove
 from portraitseg.checks.arm.simulate import HalfNetwork

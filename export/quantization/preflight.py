@@ -8,9 +8,9 @@ from typing import Any, Literal
 
 import numpy as np
 
+from export.product.quiet import quiet
 from export.quantization import equal_shapes, qat
 from export.quantization.recipes import RECIPES
-from export.quiet import quiet
 from portraitseg import models
 from portraitseg.errors import CheckFailed, InputError
 from portraitseg.models import checkpoint, merges

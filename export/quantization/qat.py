@@ -54,7 +54,7 @@ def quantize(float_model: Any) -> Any:
     """
     import tensorflow_model_optimization as tfmot
 
-    from export.formats._layout import Scheme
+    from export.quantization._layout import Scheme
 
     float_model = equal_shapes.rewrite(models.quantizable(float_model))
     for layer in float_model.layers:

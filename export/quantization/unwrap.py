@@ -3,10 +3,10 @@
 from dataclasses import replace
 from typing import Any
 
-from export.formats.product import Networks, ReferenceName
+from export.product.product import Networks, ReferenceName
+from export.product.quiet import quiet
 from export.quantization import qat
 from export.quantization.training import finished_qat
-from export.quiet import quiet
 from portraitseg import manifest, models
 from portraitseg.cli import say
 from portraitseg.config import Config

@@ -156,11 +156,14 @@ def open_sets(
         },
     )
     warnings += _check_unmasked(dataset, config)
-    if (root / LABELS_NAME).exists() and not config.soft_masks:
+    is_drawn = (root / LABELS_NAME).exists()
+    if is_drawn and not config.soft_masks:
         warnings += (
             "soft masks of trained networks are read as hard ones, above half or not: --set data.soft_masks=true",
         )
-    said = setting if config.mask == "auto" else config.mask
+    # a network drew them: few values that lie close are no classes
+    automatic = "binary" if is_drawn else setting
+    said = automatic if config.mask == "auto" else config.mask
     meanings, remarks = _meanings(dataset, config.model_copy(update={"mask": said}))
     return replace(dataset, warnings=warnings, remarks=(*([how] if how else []), *remarks), meanings=meanings)
 

@@ -14,6 +14,7 @@ from portraitseg.data import masks
 from portraitseg.data.base import spread
 from portraitseg.data.masks import IGNORE_COLOUR, IGNORE_ID, Form, MaskFile, Meaning, list_values, remedy
 from portraitseg.errors import InputError
+from portraitseg.mask_setting import parse_setting
 
 #: Masks of a folder that are looked at before the first is used, in equal parts of its sets, and the least part; each
 #: of the others is compared when it is read.
@@ -110,7 +111,7 @@ def survey(paths: Sequence[Path], where: str, setting: str, is_soft: bool, count
         InputError: no mask that can be read, a meaning that is not clear, or masks of nobody. One that cannot be read
             is an error where it is used.
     """
-    meaning = masks.parse_setting(setting)
+    meaning = parse_setting(setting)
     chosen = spread(paths, count)
     # decoding leaves Python's lock; no more at once than cores: a mask of a phone's size is 50 MB
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:

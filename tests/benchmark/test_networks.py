@@ -14,8 +14,7 @@ from benchmark.__main__ import app
 from benchmark.measuring import latency
 from benchmark.pages.plots import Point
 from benchmark.pages.raster import scatter_png
-from benchmark.studies import comparison, contest, networks
-from benchmark.tables import readme
+from benchmark.studies import comparison, contest, networks, readme
 from portraitseg import files, identity, manifest
 from portraitseg.config import load_config
 from portraitseg.data import open_dataset

@@ -7,8 +7,8 @@ from typer.testing import CliRunner
 
 from benchmark.__main__ import app
 from benchmark.measuring import latency
-from benchmark.tables import quantization
-from benchmark.tables.quantization import RecipeRow
+from benchmark.studies import quantization
+from benchmark.studies.quantization import RecipeRow
 from portraitseg.errors import InputError
 from tests.benchmark.conftest import write_manifest
 from tests.runners.tiny import write_tflite

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmark.measuring import clips, refine_command, refinement
+from benchmark.measuring import clips, refinement
 from benchmark.measuring.refinement import Kept, SeenClip
+from benchmark.studies import refine_command
 from portraitseg import manifest
 from portraitseg.config import DataConfig
 from portraitseg.data import open_dataset

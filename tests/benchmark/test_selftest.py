@@ -12,33 +12,27 @@ from benchmark.measuring.scoring import Scoring
 from benchmark.measuring.targets import FOREIGN, Target
 from portraitseg.config import DataConfig
 from portraitseg.data import open_dataset
-
-SHARED = Path(__file__).parents[2].parent / "shared"
-
-pytestmark = pytest.mark.skipif(
-    not (SHARED / "data" / "splits.json").exists(),
-    reason=f"SELF-TEST NOT RUN: no photos in {SHARED / 'data'}; the scores of this checkout are unproven",
-)
+from tests import outside
 
 # the figures are rounded to 0.01; another processor's kernels and another libjpeg move a mean by about as much
 BOUND = 0.02
 
 EXPECTED = [
-    ("mediapipe_selfie_general_256", "test_eg1800", 96.16, 72.85),
+    pytest.param("mediapipe_selfie_general_256", "test_eg1800", 96.16, 72.85, marks=pytest.mark.full),
     ("mediapipe_selfie_general_256", "test_lmi", 95.50, 73.21),
-    ("mediapipe_selfie_landscape_144x256", "test_eg1800", 95.83, 71.17),
-    ("mediapipe_selfie_landscape_144x256", "test_lmi", 94.42, 69.60),
+    pytest.param("mediapipe_selfie_landscape_144x256", "test_eg1800", 95.83, 71.17, marks=pytest.mark.full),
+    pytest.param("mediapipe_selfie_landscape_144x256", "test_lmi", 94.42, 69.60, marks=pytest.mark.full),
 ]
 
 
 @pytest.fixture(scope="module")
 def dataset():
     unlabelled = ("ccp_unlabelled", "figaro_unlabelled")
-    return open_dataset(DataConfig(format="folder", root=SHARED / "data", unlabelled_sets=unlabelled), seed=7)
+    return open_dataset(DataConfig(format="folder", root=outside.photos().parent, unlabelled_sets=unlabelled), seed=7)
 
 
 def scores(name: str, dataset, split: str, folder: Path) -> tuple[float, float]:
-    target = Target(SHARED / "models" / f"{name}.tflite", name, FOREIGN, None, 1)
+    target = Target(outside.peers(f"{name}.tflite"), name, FOREIGN, None, 1)
     runners = {target.name: open_target(target, threads=1)}
     scoring = Scoring([target], dataset, split, [CLEAN], folder, runners=runners)
     deque(scoring.run(), maxlen=0)

@@ -1,5 +1,4 @@
 import struct
-import warnings
 import zlib
 from pathlib import Path
 from typing import Any
@@ -15,11 +14,10 @@ from scipy.io import savemat
 from portraitseg.config import DataConfig
 from portraitseg.data import eg1800, open_dataset
 from portraitseg.errors import InputError
+from tests import outside
 from tests.data.bad_cases import portrait
 
 KINDS = ["f8", "f4", "i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8"]
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -173,10 +171,7 @@ def test_nested_cells_do_not_reach_the_end_of_the_stack() -> None:
 def test_the_real_files_read_as_with_scipy() -> None:
     from scipy.io import loadmat
 
-    root = ROOT.parent / "shared/data/eg1800_as_distributed"
-    if not root.is_dir():
-        warnings.warn(f"no {root}: the real .mat files were not read", stacklevel=1)
-        pytest.skip(f"no {root}")
+    root = outside.photos("eg1800_as_distributed")
     for path in [root / "trainlist.mat", root / "testlist.mat", *sorted((root / eg1800.MASKS).glob("*.mat"))]:
         expected = {name: value for name, value in loadmat(path).items() if not name.startswith("__")}
         found = eg1800.parse_mat(path.read_bytes(), str(path))

@@ -2,7 +2,6 @@ import contextlib
 import hashlib
 import json
 import shutil
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +16,8 @@ from portraitseg.data import hash_keys, open_dataset
 from portraitseg.data.base import draw_val
 from portraitseg.data.folder import open_folder, parse_splits, read_splits
 from portraitseg.errors import InputError
+from tests import outside
 from tests.data.bad_cases import portrait, write_photos, write_splits
-
-ROOT = Path(__file__).parents[2]
 
 stems = st.text(
     st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"], exclude_characters="/\\"), min_size=1
@@ -133,11 +131,8 @@ def test_the_hash_of_known_keys() -> None:
 
 
 def test_the_shared_splits() -> None:
-    """The real list, where this checkout has the shared folder beside it."""
-    path = ROOT.parent / "shared/data/splits.json"
-    if not path.is_file():
-        warnings.warn(f"no {path}: the hashes of the real splits were not checked", stacklevel=1)
-        pytest.skip(f"no {path}")
+    """The real list, where it is there."""
+    path = outside.photos("splits.json")
     splits = read_splits(path)
     said = json.loads(path.read_text())["sha256_16"]
     assert said and {name: hash_keys(splits[name]) for name in said} == said

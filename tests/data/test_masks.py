@@ -16,8 +16,9 @@ from portraitseg.config import DataConfig, parse_config
 from portraitseg.data import open_dataset
 from portraitseg.data.checking import check_splits
 from portraitseg.data.folder import FolderDataset
-from portraitseg.data.masks import Meaning, form_of_histogram, parse_setting, read_mask
+from portraitseg.data.masks import form_of_histogram, read_mask
 from portraitseg.errors import InputError
+from portraitseg.mask_setting import Meaning, parse_setting
 from tests.data import drawn
 from tests.data.drawn import binary, colour, cutout, ids, palette, parts, smooth
 

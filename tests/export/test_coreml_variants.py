@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from export import parity
-from export.formats.product import Networks
 from export.formats.to_coreml import VARIANTS, Converter, find_palette, write_coreml
+from export.product import parity
+from export.product.product import Networks
 from portraitseg.errors import CheckFailed
 from portraitseg.files import size_bytes
 from portraitseg.runners import open_runner

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from export.formats.check_int8 import integer_faults
 from export.quantization import equal_shapes, preflight, qat
+from export.quantization.check_int8 import integer_faults
 from export.quantization.recipes import RECIPES
 from portraitseg.checks.gpu.rules import judge
 from portraitseg.tflite.graph import parse_graph

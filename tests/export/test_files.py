@@ -8,10 +8,10 @@ import cv2
 import numpy as np
 import pytest
 
-from export import parity
-from export.formats.check_int8 import INPUT_ZERO_POINT, check_int8
 from export.formats.to_coreml import VARIANTS
 from export.formats.to_onnx import ONNX_RECIPES
+from export.product import parity
+from export.quantization.check_int8 import INPUT_ZERO_POINT, check_int8
 from export.quantization.recipes import RECIPES
 from portraitseg.errors import CheckFailed
 from portraitseg.runners import open_runner

@@ -10,11 +10,11 @@ import cv2
 import numpy as np
 import pytest
 
-from export import parity
 from export.analysis import matrix
 from export.analysis.layers import first_divergence
 from export.analysis.matrix import Member, compare_all
-from export.parity import Bound
+from export.product import parity
+from export.product.parity import Bound
 from portraitseg import files, manifest
 from portraitseg.config import Config, DataConfig, ExportConfig, ModelConfig
 from portraitseg.data import open_dataset

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from export import parity
 from export.formats.to_onnx import ONNX_RECIPES, check_onnx, split_scales
+from export.product import parity
 from portraitseg.errors import CheckFailed
 from portraitseg.runners import open_runner
 from tests.export.conftest import Exported

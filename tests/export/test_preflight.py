@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from export.formats.check_int8 import check_int8, integer_faults
 from export.quantization import preflight, qat
+from export.quantization.check_int8 import check_int8, integer_faults
 from export.quantization.recipes import RECIPES
 from portraitseg.errors import CheckFailed, InputError
 from portraitseg.models import merges

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from export import parity
-from export.formats.check_int8 import check_int8, integer_faults
+from export.product import parity
+from export.quantization.check_int8 import check_int8, integer_faults
 from export.quantization.recipes import RECIPES
 from export.quantization.training import TfliteEvaluator
 from portraitseg import contract, metrics

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from export.publishing import golden, release
+from export import release
+from export.publishing import golden
 from export.quantization import recipes
 from export.targets import TARGETS
 from portraitseg import files, manifest

@@ -8,7 +8,7 @@ import pytest
 from export import stage
 from export.formats import to_coreml, to_tflite
 from export.formats.to_coreml import VARIANTS
-from export.parity import Bound
+from export.product.parity import Bound
 from export.quantization.recipes import RECIPES, Recipe
 from export.targets import TARGETS
 from portraitseg import files, manifest, models

@@ -6,13 +6,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from export import parity, stage
+from export import stage
 from export.analysis import matrix
 from export.analysis.matrix import Member, compare_all
 from export.formats import to_coreml
-from export.formats.product import Networks
 from export.formats.to_coreml import VARIANTS
-from export.parity import Bound
+from export.product import parity
+from export.product.parity import Bound
+from export.product.product import Networks
 from export.quantization import qat
 from export.quantization.unwrap import pick_weights, unwrap
 from portraitseg import files, identity, manifest

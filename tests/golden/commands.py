@@ -7,12 +7,13 @@ import typer.main
 
 from portraitseg import options
 
-STAGES = ("train", "export", "benchmark")
+STAGES = ("portraitseg", "train", "export", "benchmark")
 
 _HEAD = """# Commands
 
 Every command is `python -m <stage> <command>`; `--help` behind it lists its options. The main ones are `make` targets
-too (`make help`). Written by `python -m tests.golden.write` from what the commands say of themselves.
+too (`make help`). Once installed, `portraitseg <command>` is the same as `python -m portraitseg <command>`.
+Written by `python -m tests.golden.write` from what the commands say of themselves.
 
 **Photos.** Without `--data` they are those of the configuration, or of the run. With `--data` and without `--format`
 their format is the one that the configuration or the run names. Where that is `synthetic`, whose portraits are drawn,

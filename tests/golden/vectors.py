@@ -1,6 +1,6 @@
 """docs/vectors.json: what shrinking, ties, refinement and smoothing must say, for the same code in other languages.
 
-Written by the Python reference (`make golden`), read by the tests of every language: one truth.
+Written by the Python reference (`python -m tests.golden.write`), read by the tests of every language: one truth.
 """
 
 import json
@@ -50,7 +50,8 @@ def make() -> dict[str, Any]:
     made = refine.coefficients(inputs, probability, SIDE, 2, 1e-3, specks=0.08)
     alpha = refine.apply(made, image)
     return {
-        "about": "Written by the Python reference; `make golden` writes it anew. Arrays: rows, columns, channels.",
+        "about": "Written by the Python reference; `python -m tests.golden.write` writes it anew."
+        " Arrays: rows, columns, channels.",
         "shrink": _shrinks(),
         "ties": _ties(),
         "stretch": {

@@ -89,7 +89,7 @@ def released(name: str) -> Iterator[tuple[str, str]]:
         CheckFailed: one that is not.
     """
     from export import targets
-    from export.formats.product import Networks
+    from export.product.product import Networks
     from export.quantization import qat
     from export.quantization.unwrap import unwrap
     from portraitseg.models import checkpoint
@@ -123,7 +123,7 @@ def released(name: str) -> Iterator[tuple[str, str]]:
 def tiny(name: str) -> Iterator[tuple[str, str]]:
     """Name and hash of each file of a tiny network with seeded random weights."""
     from export import targets
-    from export.formats.product import Networks
+    from export.product.product import Networks
     from export.quantization import qat
     from portraitseg import models
 

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from export.formats.check_int8 import integer_faults
 from export.quantization import qat
+from export.quantization.check_int8 import integer_faults
 from export.quantization.recipes import RECIPES
 from portraitseg import models
 from portraitseg.checks.gpu import rules

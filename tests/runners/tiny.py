@@ -29,7 +29,10 @@ def write_tflite(
     extra_input: bool = False,
     name: str = "image",
 ) -> Path:
-    """A float file is one 1×1 CONV_2D; an integer one is a MEAN over the channels."""
+    """A float file is one 1×1 CONV_2D; an integer one is a MEAN over the channels.
+
+    The ReLU changes nothing, as all is positive; what comes from a plain convolution is taken for logits.
+    """
     model = schema.ModelT()
     model.version = 3
     model.buffers = [_buffer(b"")]
@@ -61,6 +64,7 @@ def write_tflite(
         op.inputs = [source, kernel, bias]
         op.builtinOptionsType, op.builtinOptions = schema.BuiltinOptions.Conv2DOptions, schema.Conv2DOptionsT()
         op.builtinOptions.strideH = op.builtinOptions.strideW = 1
+        op.builtinOptions.fusedActivationFunction = schema.ActivationFunctionType.RELU
         code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.CONV_2D
     else:
         axis = tensor("axis", (1,), schema.TensorType.INT32, np.array([len(shape) - 1], np.int32).tobytes())

@@ -14,10 +14,13 @@ from portraitseg.errors import CheckFailed, InputError
 from portraitseg.models import checkpoint
 from portraitseg.models.keras_route import keras, tf
 from portraitseg.runs import Run
+from tests import small_network
 from train import state
 from train.fit import Interrupted, Plan, fit
 from train.optimize import Optimization
 from train.stream import recipe_of
+
+registered = small_network.registered
 
 PLAN = Plan(epochs=3, learning_rate=2e-3)
 
@@ -26,7 +29,7 @@ def _config(**train):
     return parse_config(
         {
             "data": {"synthetic_photos": 16},
-            "model": {"name": "fast_scnn_w050", "size": [64, 64]},
+            "model": {"name": small_network.NAME, "size": [64, 64]},
             "train": {"batch_size": 4, "workers": 1, "warmup_epochs": 0.5, **train},
             "augment": {"horizontal_flip": {"p": 0.5}, "gamma": {"p": 0.5}},
         },
@@ -80,7 +83,7 @@ def test_the_loss_falls(whole):
     assert losses[-1] < losses[0]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.full)])
 def test_a_stopped_run_goes_on_bit_for_bit(whole, tmp_path, number):
     scores = _raising_scores()
 
@@ -205,7 +208,7 @@ def test_the_stage_writes_an_artifact_that_holds(tmp_path, monkeypatch):
         begun == {"file": "best.h5", "sha256": artifact.source.weights_sha256}
         and "init" not in artifact.stages["train"]
     )
-    other = _config(epochs=1).model_copy(update={"model": config.model.model_copy(update={"name": "fast_scnn"})})
+    other = _config(epochs=1).model_copy(update={"model": config.model.model_copy(update={"name": "contour_small"})})
     with pytest.raises(InputError, match="same network"):
         train_run(Run("c"), other, init=run.best)
 
@@ -214,7 +217,7 @@ def test_overwriting_does_not_delete_what_it_begins_with(tmp_path, monkeypatch):
     from train.stage import train_run
 
     monkeypatch.chdir(tmp_path)
-    checkpoint.save(models.build("fast_scnn_w050", (64, 64)), Path("begun.h5"))
+    checkpoint.save(models.build(small_network.NAME, (64, 64)), Path("begun.h5"))
     config = _config(epochs=0)
     train_run(Run("a"), config, init=Path("begun.h5"))
     before = {path: path.stat().st_mtime_ns for path in Run("a").folder.rglob("*") if path.suffix in (".h5", ".json")}
@@ -243,7 +246,7 @@ def test_a_training_is_prepared_once(tmp_path, monkeypatch):
 
     for name in ("Optimization", "recipe_of"):
         monkeypatch.setattr(stage, name, counted(name, getattr(stage, name)))
-    checkpoint.save(models.build("fast_scnn_w050", (64, 64)), Path("begun.h5"))
+    checkpoint.save(models.build(small_network.NAME, (64, 64)), Path("begun.h5"))
     stage.train_run(Run("a"), _config(epochs=0), init=Path("begun.h5"))
     assert sorted(built) == ["Optimization", "recipe_of"]
 
@@ -264,7 +267,7 @@ def test_without_epochs_the_weights_are_kept(tmp_path, monkeypatch):
     with pytest.raises(InputError, match="INIT="):
         train_run(Run("a"), _config(epochs=0))
     keras.utils.set_random_seed(5)
-    begun = models.build("fast_scnn_w050", (64, 64))
+    begun = models.build(small_network.NAME, (64, 64))
     checkpoint.save(begun, Path("begun.h5"))
     for _ in range(2):
         # once more is a finished run's

@@ -1,6 +1,5 @@
 """Networks of others: every weight comes over, the function is the file's, and what is not known or damaged is said."""
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +11,16 @@ from portraitseg import contract, models
 from portraitseg.errors import CheckFailed, InputError
 from portraitseg.models import checkpoint, selfie
 from portraitseg.models.keras_route import keras
+from tests import outside
 from tests.train.foreign_file import Writer
 from train.__main__ import app
 from train.weights import foreign
 from train.weights.widen import widen
 
+ROOT = Path(__file__).parents[2]
 SIZE = (64, 64)
 
 #: Google's files, which are not in the repository.
-PEERS = Path(os.environ.get("PORTRAITSEG_PEERS", Path(__file__).parents[3] / "shared" / "models"))
 GOOGLE = {
     "selfie_general": "mediapipe_selfie_general_256.tflite",
     "selfie_landscape": "mediapipe_selfie_landscape_144x256.tflite",
@@ -114,6 +114,7 @@ def test_a_wider_form_begins_with_the_same_function(model: Any, file: Path, tmp_
     np.testing.assert_allclose(checkpoint.load(tmp_path / "a.h5")(inputs), narrow(inputs), atol=1e-3)
 
 
+@pytest.mark.full
 def test_widening_keeps_the_function_and_parts_the_copies(tmp_path: Path) -> None:
     narrow = made("selfie_swish", SIZE)
     checkpoint.save(narrow, tmp_path / "narrow.h5")
@@ -145,13 +146,9 @@ def test_what_is_not_known_is_one_line(file: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "a.h5").exists()
 
 
-def test_a_network_of_ours_is_not_taken_for_it(tmp_path: Path) -> None:
-    from export.quantization.recipes import RECIPES
-
-    content = RECIPES["fp16"].convert(models.build("contour_small", SIZE), np.zeros((1, *SIZE, 3), np.float32))
-    (tmp_path / "contour.tflite").write_bytes(content)
+def test_a_network_of_ours_is_not_taken_for_it() -> None:
     with pytest.raises(InputError, match=r"convolution 0 is .*, not Conv2D 3x3x3x16 stride 2x2"):
-        foreign.rebuild(tmp_path / "contour.tflite")
+        foreign.rebuild(ROOT / "android_assets/contour_small/contour_small-256x256-rgb-fp16.tflite")
 
 
 def test_our_order_has_every_convolution_once() -> None:
@@ -163,9 +160,7 @@ def test_our_order_has_every_convolution_once() -> None:
 
 @pytest.mark.parametrize("name", GOOGLE)
 def test_googles_own_files(name: str) -> None:
-    path = PEERS / GOOGLE[name]
-    if not path.exists():
-        pytest.skip(f"NOT RUN: {path} is not there; name the folder of MediaPipe's models in PORTRAITSEG_PEERS")
+    path = outside.peers(GOOGLE[name])
     rebuilt, _ = foreign.rebuild(path)
     assert rebuilt.name == name
     assert rebuilt.count_params() == 106_404

@@ -21,6 +21,7 @@ def check_arm_command(
     cores: Sequence[str] | None = None,
     reference: Path | None = None,
     data: Path | None = None,
+    data_format: str | None = None,
     split: str = "val",
     photos: int = 4,
     report_folder: Path | None = None,
@@ -33,7 +34,8 @@ def check_arm_command(
         paths: what to check, ours or foreign.
         cores: keys of `CORES`; None: all.
         reference: a file whose instructions are 1.
-        data, split, photos: a folder of photos, its split, and how many of them; without a folder, synthetic ones.
+        data, data_format: a folder of photos; without one, synthetic portraits.
+        split, photos: of these, and how many.
         report_folder: where to write a JSON and a Markdown report for each file; None writes none.
         time_limit_s: for each file on each core.
         is_fetched: fetch what is missing first; where that fails, every core says `not_run`.
@@ -55,7 +57,7 @@ def check_arm_command(
             fetch.fetch()
         except InputError as error:
             say(str(error))
-    found = check.examine(paths, load_photos(data, split, photos), chosen, reference, time_limit_s)
+    found = check.examine(paths, load_photos(data, data_format, split, photos), chosen, reference, time_limit_s)
     console = table_console()
     console.print(_table(found))
     for one in found:
@@ -69,20 +71,21 @@ def check_arm_command(
         raise CheckFailed(f"a phone's processor makes something else of {', '.join(failed)}")
 
 
-def load_photos(data: Path | None, split: str, count: int) -> Photos:
+def load_photos(data: Path | None, data_format: str | None, split: str, count: int) -> Photos:
     """Photos of a split, evenly over it; without a folder, synthetic portraits.
 
     Raises:
         InputError: a folder that is none of photos, or without that split.
     """
-    if data is None:
+    if data is None and data_format is None:
         from portraitseg.synthetic import portraits as synthetic
 
         return [synthetic.render(index, (256, 256), 0)[0] for index in range(count)]
-    from portraitseg.config import DataConfig
+    from portraitseg.config import data_overrides, load_config
     from portraitseg.data import open_dataset, spread
 
-    dataset = open_dataset(DataConfig(root=data, format="folder"), seed=0)
+    config = load_config(None, data_overrides(None, data, data_format))
+    dataset = open_dataset(config.data, config.seed)
     return [dataset.load(key).image for key in spread(dataset.keys(split), count)]
 
 

@@ -12,18 +12,7 @@ from portraitseg.checks.gpu.driver import Driver, find_drivers
 from portraitseg.errors import InputError
 from tests.checks.gpu import zoo
 from tests.export import tiny
-
-#: MediaPipe's models, outside the repository: tests that want them are skipped without.
-SHARED_MODELS = Path(__file__).resolve().parents[4] / "shared" / "models"
-
-_skipped: list[str] = []
-_absent: list[str] = []
-
-
-def skip_loudly(what: str, reason: str) -> None:
-    """Skips a test, and says so at the end of the run, where a skip is not overlooked."""
-    _absent.append(f"{what} NOT RUN: {reason}")
-    pytest.skip(_absent[-1])
+from tests.outside import skip_loudly
 
 
 def installed(what: str, route: ModuleType) -> None:
@@ -37,22 +26,12 @@ def installed(what: str, route: ModuleType) -> None:
 
 
 @pytest.fixture(scope="session")
-def driver(request: pytest.FixtureRequest) -> Driver:
+def driver() -> Driver:
     """SwiftShader, or another driver that computes in 32 bits; without one the runs are skipped, and said so."""
     found = {driver.route: driver for driver in find_drivers()}
     if "litert_swiftshader" not in found:
-        _skipped.append(request.node.name)
-        pytest.skip("no GPU driver: `make gpu-driver` fetches SwiftShader")
+        skip_loudly("ON A GPU", "there is no driver: `make gpu-driver` fetches SwiftShader without root")
     return found["litert_swiftshader"]
-
-
-def pytest_terminal_summary(terminalreporter: Any) -> None:
-    if _skipped:
-        terminalreporter.write_line(
-            "NO GPU DRIVER: nothing was run on a GPU; `make gpu-driver` fetches SwiftShader without root", yellow=True
-        )
-    for line in sorted(set(_absent)):
-        terminalreporter.write_line(line, yellow=True)
 
 
 @pytest.fixture(scope="session")

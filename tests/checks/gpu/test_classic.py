@@ -12,8 +12,8 @@ from portraitseg.checks.gpu.result import GpuRun, Subject
 from portraitseg.checks.gpu.segmenter import why_not
 from portraitseg.errors import InputError
 from portraitseg.tflite.graph import read_graph
+from tests import outside
 from tests.checks.gpu import standin, zoo
-from tests.checks.gpu.conftest import SHARED_MODELS
 from tests.checks.gpu.conftest import installed as installed_or_skipped
 from tests.checks.gpu.standin import CLASSIC, CRASH, HANG, NO_EGL, XNNPACK
 
@@ -221,9 +221,8 @@ def test_our_files_on_the_delegate_itself(our_files: dict[str, Path], photos: li
 
 @pytest.mark.full
 @pytest.mark.usefixtures("real")
-@pytest.mark.skipif(not SHARED_MODELS.is_dir(), reason="MediaPipe's models are not there")
 def test_mediapipes_own_model_on_the_delegate_itself(photos: list[np.ndarray]) -> None:
-    path = SHARED_MODELS / "mediapipe_selfie_general_256.tflite"
+    path = outside.mediapipe_models()[0]
     found = run(Subject(path, read_graph(path), photos))
     assert found.verdict == "passed", found.reason
 

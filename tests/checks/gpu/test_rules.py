@@ -5,9 +5,9 @@ import pytest
 from portraitseg.checks.gpu.partition import cut
 from portraitseg.checks.gpu.rules import CHECKS, DELEGATES, Delegate, judge, load_table
 from portraitseg.tflite.graph import parse_graph, read_graph
+from tests import outside
 from tests.checks.gpu import zoo
 from tests.checks.gpu.builder import Builder, options
-from tests.checks.gpu.conftest import SHARED_MODELS
 
 
 @pytest.mark.parametrize("delegate", DELEGATES)
@@ -43,9 +43,8 @@ def test_our_files_are_taken(our_files: dict[str, Path], delegate: Delegate) -> 
 
 
 @pytest.mark.parametrize("delegate", DELEGATES)
-@pytest.mark.skipif(not SHARED_MODELS.is_dir(), reason="MediaPipe's models are not there")
 def test_mediapipe_models_are_taken_where_they_are_right(delegate: Delegate) -> None:
-    for path in SHARED_MODELS.glob("*.tflite"):
+    for path in outside.mediapipe_models():
         judgement = judge(read_graph(path), delegate)
         # its means are over 72×128 pixels, and the masks of mediapipe 0.10.21 on OpenGL are wrong by 0.9
         wrong = ["MEAN"] if delegate == "classic" and "landscape" in path.name else []

@@ -15,8 +15,8 @@ from portraitseg.checks.gpu.log import read_log
 from portraitseg.checks.gpu.result import GpuRun
 from portraitseg.checks.gpu.rules import judge
 from portraitseg.tflite.graph import parse_graph, read_graph
+from tests import outside
 from tests.checks.gpu import zoo
-from tests.checks.gpu.conftest import SHARED_MODELS
 
 #: One file for each way to fail, and some that pass: what CI runs. The whole zoo is `full`.
 QUICK = (
@@ -84,9 +84,8 @@ def test_our_files(recipe: str, our_files: dict[str, Path], driver: Driver, phot
 
 
 @pytest.mark.full
-@pytest.mark.skipif(not SHARED_MODELS.is_dir(), reason="MediaPipe's models are not there")
 def test_mediapipe_models(driver: Driver, photos: list[np.ndarray]) -> None:
-    for path in sorted(SHARED_MODELS.glob("*.tflite")):
+    for path in outside.mediapipe_models():
         found = run(path, driver, photos)
         assert found.verdict == "passed", found.reason
         assert found.kernels == "xnnpack"

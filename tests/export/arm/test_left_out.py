@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from export import stage
-from export.formats.product import Product, Unsuitable
-from export.parity import Bound, Reference
+from export.product.parity import Bound, Reference
+from export.product.product import Product, Unsuitable
 from export.stage import Made
 from export.targets import TARGETS
 from portraitseg import manifest

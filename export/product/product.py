@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Float32
 
-from export.parity import Bound, network_channels
+from export.product.parity import Bound, network_channels
 from portraitseg.contract import CHANNEL_COUNT, Channels
 from portraitseg.manifest import Tensor
 from portraitseg.runners import TensorInfo

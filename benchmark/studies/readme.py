@@ -49,8 +49,8 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def is_table(path: Path) -> bool:
-    """False for what is committed beside a table: scores by photo, trials of learning rates."""
-    return not path.stem.endswith(("-photos", "-rates"))
+    """False for what is committed beside a table: scores by photo, trials of learning rates, check-arm's figures."""
+    return not path.stem.endswith(("-photos", "-rates")) and path.stem != "arm"
 
 
 def tables_of(path: Path) -> dict[str, str]:
