@@ -16,7 +16,7 @@ WITH_CONFIG = $(if $(CONFIG),--config "$(CONFIG)")
 WITH_SET = $(foreach pair,$(SET),--set "$(pair)")
 
 .DEFAULT_GOAL := demo
-.PHONY: demo segment train export-android export-ios export-onnx benchmark compare check-gpu check-gpu-classic check-gpu-web gpu-driver check-arm check-mediapipe check-assets release apps-tools test test-full lint format lock clean help
+.PHONY: demo segment web web-build train export-android export-ios export-onnx benchmark compare check-gpu check-gpu-classic check-gpu-web gpu-driver check-arm check-mediapipe check-assets release apps-tools test test-full lint format lock clean help
 
 # whichever photos, files or settings are named: the demo is of the synthetic portraits, as its configuration says
 DEMO = $(MAKE) --no-print-directory RUN=demo DATA= FORMAT= SPLITS= PEERS= REFERENCE= SET=
@@ -85,6 +85,14 @@ segment: $(ENV) ## masks of photos and videos: IN="photo.jpg folder …" OUT=fol
 	@if [ -z "$(IN)" ] || [ -z "$(OUT)" ]; then echo 'error: make segment IN="photo.jpg folder …" OUT=folder' >&2; exit 2; fi
 	@$(PY) -m portraitseg segment $(IN) --out "$(OUT)" $(if $(MODEL),--model "$(MODEL)") $(if $(OUTPUT),--output "$(OUTPUT)") \
 	  $(if $(BACKGROUND),--background "$(BACKGROUND)") $(if $(OVERWRITE),--overwrite)
+
+WITH_FILES = $(foreach file,$(FILES),--model "$(file)")
+
+web: $(ENV) ## the page in the browser: photos and the camera, no photo leaves this machine: FILES="a.tflite …" to choose from too
+	@$(PY) -m portraitseg web $(WITH_FILES)
+
+web-build: $(ENV) ## the page as static files that anybody can host, in web-build/
+	@$(PY) -m portraitseg web --build web-build $(WITH_FILES)
 
 test: $(ENV) ## the tests that CI runs
 	@$(PY) -m pytest -n auto --maxprocesses 4 --dist loadfile

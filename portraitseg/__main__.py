@@ -1,5 +1,6 @@
 """`portraitseg …`, the same as `python -m portraitseg …`: photos and videos to masks, mattes and cut-outs."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -91,6 +92,35 @@ def info(model: Annotated[str, typer.Argument(metavar="MODEL", help=ModelHelp)])
     for what, value in describe(model):
         table.add_row(Text(what, style="bold"), Text(cli.one_line(value)))
     cli.table_console().print(table)
+
+
+@app.command()
+def web(
+    port: Annotated[int, typer.Option(min=0, max=65535, help="On this machine; 0: any that is free.")] = 8765,
+    models: Annotated[
+        list[Path] | None,
+        typer.Option("--model", help="A .tflite to choose from beside the released ones. Repeatable."),
+    ] = None,
+    build: Annotated[
+        Path | None, typer.Option("--build", help="Write the page as static files into this folder, and serve nothing.")
+    ] = None,
+) -> None:
+    """Serves the page that segments photos and the camera's picture in the browser; no photo leaves this machine."""
+    from portraitseg import web as page
+
+    page.check_sources()
+    from portraitseg.checks.gpu import web as packages
+
+    packages.install()
+    site = page.collect(packages.FOLDER, models or ())
+    if build is not None:
+        page.build(build, site)
+        cli.say(f"{build} written: {len(site)} files")
+        return
+    with page.make_server(site, port) as server:
+        cli.say(f"http://{page.HOST}:{server.server_port}/ (Ctrl-C ends it)")
+        with suppress(KeyboardInterrupt):
+            server.serve_forever()
 
 
 def main() -> None:
