@@ -16,7 +16,7 @@ WITH_CONFIG = $(if $(CONFIG),--config "$(CONFIG)")
 WITH_SET = $(foreach pair,$(SET),--set "$(pair)")
 
 .DEFAULT_GOAL := demo
-.PHONY: demo segment web web-build train export-android export-ios export-onnx benchmark compare check-gpu check-gpu-classic check-gpu-web gpu-driver check-arm check-mediapipe check-assets release kotlin test test-full lint format lock clean help
+.PHONY: demo segment web web-build train export-android export-ios export-onnx benchmark compare check-gpu check-gpu-classic check-gpu-web gpu-driver check-arm check-mediapipe check-assets release apps-tools test test-full lint format lock clean help
 
 # whichever photos, files or settings are named: the demo is of the synthetic portraits, as its configuration says
 DEMO = $(MAKE) --no-print-directory RUN=demo DATA= FORMAT= SPLITS= PEERS= REFERENCE= SET=
@@ -67,7 +67,7 @@ release: $(ENV) ## keep of an exported run what can be committed: files for apps
 check-assets: $(ENV) ## whether the files of RUN= are what was exported: hashes and golden masks
 	@for folder in $(or $(wildcard android_assets/$(RUN) ios_assets/$(RUN)),android_assets/$(RUN)); do $(PY) -m export check-assets "$$folder" || exit $$?; done
 
-kotlin: ## fetch the Kotlin compiler (90 MB, npm) into .cache/kotlin: make test-full then compiles and runs apps/android
+apps-tools: ## fetch what the tests of apps/ use (npm, 120 MB in .cache/kotlin): the Kotlin compiler, and Skia for shaders
 	@mkdir -p .cache/kotlin && cp apps/package.json apps/package-lock.json .cache/kotlin/ && \
 	  cd .cache/kotlin && npm ci --ignore-scripts --no-audit --no-fund
 

@@ -132,8 +132,8 @@ segmenter.close()
 
 It takes the GPU, proves it by the golden portrait, and otherwise takes the CPU with one line in the log. For a camera
 there is `segmentFrame`, steady over time. `{sources.KOTLIN}/shaders/` holds the last step, alpha at the photo's size,
-for AGSL and OpenGL ES. Our tests compile these sources and run them against LiteRT on a computer. They were not tried
-on a phone, nor in Android Studio, and no shader compiler has seen the shaders."""
+for AGSL and OpenGL ES. Our tests compile these sources and run them against LiteRT on a computer, the shaders in Skia
+and WebGL2. Nothing was tried on a phone, nor in Android Studio."""
 
 
 def _drop_in_ios(by_path: Mapping[str, FileEntry], recommended: Mapping[str, str]) -> str | None:

@@ -27,7 +27,7 @@ def skip_unless_there() -> None:
     if shutil.which("java") is None:
         pytest.skip("Kotlin neither compiled nor run: no java (apt-get install default-jdk-headless)")
     if not LIBRARY.is_dir():
-        pytest.skip("Kotlin neither compiled nor run: no compiler in .cache/kotlin (make kotlin)")
+        pytest.skip("Kotlin neither compiled nor run: no compiler in .cache/kotlin (make apps-tools)")
 
 
 def build(sources: list[Path], jar: Path) -> str:

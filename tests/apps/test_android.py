@@ -57,6 +57,10 @@ def test_masks_and_mattes_are_pythons(engine: str, tmp_path: Path) -> None:
     """Photos larger, smaller, wider and higher than the network, from pixels to the refined matte."""
     sizes = [(720, 960), (512, 512), (300, 256), (200, 300), (120, 90), (1024, 768), (640, 250)]
     images = [portraits.render(index, size)[0] for index, size in enumerate(sizes)]
+    # whole factors, one pixel more, less, and nearly none: noise shows each rounding
+    noisy = [(512, 768), (768, 1024), (257, 257), (255, 400), (400, 256), (1, 1), (3, 500)]
+    generator = np.random.default_rng(3)
+    images += [generator.integers(0, 256, (*size, 3), dtype=np.uint8) for size in noisy]
     for index, image in enumerate(images):
         head = struct.pack("<ii", image.shape[1], image.shape[0])
         (tmp_path / f"{index}.rgb").write_bytes(head + np.ascontiguousarray(image).tobytes())
@@ -72,7 +76,7 @@ def test_masks_and_mattes_are_pythons(engine: str, tmp_path: Path) -> None:
         expected = segmenter.segment(image).alpha
         difference = np.abs(alpha.astype(np.float32) / 255 - expected)
         # half a byte, and sums of float32 in another order; a piece near the limit of a speck may stay or go
-        assert np.median(difference) <= 0.5 / 255 + 1e-6 and difference.mean() < 2 / 255
+        assert np.median(difference) <= 0.5 / 255 + 1e-6 and difference.mean() < 0.5 / 255
         flipped = (contract.truth_to_mask(alpha) != (expected > contract.PROBABILITY_THRESHOLD)).mean()
         assert flipped < 0.001, f"{image.shape}: {flipped:.3%}"
 
