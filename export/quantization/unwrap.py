@@ -46,6 +46,9 @@ def pick_weights(networks: Networks, run: Run, source: manifest.Source, config: 
     if path is None:
         say(f"weights: float; RUN={run.name} has no finished quantization-aware training to compare with")
         return networks
+    if (form := models.QUANTIZED_AS.get(networks.name)) is not None:
+        say(f"weights: float; quantization-aware training had another network, '{form}', which is nearly the same")
+        return networks
     with quiet():
         unwrapped = unwrap(qat.load_qat(path))
     evaluate = KerasEvaluator(dataset, dataset.keys(config.data.val_split), networks.size)
