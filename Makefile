@@ -16,7 +16,7 @@ WITH_CONFIG = $(if $(CONFIG),--config "$(CONFIG)")
 WITH_SET = $(foreach pair,$(SET),--set "$(pair)")
 
 .DEFAULT_GOAL := demo
-.PHONY: demo segment web web-build train export-android export-ios export-onnx benchmark compare check-gpu check-gpu-classic check-gpu-web gpu-driver check-arm check-mediapipe check-assets release test test-full lint format lock clean help
+.PHONY: demo segment web web-build train export-android export-ios export-onnx benchmark compare check-gpu check-gpu-classic check-gpu-web gpu-driver check-arm check-mediapipe check-assets release kotlin test test-full lint format lock clean help
 
 # whichever photos, files or settings are named: the demo is of the synthetic portraits, as its configuration says
 DEMO = $(MAKE) --no-print-directory RUN=demo DATA= FORMAT= SPLITS= PEERS= REFERENCE= SET=
@@ -66,6 +66,10 @@ release: $(ENV) ## keep of an exported run what can be committed: files for apps
 
 check-assets: $(ENV) ## whether the files of RUN= are what was exported: hashes and golden masks
 	@for folder in $(or $(wildcard android_assets/$(RUN) ios_assets/$(RUN)),android_assets/$(RUN)); do $(PY) -m export check-assets "$$folder" || exit $$?; done
+
+kotlin: ## fetch the Kotlin compiler (90 MB, npm) into .cache/kotlin: make test-full then compiles and runs apps/android
+	@mkdir -p .cache/kotlin && cp apps/package.json apps/package-lock.json .cache/kotlin/ && \
+	  cd .cache/kotlin && npm ci --ignore-scripts --no-audit --no-fund
 
 benchmark: $(ENV) ## quality and latency of every exported file: RUN= DATA= SPLITS= PEERS= REFERENCE= THREADS= PROFILE=quick|full ROBUSTNESS=1
 	@$(PY) -m benchmark run --run "$(RUN)" $(WITH_DATA) --profile "$(PROFILE)" $(if $(SPLITS),--splits "$(SPLITS)") \

@@ -68,10 +68,25 @@ def release(run: options.Run = "default") -> None:
 def check_assets(
     folder: Annotated[Path, typer.Argument(help="android_assets/<run> or ios_assets/<run>, or a copy of it.")],
 ) -> None:
-    """Whether a folder of files is what was exported: hashes, and the golden masks on this machine."""
-    from export.publishing import golden
+    """Whether a folder of files is what was exported: hashes, golden masks on this machine, sources and constants."""
+    from export.publishing import golden, handout
 
-    cli.say(f"{folder}: hashes hold, {golden.check(folder)} golden masks in tolerance")
+    masks, sources = golden.check(folder), handout.check(folder)
+    cli.say(
+        f"{folder}: hashes hold, {masks} golden masks in tolerance, "
+        + (f"{sources} sources are those of apps/" if sources else "no sources")
+    )
+
+
+@app.command()
+def handout(
+    folders: Annotated[list[Path], typer.Argument(help="Released folders: android_assets/<run>, ios_assets/<run>.")],
+) -> None:
+    """Write anew what tells an app of released files: README.md, the sources of apps/ and their constants."""
+    from export.publishing.handout import rewrite
+
+    for folder in folders:
+        cli.say(f"{folder}: README.md" + (" and sources" if rewrite(folder) else "; it has not the files for sources"))
 
 
 @app.command()

@@ -4,7 +4,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from export.publishing import golden, handout
+from export.publishing import golden, handout, sources
 from export.stage import RECOMMENDED_NAME, recommend, verified_source
 from export.targets import TARGETS, Target
 from portraitseg import files, manifest
@@ -78,6 +78,7 @@ def _reduce(run: Run, target: Target, listed: Manifest) -> Path:
             raise CheckFailed(f"{folder}: no golden vectors: this network tells right pixels from wrong ones nowhere")
         golden.check(revised)
         handout.write(revised, result, recommend(result, target))
+        sources.write(revised, result, recommend(result, target))
     return folder
 
 

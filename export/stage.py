@@ -13,7 +13,7 @@ from export.product import parity
 from export.product.parity import Reference, network_channels
 from export.product.product import PARITY_REFERENCE, Networks, Product, Unsuitable
 from export.product.quiet import quiet
-from export.publishing import golden, handout
+from export.publishing import golden, handout, sources
 from export.quantization.training import trained_qat
 from export.quantization.unwrap import pick_weights
 from export.targets import TARGETS, Target
@@ -30,7 +30,7 @@ from portraitseg.runs import Run
 from train import prior
 
 #: Names, by path, the file for each class of device.
-RECOMMENDED_NAME = "recommended.json"
+RECOMMENDED_NAME = handout.RECOMMENDED
 
 #: Photos on which RGBA and RGB files are compared bit by bit: equal arithmetic needs no large sample.
 _TWIN_PHOTOS = 4
@@ -240,8 +240,9 @@ def publish(made: list[Made], source: Source, folder: Path, scratch: Path, targe
             if item.path not in failed:
                 shutil.move(scratch / item.path, revised / item.path)
         manifest.write(revised / manifest.MANIFEST_NAME, result)
-        # it tells of the files that were released before
+        # they tell of the files that were released before
         files.remove(revised / handout.NAME)
+        sources.clear(revised)
         if target.recommended:
             files.write_json(revised / RECOMMENDED_NAME, recommend(result, target))
             if not golden.write(revised, result):

@@ -1,6 +1,9 @@
 """Fixtures that several packages' tests share."""
 
+import fcntl
+import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +34,30 @@ def photos(tmp_path: Path) -> Path:
 # ---- one tiny trained network and its QAT form; imports wait for who asks, as most tests need no TensorFlow
 
 
+def _made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[], Any], load: Callable[[Path], Any]) -> Any:
+    """A Keras model that one of xdist's workers makes and the others read: training takes seconds."""
+    from portraitseg.models import checkpoint
+
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        return make()
+    path = factory.getbasetemp().parent / name
+    with path.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if path.exists():
+            return load(path)
+        model = make()
+        checkpoint.save(model, path)
+        return model
+
+
 @pytest.fixture(scope="session")
-def float_model() -> Any:
+def float_model(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    from portraitseg.models import checkpoint
     from tests.export import tiny
 
-    return tiny.trained_model("fast_scnn_w050", (64, 64))
+    return _made_once(
+        tmp_path_factory, "float.h5", lambda: tiny.trained_model("fast_scnn_w050", (64, 64)), checkpoint.load
+    )
 
 
 @pytest.fixture(scope="session")
@@ -46,9 +68,12 @@ def calibration() -> np.ndarray:
 
 
 @pytest.fixture(scope="session")
-def qat_model(float_model: Any, calibration: np.ndarray) -> Any:
+def qat_model(float_model: Any, calibration: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> Any:
     from export.quantization import qat
 
-    model = qat.quantize(float_model)
-    qat.calibrate(model, float_model, calibration)
-    return model
+    def make() -> Any:
+        model = qat.quantize(float_model)
+        qat.calibrate(model, float_model, calibration)
+        return model
+
+    return _made_once(tmp_path_factory, "qat.h5", make, qat.load_qat)

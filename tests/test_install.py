@@ -33,7 +33,7 @@ def test_a_photo_becomes_a_cutout_in_an_empty_environment(tmp_path: Path) -> Non
         alpha = cutout.getchannel("A")
         assert cutout.size == (300, 400) and alpha.getextrema() == (0, 255)
     code = (
-        "import json, sys, portraitseg; from portraitseg import Segmenter, released\n"
+        "import json, sys, portraitseg; from portraitseg import Segmenter; from portraitseg.segment import released\n"
         "found = {name: str(released.find(name)) for name in released.names()}\n"
         "print(json.dumps([portraitseg.__file__, found, sorted(sys.modules)]))"
     )

@@ -1,17 +1,21 @@
-"""README.md of a released folder: which file an app takes, and the lines that run it.
+"""README.md of a released folder: which file an app takes, how its sources get there, and lines that run it without.
 
-Everything that differs from run to run (names, sizes, scales, scores, licences) comes from the manifest. The lines of
-Kotlin and Swift follow the public documentation of LiteRT and Vision; nothing here can compile them.
+Everything that differs from run to run (names, sizes, scales, scores, licences) comes from the manifest. The sources
+are those of apps/, which the tests compile; the lines for an app that does without them follow the public documentation
+of LiteRT and Vision, and nothing here can compile them.
 """
 
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from export.publishing import sources
 from export.publishing.golden import FLIPPED_SHARE, FOLDER, INDEX, MEAN_STEPS, PORTRAIT
-from portraitseg import files
+from portraitseg import files, manifest
+from portraitseg.errors import InputError
 from portraitseg.manifest import FileEntry, Manifest
 
-NAME = "README.md"
+NAME, RECOMMENDED = "README.md", "recommended.json"
 
 #: Of the Android packages: as the ai-edge-litert that the files were checked with.
 _LITERT = "2.3.0"
@@ -29,15 +33,57 @@ def write(folder: Path, listed: Manifest, recommended: dict[str, str]) -> None:
     """
     by_path = {entry.path: entry for entry in listed.files}
     is_android = any(path.endswith(".tflite") for path in by_path)
+    drop_in = _drop_in_android(listed, recommended) if is_android else _drop_in_ios(by_path, recommended)
     sections = [
         f"# {listed.source.model}\n\nA mask of the person in a photo. `manifest.json` has every figure and hash.",
         _licences(listed),
         _table(listed, recommended),
+        *([drop_in] if drop_in else []),
         *(_android(by_path, recommended) if is_android else _ios(by_path, recommended)),
         _pixels(listed.files[0], is_android),
         _golden(listed.files[0]),
     ]
     files.write_text(folder / NAME, "\n\n".join(sections) + "\n")
+
+
+def rewrite(folder: Path) -> bool:
+    """Writes README.md and the sources of a folder of assets anew, from its manifest and from apps/.
+
+    Returns:
+        Whether it has sources.
+
+    Raises:
+        InputError: no manifest, no recommended.json or no golden vectors that could be read.
+    """
+    listed = manifest.read(Manifest, folder / manifest.MANIFEST_NAME)
+    recommended = read_recommended(folder)
+    with files.revising(folder) as revised:
+        write(revised, listed, recommended)
+        return sources.write(revised, listed, recommended)
+
+
+def check(folder: Path) -> int:
+    """How many sources of a folder are as they should be, 0 where it has none; see `sources.check`."""
+    if not sources.present(folder):
+        return 0
+    listed = manifest.read(Manifest, folder / manifest.MANIFEST_NAME)
+    return sources.check(folder, listed, read_recommended(folder))
+
+
+def read_recommended(folder: Path) -> dict[str, str]:
+    """recommended.json: device class → path.
+
+    Raises:
+        InputError: missing, or something else.
+    """
+    path = folder / RECOMMENDED
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read ({error}): export the run again") from error
+    if not isinstance(found, dict) or not all(isinstance(value, str) for value in found.values()):
+        raise InputError(f"{path}: not one file for each class of device: export the run again")
+    return found
 
 
 def _table(listed: Manifest, recommended: dict[str, str]) -> str:
@@ -60,6 +106,56 @@ def _tensor(entry: FileEntry, is_input: bool) -> str:
     tensor = entry.input if is_input else entry.output
     shape = "×".join(map(str, tensor.shape))
     return f"{shape} {tensor.dtype}" + (f" {tensor.color}" if is_input and tensor.color else "")
+
+
+def _drop_in_android(listed: Manifest, recommended: Mapping[str, str]) -> str | None:
+    pair = sources.android_files(listed, recommended)
+    if pair is None:
+        return None
+    gpu, cpu = pair
+    return f"""\
+## Into an app
+
+1. Copy `{gpu.path}`, `{cpu.path}` and the folder `{FOLDER}/` to `app/src/main/assets/`.
+2. Copy `{sources.KOTLIN}/portrait/` to `app/src/main/kotlin/`. `PortraitModel.kt` has these files' names and numbers.
+3. In `app/build.gradle.kts`: `minSdk = 24`, and `implementation("com.google.ai.edge.litert:litert:{_LITERT}")` and
+   `implementation("com.google.ai.edge.litert:litert-gpu:{_LITERT}")`.
+
+```kotlin
+import portrait.PortraitSegmenter
+
+val segmenter = PortraitSegmenter.create(context)  // the thread that makes it owns it
+val matte = segmenter.segment(bitmap, rotationDegrees = 0, mirrored = false)
+imageView.setImageBitmap(matte.cutout(bitmap))
+segmenter.close()
+```
+
+It takes the GPU, proves it by the golden portrait, and otherwise takes the CPU with one line in the log. For a camera
+there is `segmentFrame`, steady over time. `{sources.KOTLIN}/shaders/` holds the last step, alpha at the photo's size,
+for AGSL and OpenGL ES. Our tests compile these sources and run them against LiteRT on a computer. They were not tried
+on a phone, nor in Android Studio, and no shader compiler has seen the shaders."""
+
+
+def _drop_in_ios(by_path: Mapping[str, FileEntry], recommended: Mapping[str, str]) -> str | None:
+    path = recommended.get("gpu", "")
+    if path not in by_path or not path.endswith(".mlpackage"):
+        return None
+    return f"""\
+## Into an app
+
+1. Drag `{path}`, the folder `{FOLDER}/` and `{sources.SWIFT}/Portrait/` into the Xcode project (iOS 15), into the
+   app's target.
+2. `PortraitModel.swift` holds the names and numbers of these files.
+
+```swift
+let segmenter = try PortraitSegmenter(spec: PortraitModel.spec)
+let matte = try segmenter.segment(photo, orientation: orientation)  // from the photo's metadata
+let alpha = EdgeRefiner(PortraitModel.spec.refine).apply(matte.coefficients, to: picture)
+```
+
+It proves itself by the golden portrait when it is made. For a camera there is `segmentFrame`, steady over time;
+`CoreMLPortraitSegmenter` does without Vision. The part that imports nothing of Apple's has tests for `swift test`. No
+Swift compiler was at hand: grammar was checked, types were not, and nothing was tried in Xcode or on a phone."""
 
 
 def _android(by_path: dict[str, FileEntry], recommended: dict[str, str]) -> list[str]:

@@ -42,7 +42,8 @@ def test_without_a_description_it_is_a_file_like_ours(tmp_path):
 @pytest.mark.parametrize(
     ("toml", "expected"),
     [
-        ("scale = 0.00784313725\noffset = -1.0", lambda rgb: (2 * rgb - 1) @ WEIGHTS[:3]),
+        # the tiny file ends in a ReLU
+        ("scale = 0.00784313725\noffset = -1.0", lambda rgb: np.maximum((2 * rgb - 1) @ WEIGHTS[:3], 0)),
         ('channel_order = "BGR"', lambda rgb: rgb[..., ::-1] @ WEIGHTS[:3]),
         # in the file's own order: blue first
         ('channel_order = "BGR"\noffset = [1, 0, 0]', lambda rgb: rgb[..., ::-1] @ WEIGHTS[:3] + WEIGHTS[0]),

@@ -2,6 +2,7 @@
 
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +19,29 @@ from tests.export import tiny
 
 @dataclass(frozen=True)
 class Exported:
-    """All files of the tiny network in one folder."""
+    """All files of the tiny network in one folder, each made when it is asked for."""
 
     folder: Path
     products: dict[str, Product]
-    references: dict[str, parity.Reference]
+    networks: Networks
 
     def find(self, end: str) -> tuple[Product, Path]:
         """The product whose name ends so, and its file."""
-        name = next(name for name in self.products if name.endswith(end))
-        return self.products[name], self.folder / name
+        product = next(self.products[name] for name in self.products if name.endswith(end))
+        path = self.folder / product.path
+        if not path.exists():
+            # half precision is only for networks that bear it; the file is there all the same
+            with suppress(Unsuitable):
+                product.write(path)
+        return product, path
+
+    @cached_property
+    def references(self) -> dict[str, parity.Reference]:
+        photos = tiny.samples(8, first=200)[0]
+        return {
+            "float": parity.predict_keras(self.networks.float_model, photos),
+            "qat": parity.predict_keras(self.networks.qat_model, photos),
+        }
 
 
 @pytest.fixture(scope="session")
@@ -37,15 +51,5 @@ def networks(float_model: Any, qat_model: Any, calibration: np.ndarray) -> Netwo
 
 @pytest.fixture(scope="session")
 def exported(networks: Networks, tmp_path_factory: pytest.TempPathFactory) -> Exported:
-    folder = tmp_path_factory.mktemp("exported")
     products = [*tflite_products(networks), *coreml_products(networks), *onnx_products(networks)]
-    for product in products:
-        # half precision is only for networks that bear it; the file is there all the same
-        with suppress(Unsuitable):
-            product.write(folder / product.path)
-    photos = tiny.samples(8, first=200)[0]
-    references = {
-        "float": parity.predict_keras(networks.float_model, photos),
-        "qat": parity.predict_keras(networks.qat_model, photos),
-    }
-    return Exported(folder, {product.path: product for product in products}, references)
+    return Exported(tmp_path_factory.mktemp("exported"), {product.path: product for product in products}, networks)

@@ -139,10 +139,11 @@ def test_ranges_that_are_not_frozen_move() -> None:
 @pytest.mark.parametrize(
     ("settings", "expected"),
     [
-        ({}, (2, 1)),
-        ({"freeze_ranges_epochs": 5}, (2, 2)),
+        ({}, (1, 1)),
+        ({"epochs": 4, "freeze_bn_epochs": 2}, (2, 1)),
+        ({"epochs": 4, "freeze_bn_epochs": 2, "freeze_ranges_epochs": 5}, (2, 2)),
         ({"freeze_bn_epochs": 0}, (0, 0)),
-        ({"epochs": 1}, (1, 1)),
+        ({"epochs": 1, "freeze_bn_epochs": 2}, (1, 1)),
     ],
 )
 def test_ranges_are_frozen_no_earlier_than_batch_norm(settings: dict[str, int], expected: tuple[int, int]) -> None:

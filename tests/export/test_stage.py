@@ -8,7 +8,7 @@ import pytest
 
 from export import stage
 from export.formats import to_tflite
-from export.formats.to_coreml import VARIANTS, coreml_products
+from export.formats.to_coreml import VARIANTS
 from export.product.parity import Bound
 from export.quantization.recipes import RECIPES, Recipe
 from export.targets import TARGETS
@@ -269,13 +269,12 @@ def test_coreml_takes_and_gives_images(exported: Exported) -> None:
     assert "Apache-2.0" in metadata.license and metadata.author and metadata.shortDescription
 
 
-def test_coreml_scales_input_and_output_inside(exported: Exported, networks: Any) -> None:
+def test_coreml_scales_input_and_output_inside(exported: Exported) -> None:
     """The program's constants: 1/255 once at the input, 255 once at the output."""
     import coremltools as ct
     from coremltools.converters.mil.frontend.milproto.load import load
 
-    product = coreml_products(networks)[0]
-    model = ct.models.MLModel(str(exported.folder / product.path), skip_model_load=True)
+    model = ct.models.MLModel(str(exported.find("-fp16.mlpackage")[1]), skip_model_load=True)
     spec = model.get_spec()
     program = load(spec, spec.specificationVersion, file_weights_dir=model.weights_dir)
     operators = list(program.functions["main"].operations)

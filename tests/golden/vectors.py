@@ -50,7 +50,8 @@ def make() -> dict[str, Any]:
     made = refine.coefficients(inputs, probability, SIDE, 2, 1e-3, specks=0.08)
     alpha = refine.apply(made, image)
     return {
-        "about": "Written by the Python reference; `python -m tests.golden.write` writes it anew. Arrays: rows, columns, channels.",
+        "about": "Written by the Python reference; `python -m tests.golden.write` writes it anew."
+        " Arrays: rows, columns, channels.",
         "shrink": _shrinks(),
         "ties": _ties(),
         "stretch": {

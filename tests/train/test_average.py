@@ -6,7 +6,10 @@ import pytest
 from portraitseg import models
 from portraitseg.errors import InputError
 from portraitseg.models import checkpoint
+from tests import small_network
 from train.weights.average import average
+
+registered = small_network.registered
 
 
 @pytest.fixture
@@ -14,7 +17,7 @@ def trained(tmp_path):
     """Three h5 of one network whose weights differ; batch norm's statistics too."""
     paths = []
     for number in range(3):
-        model = models.build("contour_small", (64, 64))
+        model = models.build(small_network.NAME, (64, 64))
         rng = np.random.default_rng(number)
         model.set_weights([rng.uniform(0.1, 1.0, array.shape) for array in model.get_weights()])
         checkpoint.save(model, paths.append(tmp_path / f"{number}.h5") or paths[-1])
@@ -36,9 +39,9 @@ def test_every_weight_is_the_mean(trained, tmp_path):
 
 def test_what_has_no_mean_is_refused(trained, tmp_path):
     out = tmp_path / "mean.h5"
-    for name, size in (("contour_small", (96, 64)), ("contour_medium", (64, 64))):
+    for name, size in ((small_network.NAME, (96, 64)), ("contour_small", (64, 64))):
         checkpoint.save(models.build(name, size), tmp_path / "other.h5")
-        with pytest.raises(InputError, match=rf"other.h5: holds {name} {size[0]}x64x3, not contour_small 64x64x3"):
+        with pytest.raises(InputError, match=rf"other.h5: holds {name} {size[0]}x64x3, not small_network 64x64x3"):
             average([trained[0], tmp_path / "other.h5"], out)
     with pytest.raises(InputError, match="two h5 or more"):
         average(trained[:1], out)

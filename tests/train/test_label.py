@@ -13,7 +13,10 @@ from portraitseg.data import open_dataset
 from portraitseg.errors import InputError
 from portraitseg.models import checkpoint
 from portraitseg.models.keras_route import keras, tf
+from tests import small_network
 from train.label import label, open_teacher, teach
+
+registered = small_network.registered
 
 SPLITS = {"train": ["a/0", "a/1"], "val": ["a/2"], "again": ["a/1"], "loose": ["u/0", "u/1"], "blank": ["blank/0"]}
 
@@ -36,13 +39,13 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
                 cv2.imwrite(str(folder / f"{stem}.{suffix}"), mask)
     (tmp_path / "photos/splits.json").write_text(json.dumps({"splits": SPLITS}))
     keras.utils.set_random_seed(1)
-    checkpoint.save(models.build("contour_small", (32, 32)), Path("t.h5"))
+    checkpoint.save(models.build(small_network.NAME, (32, 32)), Path("t.h5"))
     return tmp_path
 
 
 def config(**data):
     given = {"format": "folder", "root": "photos", "unlabelled_sets": ["u"], **data}
-    return parse_config({"data": given, "model": {"name": "contour_small"}}, "test")
+    return parse_config({"data": given, "model": {"name": small_network.NAME}}, "test")
 
 
 def mask_of(key: str) -> np.ndarray:
@@ -96,7 +99,7 @@ def test_the_teacher_sees_the_mirror_image_too(place):
 
 def test_several_teachers_are_one_of_their_mean(place):
     keras.utils.set_random_seed(2)
-    network = models.build("contour_small", (32, 32))
+    network = models.build(small_network.NAME, (32, 32))
     # two that have learnt nothing may agree to a thousandth: this one has an opinion
     network.trainable_variables[-1].assign_add([1.0] * network.trainable_variables[-1].shape[0])
     checkpoint.save(network, Path("other.h5"))
@@ -167,7 +170,7 @@ def test_bad_use(place, data, out, blend, message):
 
 
 def test_a_teacher_of_another_input_is_refused(place):
-    checkpoint.save(models.build("contour_small", (32, 32), 4), Path("four.h5"))
+    checkpoint.save(models.build(small_network.NAME, (32, 32), 4), Path("four.h5"))
     Path("broken.tflite").write_bytes(b"no flatbuffer")
     for name, message in (
         ("four.h5", "4 channels"),

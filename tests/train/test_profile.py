@@ -5,9 +5,12 @@ import pytest
 from portraitseg import models
 from portraitseg.config import parse_config
 from portraitseg.models.keras_route import keras, tf
+from tests import small_network
 from train import speed
 from train.optimize import Optimization
 from train.profile import profile
+
+registered = small_network.registered
 
 
 def test_operators_of_a_step_by_kind():
@@ -31,7 +34,7 @@ def test_operators_of_a_step_by_kind():
 
 def test_checkpoints_cost_what_they_take(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    given = {"data": {"synthetic_photos": 8}, "model": {"name": "contour_small", "size": [32, 32]}}
+    given = {"data": {"synthetic_photos": 8}, "model": {"name": small_network.NAME, "size": [32, 32]}}
     config = parse_config({**given, "train": {"batch_size": 4, "workers": 1, "blank_share": 0}}, "test")
     monkeypatch.setattr(speed, "_saving_seconds", lambda optimization: 8.0)
     found = speed.measure_speed(config, 1)
@@ -43,5 +46,5 @@ def test_checkpoints_cost_what_they_take(tmp_path, monkeypatch):
     monkeypatch.setattr(speed.checkpoint, "save", lambda model, path: written.append(path.name))
     monkeypatch.setattr(speed.state, "save", lambda folder, progress, arrays: written.append(sorted(arrays)))
     keras.utils.set_random_seed(0)
-    assert speed._saving_seconds(Optimization(models.build("contour_small", (32, 32)), config), 1) >= 0
+    assert speed._saving_seconds(Optimization(models.build(small_network.NAME, (32, 32)), config), 1) >= 0
     assert written == ["best.h5", "last.h5", ["average", "optimizer", "weights"]] and not list(tmp_path.iterdir())

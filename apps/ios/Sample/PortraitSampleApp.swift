@@ -1,0 +1,8 @@
+import SwiftUI
+
+@main
+struct PortraitSampleApp: App {
+    var body: some Scene {
+        WindowGroup { CameraScreen() }
+    }
+}

@@ -1,0 +1,134 @@
+"""apps/android: compiled without a warning, and run on a JVM against the real LiteRT in a Python process.
+
+Android itself and LiteRT's Kotlin are stand-ins (apps/android/tests/standins). Their names and numbers of arguments are
+compared with Android's own API; that of LiteRT was read off its sources, whose commits stand beside them.
+"""
+
+import ast
+import functools
+import importlib.util
+import re
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from portraitseg import contract
+from portraitseg.segment.segmenter import Segmenter
+from portraitseg.synthetic import portraits
+from tests.apps import jvm
+
+STANDINS = sorted((jvm.ANDROID / "tests/standins").glob("*.kt"))
+
+#: Tests of which the JVM is to report, lest one be lost.
+GROUPS = (
+    "vectors: ",
+    "golden portrait",
+    "no GPU",
+    "a wrong mask",
+    "every turn",
+    "closing",
+    "another thread",
+    "bitmaps",
+)
+
+
+@pytest.mark.full
+def test_the_suite_on_the_jvm(tmp_path: Path) -> None:
+    result = jvm.run(jvm.ROOT / "docs/vectors.json", jvm.ASSETS, tmp_path, "")
+    assert result.returncode == 0, result.stdout + result.stderr
+    passed = [line for line in result.stdout.splitlines() if line.startswith("ok ")]
+    assert all(any(line.startswith(f"ok {group}") for line in passed) for group in GROUPS)
+    assert f"{len(passed)} passed, 0 failed" in result.stdout
+
+
+@pytest.mark.full
+def test_a_warning_and_a_fault_stop_the_compiler(tmp_path: Path) -> None:
+    jvm.skip_unless_there()
+    source = tmp_path / "Damaged.kt"
+    source.write_text('fun main() {\n    val unused: Int = "text"\n}\n')
+    assert "Damaged.kt:2" in jvm.build([source], tmp_path / "damaged.jar")
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("engine", ["GPU", "CPU"])
+def test_masks_and_mattes_are_pythons(engine: str, tmp_path: Path) -> None:
+    """Photos larger, smaller, wider and higher than the network, from pixels to the refined matte."""
+    sizes = [(720, 960), (512, 512), (300, 256), (200, 300), (120, 90), (1024, 768), (640, 250)]
+    images = [portraits.render(index, size)[0] for index, size in enumerate(sizes)]
+    for index, image in enumerate(images):
+        head = struct.pack("<ii", image.shape[1], image.shape[0])
+        (tmp_path / f"{index}.rgb").write_bytes(head + np.ascontiguousarray(image).tobytes())
+    result = jvm.run("photos", jvm.ASSETS, tmp_path, engine)
+    assert result.returncode == 0, result.stderr
+    name = {"GPU": "rgb-fp16", "CPU": "rgba-qat_wi8_ai8_u8"}[engine]
+    segmenter = Segmenter(jvm.ASSETS / f"contour_small-256x256-{name}.tflite")
+    for index, image in enumerate(images):
+        found = np.fromfile(tmp_path / f"{index}.probability", np.float32).reshape(256, 256)
+        # the same pixels, the same file, the same runtime: the same numbers
+        np.testing.assert_array_equal(found, segmenter.predict(image))
+        alpha = np.fromfile(tmp_path / f"{index}.alpha", np.uint8).reshape(image.shape[:2])
+        expected = segmenter.segment(image).alpha
+        difference = np.abs(alpha.astype(np.float32) / 255 - expected)
+        # half a byte, and sums of float32 in another order; a piece near the limit of a speck may stay or go
+        assert np.median(difference) <= 0.5 / 255 + 1e-6 and difference.mean() < 2 / 255
+        flipped = (contract.truth_to_mask(alpha) != (expected > contract.PROBABILITY_THRESHOLD)).mean()
+        assert flipped < 0.001, f"{image.shape}: {flipped:.3%}"
+
+
+def test_standins_have_androids_signatures() -> None:
+    """Every method of a stand-in in `android.*` is Android's, with as many arguments; hooks are named so."""
+    checked = 0
+    for path in STANDINS:
+        text = path.read_text(encoding="utf-8")
+        (package,) = re.findall(r"^package ([\w.]+)", text, re.MULTILINE)
+        if not package.startswith("android."):
+            continue
+        known = _api(package)
+        for owner, name, count in _declared(text):
+            if name.startswith("hook") or name == "readable":
+                continue
+            assert count in known[owner].get(name, set()), f"{package}.{owner}.{name} with {count} arguments"
+            checked += 1
+    assert checked >= 9
+
+
+def test_a_signature_that_is_not_androids_is_found() -> None:
+    known = _api("android.graphics")["Bitmap"]
+    assert known["getPixels"] == {7} and "getPixel2" not in known
+    assert 4 in known["createBitmap"] and 9 not in known["createBitmap"]
+
+
+def _declared(text: str) -> list[tuple[str, str, int]]:
+    """(class, method, number of arguments) of every `fun`, and of every property as its getter."""
+    owner, found = "", []
+    for line in text.splitlines():
+        if named := re.match(r"(?:abstract )?(?:class|object) (\w+)", line):
+            owner = named[1]
+            for name in re.findall(r"(?<!private )\bval (\w+):", line.split(") {")[0]):
+                found.append((owner, f"get{name[0].upper()}{name[1:]}", 0))
+        elif declared := re.match(r"\s+(?:override |abstract )?fun (\w+)\(([^)]*)\)", line):
+            arguments = [part for part in declared[2].split(",") if ":" in part]
+            found.append((owner, declared[1], len(arguments)))
+    return found
+
+
+@functools.cache
+def _api(package: str) -> dict[str, dict[str, set[int]]]:
+    """Class → method → the numbers of arguments that Android's API has, from the stubs of the SDK."""
+    spec = importlib.util.find_spec("android-stubs")
+    if spec is None or not spec.submodule_search_locations:
+        pytest.skip("stand-ins not compared with Android's API: `pip install chaquopy-stubs-android` (group dev)")
+    folder = Path(spec.submodule_search_locations[0]).joinpath(*package.split(".")[1:])
+    found: dict[str, dict[str, set[int]]] = {}
+    for node in ast.parse((folder / "__init__.pyi").read_text(encoding="utf-8")).body:
+        if not isinstance(node, ast.ClassDef):
+            continue
+        methods = found.setdefault(node.name, {})
+        for item in node.body:
+            if isinstance(item, ast.FunctionDef):
+                is_static = any(getattr(mark, "id", "") == "staticmethod" for mark in item.decorator_list)
+                count = len(item.args.posonlyargs) + len(item.args.args) - (not is_static)
+                methods.setdefault(item.name, set()).add(count)
+    return found
