@@ -290,6 +290,20 @@ def test_without_threads(site: web.Site, drive: Drive, portraits: list[Path], tm
     assert np.mean((mask > 127) != Segmenter("contour_medium").segment(portraits[1]).mask) < 1e-4
 
 
+def test_with_threads(site: web.Site, drive: Drive, portraits: list[Path], tmp_path: Path) -> None:
+    """Two, however many cores this machine has: LiteRT.js's own threads start from its script, under our policy."""
+    source = (web.SOURCES / "segmenter.mjs").read_text(encoding="utf-8")
+    cores = "navigator.hardwareConcurrency || 1"
+    assert source.count(cores) == 1
+    pages = {**site, "segmenter.mjs": source.replace(cores, "2").encode()}
+    seen = drive([["file", "#file", str(portraits[0])], ["state"], ["save", "mask", str(tmp_path / "m.png")]], pages)
+    assert "2 threads;" in seen["states"][0]["note"]
+    assert any("litert_wasm_threaded_internal.wasm" in url for url in seen["requests"])
+    mask = cv2.imread(str(tmp_path / "m.png"), cv2.IMREAD_GRAYSCALE)
+    assert mask is not None
+    assert np.mean((mask > 127) != Segmenter("contour_medium").segment(portraits[0]).mask) < 1e-5
+
+
 def test_without_webgpu(drive: Drive, portraits: list[Path]) -> None:
     """The GPU is not to be had: the CPU runs on, and the page says so."""
     step = ["select", "#engine", "webgpu"]
