@@ -172,9 +172,7 @@ VARIANTS: dict[str, Variant] = {
     # selfie_general's, with Google's weights, 0.073 and 9e-4 (mask IoU 0.9993)
     "fp16.mlpackage": Variant("fp16", Converter.fp16, Bound(0.1, 4e-3, 0.995), _IOS15),
     # measured max 0.004 and 0.013, mean 2e-4 and 7e-4: the same without the bytes
-    "fp16-multiarray.mlpackage": Variant(
-        "fp16", Converter.multiarray, Bound(0.1, 2e-3, 0.995), _IOS15, is_image=False
-    ),
+    "fp16-multiarray.mlpackage": Variant("fp16", Converter.multiarray, Bound(0.1, 2e-3, 0.995), _IOS15, is_image=False),
     # measured max 0.02 and 0.04, mean 0.001 and 0.0024, mask IoU 0.9993 and 0.993: 127 steps to a channel's greatest
     # weight. As for TFLite, the largest difference of the three is that of single pixels on the outline
     "int8.mlpackage": Variant("int8", Converter.int8, Bound(None, 0.01, 0.98), _IOS16),
