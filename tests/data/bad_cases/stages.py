@@ -168,10 +168,11 @@ def _held_by_another(folder: Path) -> None:
 
 
 def _other_training(folder: Path) -> None:
+    from portraitseg.identity import SCHEME
     from train import state
 
     (folder / "runs/mine").mkdir(parents=True)
-    state.save(folder / "runs/mine", state.Progress("of another training"), {})
+    state.save(folder / "runs/mine", state.Progress(f"{SCHEME}:of another training"), {})
 
 
 _ASSETS = "android_assets/mine"
