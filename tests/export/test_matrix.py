@@ -30,6 +30,9 @@ from tests.export.test_onnx_variants import _damaged
 from tests.export.test_onnx_variants import _scramble_kernel as _scramble_onnx
 from tests.runners import test_coreml as damages
 
+#: The matrix is a study of a run, and costs a run of every export target.
+pytestmark = pytest.mark.full
+
 CONFIG = Config(
     data=DataConfig(synthetic_photos=32),
     model=ModelConfig(name="fast_scnn_w050", size=(64, 64)),

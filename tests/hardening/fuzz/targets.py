@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from portraitseg import config, manifest
+from portraitseg import config, manifest, mask_setting
 from portraitseg.checks.gpu import rules
 from portraitseg.data import eg1800, folder, masks, reading
 from portraitseg.errors import InputError
@@ -87,7 +87,10 @@ def read_h5_config(data: bytes) -> None:
 #: One of each kind.
 _MEANINGS = (
     masks.BINARY,
-    *(masks.parse_setting(text) or masks.BINARY for text in ("alpha", "person:15,ignore:255", "person:#c08080")),
+    *(
+        mask_setting.parse_setting(text) or mask_setting.BINARY
+        for text in ("alpha", "person:15,ignore:255", "person:#c08080")
+    ),
 )
 
 
