@@ -5,11 +5,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from export.publishing import golden, handout, sources
-from export.stage import RECOMMENDED_NAME, recommend, verified_source
+from export.stage import recommend, verified_source
 from export.targets import TARGETS, Target
 from portraitseg import files, manifest
 from portraitseg.errors import CheckFailed, InputError
-from portraitseg.manifest import FileEntry, Manifest
+from portraitseg.manifest import RECOMMENDED_NAME, FileEntry, Manifest
 from portraitseg.models import checkpoint
 from portraitseg.runs import Run
 

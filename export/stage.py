@@ -23,14 +23,11 @@ from portraitseg.cli import console, table_console, warn
 from portraitseg.config import Config
 from portraitseg.data import Dataset, open_dataset, spread
 from portraitseg.errors import CheckFailed, InputError
-from portraitseg.manifest import FileEntry, GpuCheck, Manifest, Parity, Source
+from portraitseg.manifest import RECOMMENDED_NAME, FileEntry, GpuCheck, Manifest, Parity, Source
 from portraitseg.models import checkpoint
 from portraitseg.runners import open_runner
 from portraitseg.runs import Run
 from train import prior
-
-#: Names, by path, the file for each class of device.
-RECOMMENDED_NAME = handout.RECOMMENDED
 
 #: Photos on which RGBA and RGB files are compared bit by bit: equal arithmetic needs no large sample.
 _TWIN_PHOTOS = 4

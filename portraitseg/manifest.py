@@ -17,6 +17,9 @@ from portraitseg.errors import InputError
 
 SCHEMA_VERSION: Literal[1] = 1
 MANIFEST_NAME = "manifest.json"
+
+#: Beside it: for each kind of device, the file to take.
+RECOMMENDED_NAME = "recommended.json"
 ARTIFACT_NAME = "artifact.json"
 
 #: Meaning of the channels → color of the input.

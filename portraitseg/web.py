@@ -152,7 +152,7 @@ def _released(name: str, site: Site) -> dict[str, Any]:
     """The entry of a released network; its files are added to the site."""
     cpu = released.find(name)
     listed = manifest.read(manifest.Manifest, cpu.parent / manifest.MANIFEST_NAME)
-    recommended = json.loads((cpu.parent / released.RECOMMENDED_NAME).read_text(encoding="utf-8"))
+    recommended = json.loads((cpu.parent / manifest.RECOMMENDED_NAME).read_text(encoding="utf-8"))
     paths = {"wasm": cpu, "webgpu": cpu.parent / recommended["gpu"]}
     entry = next(entry for entry in listed.files if entry.path == cpu.name)
     source = listed.source

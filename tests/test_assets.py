@@ -8,10 +8,9 @@ import cv2
 import pytest
 
 from export.publishing import golden
-from export.stage import RECOMMENDED_NAME
 from portraitseg import contract, files, manifest, models
 from portraitseg.data import hash_keys
-from portraitseg.manifest import Manifest
+from portraitseg.manifest import RECOMMENDED_NAME, Manifest
 from portraitseg.models import checkpoint
 from portraitseg.runners import open_runner
 

@@ -15,7 +15,7 @@ from portraitseg import files, manifest
 from portraitseg.errors import InputError
 from portraitseg.manifest import FileEntry, Manifest
 
-NAME, RECOMMENDED = "README.md", "recommended.json"
+NAME = "README.md"
 
 #: Of the Android packages: as the ai-edge-litert that the files were checked with.
 _LITERT = "2.3.0"
@@ -76,7 +76,7 @@ def read_recommended(folder: Path) -> dict[str, str]:
     Raises:
         InputError: missing, or something else.
     """
-    path = folder / RECOMMENDED
+    path = folder / manifest.RECOMMENDED_NAME
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

@@ -4,13 +4,10 @@ import json
 from pathlib import Path
 
 from portraitseg.errors import InputError
-from portraitseg.manifest import MANIFEST_NAME
+from portraitseg.manifest import MANIFEST_NAME, RECOMMENDED_NAME
 
 #: Taken where nobody names another: the best of those that run in real time on a phone's CPU.
 DEFAULT = "contour_medium"
-
-#: Names, for each kind of device, the file to take; beside the manifest.
-RECOMMENDED_NAME = "recommended.json"
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 

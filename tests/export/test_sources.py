@@ -84,6 +84,6 @@ def test_without_the_files_that_they_run_there_are_no_sources(place: Path) -> No
 
 def test_a_damaged_recommendation_is_bad_input(place: Path) -> None:
     folder = place.parents[1]
-    (folder / handout.RECOMMENDED).write_text("[]")
+    (folder / manifest.RECOMMENDED_NAME).write_text("[]")
     with pytest.raises(InputError, match=r"recommended\.json"):
         handout.check(folder)

@@ -95,7 +95,7 @@ def test_android_manifest(trained: Run, android: Manifest) -> None:
 def test_recommended_names_only_files_that_exist(trained: Run, android: Manifest) -> None:
     import json
 
-    recommended = json.loads((trained.android / stage.RECOMMENDED_NAME).read_text())
+    recommended = json.loads((trained.android / manifest.RECOMMENDED_NAME).read_text())
     assert recommended["cpu"] == "small-64x64-rgb-qat_wi8_ai8.tflite"
     listed = {entry.path for entry in android.files}
     assert set(recommended.values()) <= listed
