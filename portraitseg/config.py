@@ -146,7 +146,8 @@ class DistillConfig(Section):
 class QatConfig(Section):
     """Quantization-aware training; what is not named here is as in `train`."""
 
-    epochs: Annotated[int, Field(ge=1, le=1_000_000)] = 2
+    epochs: Annotated[int, Field(ge=0, le=1_000_000)] = 2
+    "0: the int8 file of the float weights, with the ranges of calibration."
     learning_rate: Positive = 1e-4
     schedule: ScheduleName | None = None
     "Of the learning rate; None: as in `train`."
@@ -156,6 +157,8 @@ class QatConfig(Section):
     "Epochs at the end in which the statistics of batch norm no longer move."
     freeze_ranges_epochs: Annotated[int, Field(ge=0, le=1_000_000)] = 1
     "Epochs at the end in which the ranges of activations no longer move either; never more than `freeze_bn_epochs`."
+    range_percentile: Annotated[float, Field(gt=50, lt=100)] | None = None
+    "Ranges of activations end at this percentile of their values, at both ends, and never move; None: they hold all."
 
 
 class ExportConfig(Section):

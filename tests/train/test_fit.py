@@ -155,6 +155,17 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_state(tmp_path):
     assert not (tmp_path / "state.npz").exists()
 
 
+def test_what_begins_with_weights_keeps_them_if_training_only_loses(tmp_path):
+    scores = iter((0.9, 0.5, 0.6, 0.7))
+    plan = Plan(epochs=3, learning_rate=1e-3, init_sha256="0" * 64)
+    model, result = _fit(tmp_path, plan=plan, evaluate=lambda _: next(scores))
+    assert (result.best_iou, result.best_epoch) == (0.9, 0)
+    keras.utils.set_random_seed(_config().seed)
+    begun = models.build(_config().model.name, _config().model.size)
+    for kept, first in zip(model.get_weights(), begun.get_weights(), strict=True):
+        np.testing.assert_array_equal(kept, first)
+
+
 def test_a_damaged_state_is_refused(whole, tmp_path):
     content = (whole[0] / "state.npz").read_bytes()
     (tmp_path / "state.npz").write_bytes(content[: len(content) // 2])
