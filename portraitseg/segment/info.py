@@ -51,7 +51,7 @@ def _entry(listed: Manifest, entry: FileEntry) -> list[tuple[str, str]]:
     chosen = {"refine": listed.source.refine, "smooth": listed.source.smooth}
     for name, found in chosen.items():
         if found is not None:
-            values = found.model_dump(exclude={"chosen_on"})
+            values = found.parameters
             on = f" (chosen on {found.chosen_on.split})" if found.chosen_on else ""
             rows.append((name, ", ".join(f"{key} {value:g}" for key, value in values.items()) + on))
     licences = dict.fromkeys(data.licence for data in listed.source.data)
