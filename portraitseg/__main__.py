@@ -84,7 +84,7 @@ def sheet(
 
 @app.command()
 def info(model: Annotated[str, typer.Argument(metavar="MODEL", help=ModelHelp)]) -> None:
-    """What is known of a model: tensors, operators, scores, parameters, licence; it is not run."""
+    """What is known of a model: tensors, operators, metadata, scores, parameters, licence; nothing in it is run."""
     from rich.table import Table
     from rich.text import Text
 

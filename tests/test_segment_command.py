@@ -289,6 +289,8 @@ def test_info_of_released_and_foreign_files(tmp_path: Path) -> None:
     copy = tmp_path / "mine.tflite"
     copy.write_bytes(released.find("contour_small").read_bytes())
     assert "licence" not in dict(describe(str(copy))) and dict(describe(str(copy)))["sha256"] == rows["sha256"]
+    # what a stranger sees of the file itself is the same
+    assert dict(describe(str(copy))).items() >= {key: rows[key] for key in ("size", "operators", "labels")}.items()
     copy.write_bytes(b"no flatbuffer")
     for model in (str(copy), "nowhere.tflite", "contour_huge"):
         with pytest.raises(InputError):
