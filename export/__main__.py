@@ -90,16 +90,6 @@ def handout(
 
 
 @app.command()
-def info(
-    file: Annotated[Path, typer.Argument(help="A .tflite, ours or anybody's; nothing in it is executed.")],
-) -> None:
-    """Tensors, operators, metadata and labels of a .tflite."""
-    from portraitseg.tflite.info import show
-
-    show(file)
-
-
-@app.command()
 def matrix(
     run: options.Run = "default", data: options.Data = None, format: options.Format = None, set: options.Set = None
 ) -> None:

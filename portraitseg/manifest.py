@@ -58,7 +58,16 @@ class ChosenOn(Record):
     sha256_16: Sha256Short
 
 
-class Refine(Record):
+class Chosen(Record):
+    """Parameters that were chosen on `val`, and on which photos."""
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """As the class that they are of takes them."""
+        return self.model_dump(exclude={"chosen_on"})
+
+
+class Refine(Chosen):
     """Parameters of edge refinement, as `refine.EdgeRefiner` takes them."""
 
     side: Annotated[int, Field(ge=1)]
@@ -71,7 +80,7 @@ class Refine(Record):
     chosen_on: ChosenOn | None = None
 
 
-class Smooth(Record):
+class Smooth(Chosen):
     """Parameters of smoothing over time, as `smooth.MaskSmoother` takes them."""
 
     keep: Share
