@@ -3,7 +3,21 @@
 from collections.abc import Callable
 
 from portraitseg.config import DataConfig
-from portraitseg.data import aisegment, easyportrait, eg1800, folder, p3m10k, synthetic_dataset, voc
+from portraitseg.data import (
+    aisegment,
+    coco,
+    cvat,
+    easyportrait,
+    eg1800,
+    folder,
+    labelme,
+    p3m10k,
+    pixelannotation,
+    ppm100,
+    supervisely,
+    synthetic_dataset,
+    voc,
+)
 from portraitseg.data.base import Dataset, Sample, hash_keys, spread
 
 __all__ = ["DATASETS", "Dataset", "Sample", "hash_keys", "open_dataset", "spread"]
@@ -13,8 +27,14 @@ DATASETS: dict[str, Callable[[DataConfig, int], Dataset]] = {
     "eg1800": eg1800.open_eg1800,
     "aisegment": aisegment.open_aisegment,
     "p3m10k": p3m10k.open_p3m10k,
+    "ppm100": ppm100.open_ppm100,
     "easyportrait": easyportrait.open_easyportrait,
     "voc": voc.open_voc,
+    "coco": coco.open_coco,
+    "supervisely": supervisely.open_supervisely,
+    "cvat": cvat.open_cvat,
+    "labelme": labelme.open_labelme,
+    "pixelannotation": pixelannotation.open_pixelannotation,
     "synthetic": synthetic_dataset.open_synthetic,
 }
 
