@@ -5,12 +5,13 @@ import json
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from portraitseg import files
 from portraitseg.errors import InputError
+from portraitseg.manifest import Use
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
@@ -89,7 +90,8 @@ class SetConfig(Section):
     weight: Positive = 1.0
     "How often each of its photos comes in an epoch of training: 2 is twice, 0.5 every other epoch."
     licence: str = "unknown"
-    "As `data.licence`, of this set."
+    use: Use = "unknown"
+    citation: str | None = None
     mask: MaskSetting = "auto"
     person_labels: Names = ()
     ignore_labels: Names = ()
@@ -128,7 +130,11 @@ class DataConfig(Section):
     synthetic_photos: Annotated[int, Field(ge=8, le=500_000)] = 2048
     "Portraits in the synthetic `train` split; `val` and `test` are each an eighth of it, at most 128."
     licence: str = "unknown"
-    "Licence of the photos, copied into every file made from them."
+    "Licence of the photos, copied into every file made from them; unknown: as `terms.json` or the format says."
+    use: Use = "unknown"
+    "What they may be used for, where the licence's text does not say it: any (commercial too), or non-commercial."
+    citation: str | None = None
+    "How to cite them; copied into the manifest."
 
     @model_validator(mode="after")
     def _root_where_needed(self) -> "DataConfig":
@@ -181,6 +187,8 @@ class TrainConfig(Section):
     "Epochs between the h5 files that are kept."
     workers: Annotated[int, Field(ge=0, le=256)] = 0
     "Processes that load and augment; 0: one per core."
+    init_licence: str = "unknown"
+    "Licence of the weights that it begins with (INIT), where the file does not say it."
 
 
 class DistillConfig(Section):
@@ -192,6 +200,8 @@ class DistillConfig(Section):
     "Share of their mean in the masks."
     mixup: Probability = 0.0
     "Probability that a photo is mixed with another one; its mask is that of the files alone."
+    licence: str = "unknown"
+    "Licence of `distill.files` for which nothing else says it."
 
 
 class QatConfig(Section):
@@ -395,7 +405,8 @@ def _describe_fault(fault: dict[str, Any]) -> str:
     if fault["type"] == "extra_forbidden":
         section: Any = Config
         for part in fault["loc"][:-1]:
-            section = section.model_fields[part].annotation
+            # a list's places are numbers
+            section = get_args(section)[0] if isinstance(part, int) else section.model_fields[part].annotation
         return f"{where}: unknown key (known: {', '.join(section.model_fields)})"
     if not fault["loc"]:
         return str(fault["msg"])

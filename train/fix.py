@@ -16,7 +16,7 @@ from portraitseg.cli import console, say, warn
 from portraitseg.config import Config
 from portraitseg.data import masks, reading
 from portraitseg.data.base import Sample, hash_keys, set_of
-from portraitseg.data.folder import SPLITS_NAME, FolderDataset, open_folder, place
+from portraitseg.data.folder import SPLITS_NAME, FolderDataset, open_folder, place, require_folder
 from portraitseg.errors import InputError
 from portraitseg.workers import cores
 
@@ -50,9 +50,7 @@ def write_fixed(config: Config, out: Path) -> None:
     Raises:
         InputError: no folder of photos, masks whose meaning is not clear, `out` is not empty or lies in the folder.
     """
-    if config.data.format != "folder" or config.data.root is None:
-        raise InputError("--fix: copies a folder of photos: give it with --data, format folder")
-    root = config.data.root.resolve()
+    root = require_folder(config.data, "--fix: copies a folder of photos").resolve()
     if out.resolve() == root or root in out.resolve().parents:
         raise InputError(f"--fix {out}: lies in the folder that is copied: name another place")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):

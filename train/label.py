@@ -21,7 +21,7 @@ from portraitseg import contract, files
 from portraitseg.cli import console, say
 from portraitseg.config import Config
 from portraitseg.data.base import hash_keys, is_measured, set_of
-from portraitseg.data.folder import LABELS_NAME, SPLITS_NAME, FolderDataset, open_folder, place
+from portraitseg.data.folder import LABELS_NAME, SPLITS_NAME, FolderDataset, open_folder, place, require_folder
 from portraitseg.errors import InputError
 from portraitseg.models import checkpoint
 from train.function_matching import SUFFIXES, Teacher, ask, open_file, require_rgb
@@ -112,9 +112,8 @@ def teach(teachers: Sequence[Teacher], image: UInt8[np.ndarray, "h w 3"]) -> Flo
 
 
 def _open(config: Config, out: Path) -> FolderDataset:
-    if config.data.format != "folder" or config.data.root is None:
-        raise InputError("label: copies a folder of photos with its masks: give it with --data, format folder")
-    if out.resolve() == config.data.root.resolve() or config.data.root.resolve() in out.resolve().parents:
+    root = require_folder(config.data, "label: copies a folder of photos with its masks").resolve()
+    if out.resolve() == root or root in out.resolve().parents:
         raise InputError(f"--out {out}: lies in the folder that is copied: name another place")
     return open_folder(config.data, config.seed)
 

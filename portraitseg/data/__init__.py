@@ -1,16 +1,20 @@
 """The data formats by name."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
+from portraitseg import terms
 from portraitseg.config import DataConfig
 from portraitseg.data import (
     aisegment,
+    catalogue,
     coco,
     cvat,
     easyportrait,
     eg1800,
     folder,
     labelme,
+    mixed,
     p3m10k,
     pixelannotation,
     ppm100,
@@ -19,6 +23,7 @@ from portraitseg.data import (
     voc,
 )
 from portraitseg.data.base import Dataset, Sample, hash_keys, spread
+from portraitseg.terms import Terms
 
 __all__ = ["DATASETS", "Dataset", "Sample", "hash_keys", "open_dataset", "spread"]
 
@@ -45,4 +50,27 @@ def open_dataset(config: DataConfig, seed: int) -> Dataset:
     Raises:
         InputError: a missing folder, unpaired files, a malformed list.
     """
-    return DATASETS[config.format](config, seed)
+    if config.sets:
+        return mixed.open_mixed(config, lambda own: open_dataset(own, seed))
+    dataset = DATASETS[config.format](config, seed)
+    return replace(dataset, terms=_terms(config))
+
+
+def _terms(config: DataConfig) -> dict[str, Terms]:
+    """What binds the photos: the configuration's word, else terms.json of the set or the folder, else the format's."""
+    known = catalogue.of_format(config.format) or Terms()
+    if config.root is None:
+        found = {"": known}
+    else:
+        found = {"": terms.read(config.root) or known}
+        for path in sorted(config.root.glob(f"*/{terms.TERMS_NAME}")):
+            found[path.parent.name] = terms.read(path.parent) or known
+    return {name: _stated(config, own) for name, own in found.items()}
+
+
+def _stated(config: DataConfig, own: Terms) -> Terms:
+    citation = config.citation or own.citation
+    if config.licence == "unknown":
+        use = own.use if config.use == "unknown" else terms.use_of(own.licence, config.use)
+        return own.model_copy(update={"use": use, "citation": citation})
+    return Terms(licence=config.licence, use=terms.use_of(config.licence, config.use), citation=citation)
