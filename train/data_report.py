@@ -61,7 +61,9 @@ class Facts:
         sharpness: variance of the Laplacian, at 256 px.
         notes: oddities; of photos that are nearly the same `_NAMED` are named.
         twins: how many are nearly the same.
-        severity: sum of what they weigh; the worst are first.
+        first_twin: the first of them by name, itself included: equally bad ones stand beside each other.
+        twins_weigh: what they add to `severity`, the worst of them.
+        severity: sum of what all weighs; the worst are first.
     """
 
     key: str
@@ -72,6 +74,8 @@ class Facts:
     sharpness: float = 0.0
     notes: tuple[str, ...] = ()
     twins: int = 0
+    first_twin: str = ""
+    twins_weigh: float = 0.0
     severity: float = 0.0
     error: str | None = None
 
@@ -111,7 +115,7 @@ def write_report(dataset: Dataset, val_split: str, folder: Path) -> list[Facts]:
         count += 1
         if count <= LISTED:
             pairs.append({"photos": [keys[place], keys[twin]], "bits": bits})
-    ordered = sorted(facts.values(), key=lambda item: (-item.severity, item.key))
+    ordered = sorted(facts.values(), key=lambda item: (-item.severity, item.first_twin or item.key, item.key))
     folder.mkdir(parents=True, exist_ok=True)
     content = {
         "data": dataset.name,
@@ -199,8 +203,15 @@ def _note_twins(facts: dict[str, Facts], one: str, other: str, bits: int, val_sp
         own = facts[key]
         # a leak is named beside those of the same split
         named = own.twins if not leaks else sum(" in " in known for known in own.notes)
-        notes = own.notes if named >= _NAMED else (*own.notes, note)
-        facts[key] = replace(own, notes=notes, twins=own.twins + 1, severity=own.severity + weight)
+        facts[key] = replace(
+            own,
+            notes=own.notes if named >= _NAMED else (*own.notes, note),
+            twins=own.twins + 1,
+            first_twin=min(own.first_twin or key, twin),
+            twins_weigh=max(own.twins_weigh, weight),
+            # once, however many there are: a burst is no worse than a file that cannot be read
+            severity=own.severity + max(0.0, weight - own.twins_weigh),
+        )
 
 
 def _counts(ordered: Sequence[Facts]) -> Counter[str]:
@@ -222,6 +233,7 @@ def _page(dataset: Dataset, ordered: Sequence[Facts]) -> Iterator[str]:
         'style-src \'unsafe-inline\'"><meta name="viewport" content="width=device-width">'
         "<style>body{font:15px system-ui;margin:2em;max-width:80em}figure{display:inline-block;width:340px;"
         "vertical-align:top;margin:0 1em 1.5em 0}img{max-height:160px}td{padding:.1em 1em .1em 0}"
+        "td+td{text-align:right}ul{margin:.3em 0}"
         "figcaption{overflow-wrap:anywhere}li{margin-left:-1.5em}@media(prefers-color-scheme:dark)"
         "{body{background:#111;color:#ddd}}</style>"
     )
@@ -230,11 +242,13 @@ def _page(dataset: Dataset, ordered: Sequence[Facts]) -> Iterator[str]:
     splits = "".join(f"<tr><td>{text(name)}<td>{len(keys)}" for name, keys in dataset.splits.items())
     counts = "".join(f"<tr><td>{text(note)}<td>{count}" for note, count in _counts(ordered).most_common())
     yield f"<h2>Splits</h2><table>{splits}</table><h2>What was found</h2><table>{counts}</table>"
-    worst = [item for item in ordered if item.severity][:SHOWN]
+    odd = sum(bool(item.severity) for item in ordered)
+    worst = ordered[: min(odd, SHOWN)]
     if not worst:
         yield "<p>Nothing odd."
         return
-    yield f"<h2>Worst first</h2><p>{len(worst)} photos, each beside itself with all but the person shaded.</p>"
+    shown = f"{odd} photos" if odd == len(worst) else f"The worst {len(worst)} of {odd} photos; {JSON_NAME} has all"
+    yield f"<h2>Worst first</h2><p>{shown}. Each beside itself with all but the person shaded.</p>"
     with ThreadPoolExecutor(cores()) as pool:
         for item, picture in zip(worst, pool.map(lambda item: _picture(dataset, item), worst), strict=True):
             notes = "".join(f"<li>{text(note)}" for note in ([item.error] if item.error else item.notes))

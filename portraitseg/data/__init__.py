@@ -25,7 +25,7 @@ from portraitseg.data import (
 from portraitseg.data.base import Dataset, Sample, hash_keys, spread
 from portraitseg.terms import Terms
 
-__all__ = ["DATASETS", "Dataset", "Sample", "hash_keys", "open_dataset", "spread"]
+__all__ = ["DATASETS", "Dataset", "Sample", "find_terms", "hash_keys", "open_dataset", "spread"]
 
 DATASETS: dict[str, Callable[[DataConfig, int], Dataset]] = {
     "folder": folder.open_folder,
@@ -53,11 +53,14 @@ def open_dataset(config: DataConfig, seed: int) -> Dataset:
     if config.sets:
         return mixed.open_mixed(config, lambda own: open_dataset(own, seed))
     dataset = DATASETS[config.format](config, seed)
-    return replace(dataset, terms=_terms(config))
+    return replace(dataset, terms=find_terms(config))
 
 
-def _terms(config: DataConfig) -> dict[str, Terms]:
-    """What binds the photos: the configuration's word, else terms.json of the set or the folder, else the format's."""
+def find_terms(config: DataConfig) -> dict[str, Terms]:
+    """What binds the photos, by set ("" is all others').
+
+    The configuration's word counts, else terms.json of the set or the folder, else what is known of the format's set.
+    """
     known = catalogue.of_format(config.format) or Terms()
     if config.root is None:
         found = {"": known}

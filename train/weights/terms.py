@@ -39,6 +39,11 @@ def derived_from(
     return tuple(dict.fromkeys(found))
 
 
+def of_weights(path: Path, said: str = "unknown") -> list[Derived]:
+    """What binds an h5, or an exported file."""
+    return of_h5(path, files.sha256(path), said) if path.suffix == ".h5" else of_file(path, said)
+
+
 def of_h5(path: Path, sha256: str, said: str = "unknown") -> list[Derived]:
     """What binds the weights of an h5: what it says itself, what was released with it, or what the user says."""
     note = checkpoint.read_note(path)
