@@ -56,12 +56,18 @@ def onnx(
 
 
 @app.command()
-def release(run: options.Run = "default") -> None:
+def release(
+    run: options.Run = "default",
+    commercial: Annotated[
+        bool,
+        typer.Option("--commercial", help="Refuse, unless all that the weights learnt from allows it."),
+    ] = False,
+) -> None:
     """Keep of an exported run what is committed: files for apps, their manifest, golden vectors, weights."""
     from export.release import release as reduce
     from portraitseg.runs import Run
 
-    cli.say(f"to be committed: {' '.join(map(str, reduce(Run(run))))}")
+    cli.say(f"to be committed: {' '.join(map(str, reduce(Run(run), commercial=commercial)))}")
 
 
 @app.command("check-assets")

@@ -1,7 +1,7 @@
 """`portraitseg info`: what is known of a model before it is run: what is in the file, and what its manifest says."""
 
 
-from portraitseg import files, manifest
+from portraitseg import files, manifest, terms
 from portraitseg.errors import InputError
 from portraitseg.manifest import FileEntry, Manifest
 from portraitseg.segment import released
@@ -38,5 +38,4 @@ def _entry(listed: Manifest, entry: FileEntry) -> list[tuple[str, str]]:
             values = found.parameters
             on = f" (chosen on {found.chosen_on.split})" if found.chosen_on else ""
             rows.append((name, ", ".join(f"{key} {value:g}" for key, value in values.items()) + on))
-    licences = dict.fromkeys(data.licence for data in listed.source.data)
-    return [*rows, ("licence", "; ".join(licences) or "not stated")]
+    return [*rows, ("licence", terms.sentence(listed.source) or "not stated")]
