@@ -66,6 +66,10 @@ class DataConfig(Section):
     "What the values of masks mean: auto, binary, alpha, or person:<ids>,ignore:<ids>; or that by set."
     soft_masks: bool = False
     "True: values between 0 and 255 are alpha; False: > 127 is person."
+    decisions: Path | None = None
+    "Decisions about label faults (`python -m train audit`): photos to drop, or still to fix, are left out."
+    held: Literal["person", "background"] = "person"
+    "What held things are: in cut-outs that are pasted while training, and in the audit of masks."
     synthetic_photos: Annotated[int, Field(ge=8, le=500_000)] = 2048
     "Portraits in the synthetic `train` split; `val` and `test` are each an eighth of it, at most 128."
     licence: str = "unknown"

@@ -142,6 +142,37 @@ def label(
 
 
 @app.command()
+def audit(
+    out: Annotated[Path, typer.Option(help="Folder for audit.json and audit.html; a stopped audit goes on in it.")],
+    model: Annotated[
+        list[str] | None,
+        typer.Option(help="A released name, .tflite or .onnx; repeated: the mean of several. Default: all released."),
+    ] = None,
+    split: Annotated[
+        list[str] | None, typer.Option(help="Splits whose masks are looked at; repeatable. Default: the training split.")
+    ] = None,
+    shown: Annotated[int, typer.Option(min=1, help="Photos on the page, the worst.")] = 200,
+    plant: Annotated[
+        int, typer.Option(min=0, help="Measure the audit instead: put this many faults of each kind in, find them.")
+    ] = 0,
+    photos: Annotated[int, typer.Option(min=20, help="With --plant: masks in all, evenly over the splits.")] = 500,
+    config: options.Config = None,
+    data: options.Data = None,
+    format: options.Format = None,
+    set: options.Set = None,
+) -> None:
+    """Rank label faults: where trained networks disagree with a mask in a way that looks like one."""
+    resolved = resolve_config(config, data, format, set)
+    from train.audit import stage
+
+    splits = split or [resolved.data.train_split]
+    if plant:
+        stage.measure(resolved, out, model or [], splits, plant, photos)
+    else:
+        stage.audit(resolved, out, model or [], splits, shown)
+
+
+@app.command()
 def speed(
     config: options.Config = None,
     data: options.Data = None,

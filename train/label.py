@@ -24,7 +24,7 @@ from portraitseg.data.base import hash_keys, is_measured, set_of
 from portraitseg.data.folder import LABELS_NAME, SPLITS_NAME, FolderDataset, open_folder, place
 from portraitseg.errors import InputError
 from portraitseg.models import checkpoint
-from train.function_matching import SUFFIXES, Teacher, ask, open_file, require_rgb
+from train.function_matching import SUFFIXES, Teacher, open_file, require_rgb, teach
 
 #: Masks of nothing but 0 and 1 are read as 0 and 255: what the teacher is that unsure of becomes 0.
 _LEAST = 2
@@ -103,12 +103,6 @@ def open_teacher(path: Path) -> Teacher:
         return model.predict_on_batch(contract.image_to_inputs(image, size, "rgb"))[0, ..., 0]
 
     return predict
-
-
-def teach(teachers: Sequence[Teacher], image: UInt8[np.ndarray, "h w 3"]) -> Float[np.ndarray, "h w"]:
-    """The teachers' mean probability of person at the photo's size, of the photo and of its mirror image."""
-    mirrored = np.ascontiguousarray(image[:, ::-1])
-    return (ask(teachers, image) + ask(teachers, mirrored)[:, ::-1]) / 2
 
 
 def _open(config: Config, out: Path) -> FolderDataset:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from portraitseg.config import DataConfig
-from portraitseg.data import aisegment, easyportrait, eg1800, folder, p3m10k, synthetic_dataset, voc
+from portraitseg.data import aisegment, decisions, easyportrait, eg1800, folder, p3m10k, synthetic_dataset, voc
 from portraitseg.data.base import Dataset, Sample, hash_keys, spread
 
 __all__ = ["DATASETS", "Dataset", "Sample", "hash_keys", "open_dataset", "spread"]
@@ -23,6 +23,7 @@ def open_dataset(config: DataConfig, seed: int) -> Dataset:
     """Opens the data of a run; reads lists, no photos.
 
     Raises:
-        InputError: a missing folder, unpaired files, a malformed list.
+        InputError: a missing folder, unpaired files, a malformed list or file of decisions.
     """
-    return DATASETS[config.format](config, seed)
+    dataset = DATASETS[config.format](config, seed)
+    return dataset if config.decisions is None else decisions.apply(dataset, config.decisions)
