@@ -151,6 +151,7 @@ def audit(
     split: Annotated[
         list[str] | None, typer.Option(help="Splits whose masks are looked at; repeatable. Default: the training split.")
     ] = None,
+    only: Annotated[list[str] | None, typer.Option(help="Sets; repeatable. Default: all of the splits.")] = None,
     shown: Annotated[int, typer.Option(min=1, help="Photos on the page, the worst.")] = 200,
     plant: Annotated[
         int, typer.Option(min=0, help="Measure the audit instead: put this many faults of each kind in, find them.")
@@ -165,11 +166,11 @@ def audit(
     resolved = resolve_config(config, data, format, set)
     from train.audit import stage
 
-    splits = split or [resolved.data.train_split]
+    subject = stage.Subject(tuple(split or [resolved.data.train_split]), tuple(only or ()))
     if plant:
-        stage.measure(resolved, out, model or [], splits, plant, photos)
+        stage.measure(resolved, out, model or [], subject, plant, photos)
     else:
-        stage.audit(resolved, out, model or [], splits, shown)
+        stage.audit(resolved, out, model or [], subject, shown)
 
 
 @app.command()

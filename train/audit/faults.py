@@ -48,15 +48,15 @@ WORDS: dict[Kind, str] = {
 #: What 5 % of the masks of `val` and of 378 of `train` (eg1800, lmi1460) exceed: there is a fault of severity 1.
 USUAL: dict[Kind, float] = {
     "hole": 0.002,
-    "cut_away": 0.05,
-    "missing_person": 0.05,
-    "extra_part": 0.05,
-    "extra_person": 0.05,
+    "cut_away": 0.012,
+    "missing_person": 0.012,
+    "extra_part": 0.01,
+    "extra_person": 0.01,
     "speck": 0.002,
-    "shift": 0.006,
-    "ragged": 0.010,
-    "swapped": 0.12,
-    "inverted": 0.12,
+    "shift": 0.0045,
+    "ragged": 0.0014,
+    "swapped": 0.1,
+    "inverted": 0.1,
 }
 
 #: Longer side in pixels at which faults are looked for.
@@ -73,6 +73,15 @@ _SPECK = 0.02
 
 #: Outline points nearer to the photo's edge than this are where the photo ends, no outline, px.
 _EDGE_PX = 3
+
+#: Share of the outline's distance that a shift has to explain: below the first it is none, above the second for sure.
+_LEAST_GAIN, _SURE_GAIN = 0.15, 0.5
+
+#: Keeps a shift small in a direction that hardly any of the outline tells of.
+_DAMPING = 0.05
+
+#: Jitter of an ordinary outline, as a share of the person's size.
+_SMOOTH = 0.0031
 
 #: Skin in YCrCb, of all complexions (Chai and Ngan 1999, "Face segmentation using skin-color map"): Cr, then Cb.
 _SKIN = ((133, 173), (77, 127))
@@ -106,14 +115,14 @@ class _View:
 
     Attributes:
         mask, consensus: person or not; unknown pixels are as in the consensus.
-        probability: of person.
+        surety: how sure the networks are of the consensus, 0 to 1: less where they differ.
         skin: pixels that look like skin.
         size: the person's, px: the root of the larger of both areas.
     """
 
     mask: Bool[np.ndarray, "h w"]
     consensus: Bool[np.ndarray, "h w"]
-    probability: Float32[np.ndarray, "h w"]
+    surety: Float32[np.ndarray, "h w"]
     skin: Bool[np.ndarray, "h w"]
     size: float
 
@@ -121,7 +130,7 @@ class _View:
 def find_faults(
     image: UInt8[np.ndarray, "h w 3"],
     mask: Bool[np.ndarray, "h w"],
-    probability: Float32[np.ndarray, "h w"],
+    probabilities: Float32[np.ndarray, "n h w"],
     ignore: Bool[np.ndarray, "h w"] | None = None,
     held: Held = "person",
 ) -> list[Finding]:
@@ -130,20 +139,23 @@ def find_faults(
     Args:
         image: RGB.
         mask: person or not.
-        probability: of person, the networks' mean.
+        probabilities: of person, one plane a network.
         ignore: pixels whose truth nobody knows.
         held: what held things are to be: as `background`, a part cut away counts where it looks like skin alone.
 
     Returns:
         At least one per kind that was found; nothing where both see nobody.
     """
+    probability = probabilities.mean(axis=0)
     consensus = probability > contract.PROBABILITY_THRESHOLD
     if ignore is not None:
         mask = np.where(ignore, consensus, mask)
     area = max(np.count_nonzero(mask), np.count_nonzero(consensus))
     if not area:
         return []
-    view = _View(mask, consensus, probability, skin(image), math.sqrt(area))
+    # what the networks do not agree on is no evidence
+    surety = np.maximum(np.abs(2 * probability - 1) - probabilities.std(axis=0), 0) ** 2
+    view = _View(mask, consensus, surety, skin(image), math.sqrt(area))
     if metrics.iou(~mask, consensus) > max(0.6, metrics.iou(mask, consensus) + 0.3):
         return [Finding("inverted", (1 - metrics.iou(mask, consensus)) / USUAL["inverted"], (0.0, 0.0, 1.0, 1.0))]
     found = [*_holes(view), *_missing(view, held), *_extra(view), *_outline(view)]
@@ -153,9 +165,8 @@ def find_faults(
 def _holes(view: _View) -> Iterator[Finding]:
     """Pieces of background within the mask that the networks take for person."""
     for piece in _enclosed(view.mask):
-        weight = float((2 * view.probability[piece] - 1).sum())
-        if weight > 0:
-            yield _finding("hole", weight / view.size**2, piece, view)
+        if (filled := piece & view.consensus).any():
+            yield _finding("hole", filled, view)
 
 
 def _missing(view: _View, held: Held) -> Iterator[Finding]:
@@ -164,10 +175,9 @@ def _missing(view: _View, held: Held) -> Iterator[Finding]:
         outside &= ~piece
     near = _dilate(view.mask, 2)
     for piece in _pieces(outside, view):
-        weight = float((2 * view.probability[piece] - 1).sum()) / view.size**2
         is_whole = np.count_nonzero(piece) > _WHOLE * np.count_nonzero(view.mask) or not (piece & near).any()
         kind: Kind = "missing_person" if is_whole else "cut_away"
-        found = _finding(kind, weight, piece, view)
+        found = _finding(kind, piece, view)
         if is_whole or held == "person" or found.is_skin:
             yield found
 
@@ -176,14 +186,11 @@ def _extra(view: _View) -> Iterator[Finding]:
     rest = view.mask & ~view.consensus
     for piece in _islands(view):
         rest &= ~piece
-        weight = float((1 - 2 * view.probability[piece]).sum()) / view.size**2
         kind: Kind = "extra_person" if np.count_nonzero(piece) > _SPECK * view.size**2 else "speck"
-        if weight > 0:
-            yield _finding(kind, weight, piece, view)
+        yield _finding(kind, piece & ~view.consensus, view)
     for piece in _pieces(rest, view):
-        weight = float((1 - 2 * view.probability[piece]).sum()) / view.size**2
         is_whole = np.count_nonzero(piece) > _WHOLE * np.count_nonzero(view.consensus)
-        yield _finding("extra_person" if is_whole else "extra_part", weight, piece, view)
+        yield _finding("extra_person" if is_whole else "extra_part", piece, view)
 
 
 def _islands(view: _View) -> Iterator[Bool[np.ndarray, "h w"]]:
@@ -230,8 +237,11 @@ def _outline(view: _View) -> Iterator[Finding]:
     shift, before, after = _fit_shift(points, distance, slope, reach)
     box = _box(view.mask)
     gain = 1 - after / before if before > 0 else 0.0
-    yield Finding("shift", float(np.hypot(*shift)) * gain / view.size / USUAL["shift"], box)
-    yield Finding("ragged", _jitter(lines, distance, view.size) / view.size / USUAL["ragged"], box)
+    # a fit that explains little of the distance is none: an outline is a little off everywhere
+    trust = min(max((gain - _LEAST_GAIN) / (_SURE_GAIN - _LEAST_GAIN), 0.0), 1.0)
+    yield Finding("shift", float(np.hypot(*shift)) * trust / view.size / USUAL["shift"], box)
+    jitter = _jitter(lines, distance, view.size) / view.size - _SMOOTH
+    yield Finding("ragged", max(jitter, 0.0) / USUAL["ragged"], box)
 
 
 def _fit_shift(
@@ -249,7 +259,7 @@ def _fit_shift(
         before, after = (mean, mean) if step == 0 else (before, min(after, mean))
         if near.sum() < 20:
             break
-        normal = direction[near].T @ direction[near] + 1e-3 * near.sum() * np.eye(2)
+        normal = direction[near].T @ direction[near] + _DAMPING * near.sum() * np.eye(2)
         shift = shift + np.linalg.solve(normal, direction[near].T @ value[near])
         if np.hypot(*shift) > 2 * reach:
             return np.zeros(2), before, before
@@ -304,7 +314,8 @@ def skin(image: UInt8[np.ndarray, "h w 3"]) -> Bool[np.ndarray, "h w"]:
     return (cr >= _SKIN[0][0]) & (cr <= _SKIN[0][1]) & (cb >= _SKIN[1][0]) & (cb <= _SKIN[1][1])
 
 
-def _finding(kind: Kind, weight: float, piece: Bool[np.ndarray, "h w"], view: _View) -> Finding:
+def _finding(kind: Kind, piece: Bool[np.ndarray, "h w"], view: _View) -> Finding:
+    weight = float(view.surety[piece].sum()) / view.size**2
     return Finding(kind, weight / USUAL[kind], _box(piece), bool(view.skin[piece].mean() > _SKIN_SHARE))
 
 

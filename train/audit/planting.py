@@ -16,7 +16,7 @@ Plant = Literal["hand", "hole", "shift", "ragged", "swapped", "inverted", "bysta
 
 #: What an audit may call each of them and be right.
 NAMES: Mapping[Plant, frozenset[str]] = {
-    "hand": frozenset({"cut_away", "missing_person"}),
+    "hand": frozenset({"cut_away", "missing_person", "hole"}),
     "hole": frozenset({"hole"}),
     "shift": frozenset({"shift"}),
     "ragged": frozenset({"ragged"}),

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,14 +36,35 @@ TOP_SHARE = 0.05
 _RESAMPLINGS = 2000
 
 
-def audit(config: Config, out: Path, models: Sequence[str], splits: Sequence[str], shown: int) -> list[Seen]:
+@dataclass(frozen=True)
+class Subject:
+    """Which masks are audited: those of some splits, and of some sets of them (none named: all)."""
+
+    splits: tuple[str, ...]
+    sets: tuple[str, ...] = ()
+
+    def keys(self, dataset: Dataset) -> tuple[str, ...]:
+        """The keys of the photos.
+
+        Raises:
+            InputError: no such split, or none of the sets is in it.
+        """
+        found = tuple(dict.fromkeys(key for split in self.splits for key in dataset.keys(split)))
+        kept = tuple(key for key in found if not self.sets or set_of(key) in self.sets)
+        if not kept:
+            there = ", ".join(sorted({set_of(key) for key in found}))
+            raise InputError(f"--only {', '.join(self.sets)}: no such set in {', '.join(self.splits)} (there are: {there})")
+        return kept
+
+
+def audit(config: Config, out: Path, models: Sequence[str], subject: Subject, shown: int) -> list[Seen]:
     """Audits the masks of some splits; writes `audit.json`, `audit.html` and, as it goes, `photos.jsonl`.
 
     Args:
         config: photos, `data.held` and `train.workers`.
         out: folder; one that the same call has begun is gone on with.
         models: released names, or .tflite and .onnx files; their mean is the consensus.
-        splits: whose masks are looked at.
+        subject: which masks.
         shown: photos on the page.
 
     Returns:
@@ -53,7 +74,7 @@ def audit(config: Config, out: Path, models: Sequence[str], splits: Sequence[str
         InputError: no such split or network, photos without masks, `out` is of another audit.
     """
     dataset, paths = open_dataset(config.data, config.seed), open_models(models)
-    keys = _keys(dataset, splits)
+    keys = subject.keys(dataset)
     job = Job(dataset, paths, config.data.held)
     origin = origin_of(job, keys)
     ranked = rank(survey(job, keys, out / LOG_NAME, origin, config.train.workers))
@@ -63,21 +84,21 @@ def audit(config: Config, out: Path, models: Sequence[str], splits: Sequence[str
     if len(errors) == len(ranked):
         raise InputError("audit: no photo could be looked at")
     sets = _sets(ranked, config.seed)
-    files.write_json(out / JSON_NAME, {**origin, "splits": list(splits), "sets": sets, "photos": [_row(s) for s in ranked]})
+    files.write_json(out / JSON_NAME, {**origin, "splits": list(subject.splits), "sets": sets, "photos": [_row(s) for s in ranked]})
     suspects = [seen for seen in ranked if severity(seen) >= 1]
     page.write(out / PAGE_NAME, dataset.name, job, suspects[:shown], len(ranked), config.train.workers)
     _say_result(ranked, suspects, sets, out)
     return ranked
 
 
-def measure(config: Config, out: Path, models: Sequence[str], splits: Sequence[str], count: int, photos: int) -> dict[str, Any]:
+def measure(config: Config, out: Path, models: Sequence[str], subject: Subject, count: int, photos: int) -> dict[str, Any]:
     """Plants faults into masks and measures what share of them the ranking's top holds; writes `planted.json`.
 
     Two measures for each kind: in the top 5 % when it is the only one planted, and in the top n with all n planted at
     once. Faults that the masks have of themselves compete with them.
 
     Args:
-        config, out, models, splits: as in `audit`.
+        config, out, models, subject: as in `audit`.
         count: masks of each kind of fault.
         photos: masks in all, evenly over the splits.
 
@@ -85,7 +106,7 @@ def measure(config: Config, out: Path, models: Sequence[str], splits: Sequence[s
         InputError: as `audit`, or too few photos.
     """
     dataset, paths = open_dataset(config.data, config.seed), open_models(models)
-    keys = spread(_keys(dataset, splits), photos)
+    keys = spread(subject.keys(dataset), photos)
     planted = plan(dataset, keys, count, config.seed)
     job = Job(dataset, paths, config.data.held, planted)
     origin = {**origin_of(job, keys), "planted": {key: asdict(item) for key, item in sorted(planted.items())}}
@@ -179,10 +200,6 @@ def plan(dataset: Dataset, keys: Sequence[str], count: int, seed: int) -> dict[s
             raise InputError(f"--plant {count}: only {len(found)} photos lend themselves to '{kind}': more --photos")
         planted |= found
     return planted
-
-
-def _keys(dataset: Dataset, splits: Sequence[str]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(key for split in splits for key in dataset.keys(split)))
 
 
 def _swaps(photos: Sequence[Seen]) -> dict[str, str]:

@@ -213,7 +213,7 @@ def look(key: str) -> Seen:
         iou=round(metrics.iou(view.mask, person, view.ignore), 4),
         boundary_iou=round(metrics.boundary_iou(view.mask, person, view.ignore), 4),
         agreement=round(min(metrics.iou(one, person) for one in each), 4),
-        faults=tuple(find_faults(view.image, view.mask, consensus, view.ignore, _job.held)),
+        faults=tuple(find_faults(view.image, view.mask, view.probabilities, view.ignore, _job.held)),
         signatures=(_sign(view.mask), _sign(person)),
     )
 
