@@ -47,6 +47,9 @@ def check_data(
     fix: Annotated[
         Path | None, typer.Option(help="Write a corrected copy of the folder here; the original stays as it is.")
     ] = None,
+    redrawn: Annotated[
+        Path | None, typer.Option(help="With --fix and data.decisions: masks drawn anew, the folder of `train redraw`.")
+    ] = None,
     report: Annotated[
         Path | None, typer.Option(help="Folder for report.json and report.html: all photos, worst first.")
     ] = None,
@@ -56,7 +59,7 @@ def check_data(
     if fix is not None:
         from train.fix import write_fixed
 
-        write_fixed(resolved, fix)
+        write_fixed(resolved, fix, redrawn)
         return
     from portraitseg.data import open_dataset
 
@@ -149,7 +152,8 @@ def audit(
         typer.Option(help="A released name, .tflite or .onnx; repeated: the mean of several. Default: all released."),
     ] = None,
     split: Annotated[
-        list[str] | None, typer.Option(help="Splits whose masks are looked at; repeatable. Default: the training split.")
+        list[str] | None,
+        typer.Option(help="Splits whose masks are looked at; repeatable. Default: the training split."),
     ] = None,
     only: Annotated[list[str] | None, typer.Option(help="Sets; repeatable. Default: all of the splits.")] = None,
     shown: Annotated[int, typer.Option(min=1, help="Photos on the page, the worst.")] = 200,
@@ -171,6 +175,23 @@ def audit(
         stage.measure(resolved, out, model or [], subject, plant, photos)
     else:
         stage.audit(resolved, out, model or [], subject, shown)
+
+
+@app.command()
+def redraw(
+    out: Annotated[Path, typer.Option(help="New folder for photos, masks to draw over, and the networks' masks.")],
+    model: Annotated[
+        list[str] | None, typer.Option(help="Networks whose masks are suggested, as in `audit`; repeatable.")
+    ] = None,
+    config: options.Config = None,
+    data: options.Data = None,
+    format: options.Format = None,
+    set: options.Set = None,
+) -> None:
+    """Hand out the photos that `data.decisions` says to fix, for a drawing program."""
+    from train.audit.redraw import hand_out
+
+    hand_out(resolve_config(config, data, format, set), out, model or [])
 
 
 @app.command()

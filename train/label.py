@@ -20,6 +20,7 @@ from rich.progress import track
 from portraitseg import contract, files
 from portraitseg.cli import console, say
 from portraitseg.config import Config
+from portraitseg.data import decisions
 from portraitseg.data.base import hash_keys, is_measured, set_of
 from portraitseg.data.folder import LABELS_NAME, SPLITS_NAME, FolderDataset, open_folder, place
 from portraitseg.errors import InputError
@@ -110,7 +111,7 @@ def _open(config: Config, out: Path) -> FolderDataset:
         raise InputError("label: copies a folder of photos with its masks: give it with --data, format folder")
     if out.resolve() == config.data.root.resolve() or config.data.root.resolve() in out.resolve().parents:
         raise InputError(f"--out {out}: lies in the folder that is copied: name another place")
-    return open_folder(config.data, config.seed)
+    return decisions.apply(open_folder(config.data, config.seed), config.data.decisions)
 
 
 def _unlabelled(dataset: FolderDataset, config: Config) -> tuple[str, ...]:

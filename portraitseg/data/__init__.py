@@ -25,5 +25,4 @@ def open_dataset(config: DataConfig, seed: int) -> Dataset:
     Raises:
         InputError: a missing folder, unpaired files, a malformed list or file of decisions.
     """
-    dataset = DATASETS[config.format](config, seed)
-    return dataset if config.decisions is None else decisions.apply(dataset, config.decisions)
+    return decisions.apply(DATASETS[config.format](config, seed), config.decisions)

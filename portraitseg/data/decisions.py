@@ -2,7 +2,6 @@
 
 import json
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -47,35 +46,40 @@ def read(path: Path) -> dict[str, Decision]:
     return found
 
 
-def apply(dataset: _AnyDataset, path: Path) -> _AnyDataset:
-    """The data without the photos that were decided against: dropped ones, and those still to be drawn anew.
+def left_out(dataset: Dataset, path: Path) -> dict[str, Decision]:
+    """The photos that were decided against: dropped ones, and those still to be drawn anew.
 
-    Test splits stay as they are: what a network is reported on is not chosen here.
+    Those of test splits are not among them: what a network is reported on is not chosen here.
 
     Raises:
-        InputError: as `read`, none of the photos is there, or a split has no photo left.
+        InputError: as `read`, or none of the photos is there.
     """
     decided = read(path)
-    _check_known(decided, dataset, path)
-    left_out = {key for key, decision in decided.items() if decision != "keep"}
-    splits, lost = {}, Counter[str]()
-    for name, keys in dataset.splits.items():
-        kept = keys if is_test_split(name) else tuple(key for key in keys if key not in left_out)
-        if not kept and keys:
-            raise InputError(f"data.decisions {path}: leaves no photo of split '{name}': keep some")
-        splits[name] = kept
-        lost[name] = len(keys) - len(kept)
-    said = ", ".join(f"{count} of {name}" for name, count in lost.items() if count) or "none of these splits"
-    tests = sum(key in left_out for name, keys in dataset.splits.items() if is_test_split(name) for key in keys)
-    kept_tests = f"; {tests} of test splits stay" if tests else ""
-    remark = f"left out by {path.name} (drop, and fix until it is done): {said}{kept_tests}"
-    return replace(dataset, splits=splits, remarks=(*dataset.remarks, remark))
-
-
-def _check_known(decided: Mapping[str, Decision], dataset: Dataset, path: Path) -> None:
     known = {key for keys in dataset.splits.values() for key in keys}
     if decided and not known & decided.keys():
         raise InputError(
             f"data.decisions {path}: none of its {len(decided)} photos is here (first: '{next(iter(decided))}'): "
             "is it of other photos?"
         )
+    tests = {key for name, keys in dataset.splits.items() if is_test_split(name) for key in keys}
+    return {key: decision for key, decision in decided.items() if decision != "keep" and key not in tests}
+
+
+def apply(dataset: _AnyDataset, path: Path | None) -> _AnyDataset:
+    """The data without the photos that were decided against; None: the data as they are.
+
+    Raises:
+        InputError: as `left_out`, or a split has no photo left.
+    """
+    if path is None:
+        return dataset
+    left = left_out(dataset, path)
+    splits, lost = {}, Counter[str]()
+    for name, keys in dataset.splits.items():
+        splits[name] = tuple(key for key in keys if key not in left)
+        lost[name] = len(keys) - len(splits[name])
+        if lost[name] and not splits[name]:
+            raise InputError(f"data.decisions {path}: leaves no photo of split '{name}': keep some")
+    said = ", ".join(f"{count} of {name}" for name, count in lost.items() if count) or "none"
+    remark = f"left out by {path.name} (dropped, or still to fix; never of test splits): {said}"
+    return replace(dataset, splits=splits, remarks=(*dataset.remarks, remark))

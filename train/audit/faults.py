@@ -228,7 +228,9 @@ def _outline(view: _View) -> Iterator[Finding]:
     if view.mask.all() or not view.mask.any() or view.consensus.all() or not view.consensus.any():
         return
     distance = _signed_distance(view.consensus)
-    slope = np.dstack([cv2.Sobel(distance, cv2.CV_32F, 1, 0, scale=1 / 8), cv2.Sobel(distance, cv2.CV_32F, 0, 1, scale=1 / 8)])
+    slope = np.dstack(
+        [cv2.Sobel(distance, cv2.CV_32F, 1, 0, scale=1 / 8), cv2.Sobel(distance, cv2.CV_32F, 0, 1, scale=1 / 8)]
+    )
     lines = _lines(view.mask)
     if not lines:
         return
@@ -245,7 +247,10 @@ def _outline(view: _View) -> Iterator[Finding]:
 
 
 def _fit_shift(
-    points: Float32[np.ndarray, "n 2"], distance: Float32[np.ndarray, "h w"], slope: Float32[np.ndarray, "h w 2"], reach: float
+    points: Float32[np.ndarray, "n 2"],
+    distance: Float32[np.ndarray, "h w"],
+    slope: Float32[np.ndarray, "h w 2"],
+    reach: float,
 ) -> tuple[Float[np.ndarray, "2"], float, float]:
     """By how much the mask is displaced (right, down), px, and the mean distance of its outline before and after."""
     shift = np.zeros(2)
@@ -289,7 +294,11 @@ def _lines(mask: Bool[np.ndarray, "h w"]) -> list[Float32[np.ndarray, "_ 2"]]:
         points = contour[:, 0].astype(np.float32)
         inner = (points >= _EDGE_PX).all(axis=1) & (points < (width - _EDGE_PX, height - _EDGE_PX)).all(axis=1)
         cuts = np.flatnonzero(~inner)
-        runs = np.split(np.roll(points, -cuts[0], axis=0), np.flatnonzero(~np.roll(inner, -cuts[0]))[1:]) if cuts.size else [points]
+        runs = (
+            np.split(np.roll(points, -cuts[0], axis=0), np.flatnonzero(~np.roll(inner, -cuts[0]))[1:])
+            if cuts.size
+            else [points]
+        )
         runs = [run[1:] for run in runs] if cuts.size else runs
         found += [run for run in runs if len(run) >= 20]
     return found

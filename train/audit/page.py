@@ -88,7 +88,7 @@ def _page(name: str, suspects: Sequence[Seen], pictures: Sequence[str], audited:
     yield f'<body data-name="{text(name)}" data-digest="{digest}"><header><h1>{text(name)}</h1>'
     yield (
         f"<p>{len(suspects)} of {audited} masks, the worst first: photo, mask, the networks' mask, difference "
-        '(<b class="missing">networks alone</b>, <b class="extra">mask alone</b>). A network errs too: the photo decides.'
+        '(<b class="missing">networks alone</b>, <b class="extra">mask alone</b>). Networks err too: the photo decides.'
         "<p><kbd>K</kbd> keep <kbd>F</kbd> fix <kbd>D</kbd> drop <kbd>U</kbd> undecided <kbd>↓</kbd> <kbd>↑</kbd> move "
         '<kbd>N</kbd> next undecided <kbd>S</kbd> save <span id="count"></span> <select id="kind" aria-label="kind">'
         '<option value="">all kinds</option>'

@@ -1,4 +1,4 @@
-"""Faults put into masks on purpose, so that an audit can be measured: what share does it find? (numpy and OpenCV only)."""
+"""Faults put into masks on purpose, so that an audit can be measured (numpy and OpenCV only)."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -90,7 +90,9 @@ def _hole(own: Pixels, other: Pixels, rng: np.random.Generator) -> Pixels | None
     image, mask = own
     size = np.count_nonzero(mask) ** 0.5
     radii = rng.uniform(0.04, 0.1, 2) * size
-    within = cv2.distanceTransform(cv2.copyMakeBorder(mask.astype(np.uint8), 1, 1, 1, 1, cv2.BORDER_CONSTANT), cv2.DIST_L2, 5)
+    within = cv2.distanceTransform(
+        cv2.copyMakeBorder(mask.astype(np.uint8), 1, 1, 1, 1, cv2.BORDER_CONSTANT), cv2.DIST_L2, 5
+    )
     places = np.argwhere(within[1:-1, 1:-1] > radii.max() + 2)
     if not len(places):
         return None
@@ -154,13 +156,17 @@ def _bystander_in_photo(own: Pixels, other: Pixels, rng: np.random.Generator) ->
 
 def _beside(own: Pixels, other: Pixels, rng: np.random.Generator) -> Pixels | None:
     """Another photo's person, made smaller, standing on the bottom at one side; None where too little would be seen."""
-    image, mask = own
+    mask = own[1]
     height, width = mask.shape
     factor = rng.uniform(*_BYSTANDER) * height / other[1].shape[0]
     size = max(1, round(other[1].shape[1] * factor)), max(1, round(other[1].shape[0] * factor))
     small = cv2.resize(other[0], size, interpolation=cv2.INTER_AREA)
     small_mask = cv2.resize(other[1].astype(np.uint8), size, interpolation=cv2.INTER_NEAREST)
-    left = round(rng.uniform(-0.3, 0.1) * size[0]) if rng.random() < 0.5 else width - round(rng.uniform(0.7, 1.1) * size[0])
+    left = (
+        round(rng.uniform(-0.3, 0.1) * size[0])
+        if rng.random() < 0.5
+        else width - round(rng.uniform(0.7, 1.1) * size[0])
+    )
     move = np.array([[1.0, 0, left], [0, 1.0, height - size[1]]])
     placed = cv2.warpAffine(small, move, (width, height), flags=cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE)
     seen = (cv2.warpAffine(small_mask, move, (width, height), flags=cv2.INTER_NEAREST) > 0) & ~mask

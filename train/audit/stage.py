@@ -1,4 +1,4 @@
-"""`python -m train audit`: label faults of a set, ranked, as JSON and as a page; and how many of planted ones it finds."""
+"""`python -m train audit`: label faults, ranked, as JSON and as a page; and what share of planted ones it finds."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -19,7 +19,7 @@ from portraitseg.segment import released
 from portraitseg.segment.segmenter import find_model
 from train.audit import page, planting
 from train.audit.faults import USUAL, WORDS, Finding
-from train.audit.planting import NAMES, Plant, Planting
+from train.audit.planting import NAMES, Planting
 from train.audit.survey import Job, Seen, survey, unpack
 from train.function_matching import SUFFIXES, open_file
 
@@ -53,7 +53,9 @@ class Subject:
         kept = tuple(key for key in found if not self.sets or set_of(key) in self.sets)
         if not kept:
             there = ", ".join(sorted({set_of(key) for key in found}))
-            raise InputError(f"--only {', '.join(self.sets)}: no such set in {', '.join(self.splits)} (there are: {there})")
+            raise InputError(
+                f"--only {', '.join(self.sets)}: no such set in {', '.join(self.splits)} (there are: {there})"
+            )
         return kept
 
 
@@ -84,14 +86,18 @@ def audit(config: Config, out: Path, models: Sequence[str], subject: Subject, sh
     if len(errors) == len(ranked):
         raise InputError("audit: no photo could be looked at")
     sets = _sets(ranked, config.seed)
-    files.write_json(out / JSON_NAME, {**origin, "splits": list(subject.splits), "sets": sets, "photos": [_row(s) for s in ranked]})
+    files.write_json(
+        out / JSON_NAME, {**origin, "splits": list(subject.splits), "sets": sets, "photos": [_row(s) for s in ranked]}
+    )
     suspects = [seen for seen in ranked if severity(seen) >= 1]
     page.write(out / PAGE_NAME, dataset.name, job, suspects[:shown], len(ranked), config.train.workers)
     _say_result(ranked, suspects, sets, out)
     return ranked
 
 
-def measure(config: Config, out: Path, models: Sequence[str], subject: Subject, count: int, photos: int) -> dict[str, Any]:
+def measure(
+    config: Config, out: Path, models: Sequence[str], subject: Subject, count: int, photos: int
+) -> dict[str, Any]:
     """Plants faults into masks and measures what share of them the ranking's top holds; writes `planted.json`.
 
     Two measures for each kind: in the top 5 % when it is the only one planted, and in the top n with all n planted at
@@ -157,11 +163,11 @@ def rank(photos: Sequence[Seen]) -> list[Seen]:
     return sorted(named, key=lambda seen: (-severity(seen), seen.iou, seen.key))
 
 
-def recall(ranked: Sequence[Seen], planted: Mapping[str, Planting]) -> dict[str, dict[str, float]]:
+def recall(ranked: Sequence[Seen], planted: Mapping[str, Planting]) -> dict[str, dict[str, int | float]]:
     """Of each kind planted: how many, the shares found, and the share of all whose kind was named first."""
     top = {seen.key for seen in ranked[: len(planted)]}
     by_key = {seen.key: seen for seen in ranked}
-    result = {}
+    result: dict[str, Any] = {}
     for kind in dict.fromkeys(item.plant for item in planted.values()):
         own = {key for key, item in planted.items() if item.plant == kind}
         # without the others, which would fill the top
@@ -234,20 +240,27 @@ def _sets(photos: Sequence[Seen], seed: int) -> dict[str, Any]:
         if seen.error is None:
             groups.setdefault(set_of(seen.key), []).append(seen)
     rng = np.random.default_rng(seed)
-    result = {}
+    result: dict[str, Any] = {}
     for name, group in sorted(groups.items()):
         values = np.array([(seen.iou, seen.boundary_iou) for seen in group])
         means = np.mean(values[rng.integers(len(group), size=(_RESAMPLINGS, len(group)))], axis=1)
         low, high = np.percentile(means, [2.5, 97.5], axis=0)
         result[name] = {"photos": len(group)} | {
-            measure: {"mean": round(float(values[:, at].mean()), 4), "low": round(float(low[at]), 4), "high": round(float(high[at]), 4)}
+            measure: {
+                "mean": round(float(values[:, at].mean()), 4),
+                "low": round(float(low[at]), 4),
+                "high": round(float(high[at]), 4),
+            }
             for at, measure in enumerate(("iou", "boundary_iou"))
         }
     return result
 
 
 def _row(seen: Seen) -> dict[str, Any]:
-    faults = [{**asdict(item), "severity": round(item.severity, 2), "box": [round(v, 3) for v in item.box]} for item in seen.faults]
+    faults = [
+        {**asdict(item), "severity": round(item.severity, 2), "box": [round(v, 3) for v in item.box]}
+        for item in seen.faults
+    ]
     row: dict[str, Any] = {"key": seen.key, "severity": round(severity(seen), 2)}
     if seen.error is not None:
         return {**row, "error": seen.error}
@@ -265,5 +278,3 @@ def _say_result(ranked: Sequence[Seen], suspects: Sequence[Seen], sets: Mapping[
             f"{100 * iou['high']:.2f}), boundary IoU {100 * boundary['mean']:.1f} ({row['photos']} photos)"
         )
     say(f"{out / PAGE_NAME}: {len(suspects)} of {len(ranked)} masks to look at; open it, decide, save decisions.json")
-
-

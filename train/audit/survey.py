@@ -177,7 +177,7 @@ def _resume(log: Path, origin: Mapping[str, Any]) -> dict[str, Seen]:
     header, *lines = whole.decode().splitlines() or [""]
     if header != first:
         raise InputError(
-            f"--out {log.parent}: holds an audit of other photos, networks or settings: name another folder, or delete it"
+            f"--out {log.parent}: holds an audit of other photos, networks or settings: name another, or delete it"
         )
     if len(whole) < len(text):
         files.write_bytes(log, whole)
@@ -214,7 +214,7 @@ def look(key: str) -> Seen:
         boundary_iou=round(metrics.boundary_iou(view.mask, person, view.ignore), 4),
         agreement=round(min(metrics.iou(one, person) for one in each), 4),
         faults=tuple(find_faults(view.image, view.mask, view.probabilities, view.ignore, _job.held)),
-        signatures=(_sign(view.mask), _sign(person)),
+        signatures=(sign(view.mask), sign(person)),
     )
 
 
@@ -229,9 +229,12 @@ def teachers_of(models: tuple[Path, ...]) -> tuple[Teacher, ...]:
     return tuple(open_file(path, is_probed=True) for path in models)
 
 
-def _sign(mask: Bool[np.ndarray, "h w"]) -> str:
+def sign(mask: Bool[np.ndarray, "h w"]) -> str:
+    """A mask at `SIGNATURE_SIDE` px, its bits in base64."""
     side = SIGNATURE_SIDE
-    small = cv2.resize(mask.astype(np.uint8) * 255, (side, side), interpolation=cv2.INTER_AREA) > contract.MASK_THRESHOLD
+    small = (
+        cv2.resize(mask.astype(np.uint8) * 255, (side, side), interpolation=cv2.INTER_AREA) > contract.MASK_THRESHOLD
+    )
     return base64.b64encode(np.packbits(small).tobytes()).decode()
 
 
