@@ -76,7 +76,7 @@ def _hand(own: Pixels, other: Pixels, rng: np.random.Generator) -> Pixels | None
     kernel = np.ones((5, 5), np.uint8)
     bare = cv2.morphologyEx((skin(image) & mask).astype(np.uint8), cv2.MORPH_OPEN, kernel)
     count, labels, stats, _ = cv2.connectedComponentsWithStats(bare, connectivity=4)
-    shares = stats[:, cv2.CC_STAT_AREA] / max(1, np.count_nonzero(mask))
+    shares = stats[:, cv2.CC_STAT_AREA] / max(1, int(np.count_nonzero(mask)))
     order = [label for label in np.argsort(-shares) if label][1:]
     place = next((label for label in order if _HAND[0] <= shares[label] <= _HAND[1]), None)
     if count < 3 or place is None:

@@ -27,7 +27,7 @@ JSON_NAME, PAGE_NAME, LOG_NAME, PLANTED_NAME = "audit.json", "audit.html", "phot
 
 #: A mask whose small form agrees this much with what the networks see in another photo, and this much better than with
 #: its own, is that photo's; only masks that fit their own photo worse than `_MISFIT` are asked about.
-_SWAP_IOU, _SWAP_GAIN, _MISFIT = 0.9, 0.1, 0.85
+_SWAP_IOU, _SWAP_GAIN, _MISFIT = 0.93, 0.1, 0.85
 
 #: Share of the ranking's top in which planted faults are looked for, one kind at a time.
 TOP_SHARE = 0.05
@@ -195,7 +195,7 @@ def plan(dataset: Dataset, keys: Sequence[str], count: int, seed: int) -> dict[s
     for kind in NAMES:
         found: dict[str, Planting] = {}
         for key in [key for key in free if key not in planted]:
-            wanted = Planting(kind, keys[rng.integers(len(keys))], int(rng.integers(2**31)))
+            wanted = Planting(kind, keys[int(rng.integers(len(keys)))], int(rng.integers(2**31)))
             if wanted.partner == key:
                 continue
             if planting.plant(dataset.load(key), dataset.load(wanted.partner), wanted) is not None:
