@@ -195,6 +195,37 @@ def redraw(
 
 
 @app.command()
+def matte(
+    out: Annotated[Path | None, typer.Option(help="New folder: photos, soft masks, masks as they were.")] = None,
+    method: Annotated[str, typer.Option(help="closed_form, knn, or guided, which needs no pymatting.")] = "closed_form",
+    band: Annotated[
+        float,
+        typer.Option(min=0.001, max=0.3, help="Half the unknown band, as a share of the person's size."),
+    ] = 0.015,
+    measure: Annotated[
+        int, typer.Option(min=0, help="Write nothing: compare all methods on this many portraits of known alpha.")
+    ] = 0,
+    config: options.Config = None,
+    data: options.Data = None,
+    format: options.Format = None,
+    set: options.Set = None,
+) -> None:
+    """Make soft masks of hard ones: in a band around the outline alpha follows the photo's colours."""
+    from portraitseg.errors import InputError
+    from train import matte as mattes
+
+    if measure:
+        for name, row in mattes.measure(measure, band).items():
+            print(f"{name:20} MAD {row['mad']:.4f}  gradient {row['gradient']:.3f}  {row['seconds']:.3f} s")
+        return
+    if method not in (known := ("knn", "closed_form", "guided")):
+        raise InputError(f"--method {method}: one of {', '.join(known)}")
+    if out is None:
+        raise InputError("--out: name a new folder")
+    mattes.write_mattes(resolve_config(config, data, format, set), out, method, band)
+
+
+@app.command()
 def speed(
     config: options.Config = None,
     data: options.Data = None,
