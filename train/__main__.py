@@ -211,18 +211,13 @@ def matte(
     set: options.Set = None,
 ) -> None:
     """Make soft masks of hard ones: in a band around the outline alpha follows the photo's colours."""
-    from portraitseg.errors import InputError
     from train import matte as mattes
 
     if measure:
         for name, row in mattes.measure(measure, band).items():
             print(f"{name:20} MAD {row['mad']:.4f}  gradient {row['gradient']:.3f}  {row['seconds']:.3f} s")
         return
-    if method not in (known := ("knn", "closed_form", "guided")):
-        raise InputError(f"--method {method}: one of {', '.join(known)}")
-    if out is None:
-        raise InputError("--out: name a new folder")
-    mattes.write_mattes(resolve_config(config, data, format, set), out, method, band)
+    mattes.write_mattes(resolve_config(config, data, format, set), out, mattes.method_of(method), band)
 
 
 @app.command()

@@ -31,7 +31,8 @@ from portraitseg.synthetic import portraits as synthetic
 from portraitseg.workers import cores, settle
 from train.folder_copy import LEAST, begin, copy_file, open_copied, write_splits
 
-Method = Literal["knn", "closed_form", "guided"]
+Method = Literal["closed_form", "knn", "guided"]
+METHODS: tuple[Method, ...] = ("closed_form", "knn", "guided")
 
 #: Half the band's thickness as a share of the person's size (the root of its area).
 BAND = 0.015
@@ -50,7 +51,7 @@ _NOT_SOLVED = "the equations have no stable solution here, so the guided filter 
 _NO_BAND = "a person too small for a band: the mask stays"
 
 
-def write_mattes(config: Config, out: Path, method: Method, band: float) -> None:
+def write_mattes(config: Config, out: Path | None, method: Method, band: float) -> None:
     """Writes a copy of a folder whose training masks are mattes; a stopped call goes on.
 
     `masks/` has 8-bit alpha, `given/` beside it the masks as they were. Photos are hard links where the disk allows
@@ -66,6 +67,8 @@ def write_mattes(config: Config, out: Path, method: Method, band: float) -> None
         InputError: no folder of photos, its masks are classes, `out` holds something else, no pymatting.
         KeyboardInterrupt: Ctrl-C, saying what is kept.
     """
+    if out is None:
+        raise InputError("--out: name a new folder")
     _need_pymatting(method)
     dataset = open_copied(config, out, "matte")
     begin(out, {"matte": method, "band": band, "side_px": SIDE_PX, "data": dataset.name})
@@ -188,6 +191,18 @@ _SOLVERS: Mapping[str, Callable[[], Callable[..., Float[np.ndarray, "h w"]]]] = 
 }
 
 
+def method_of(name: str) -> Method:
+    """A method by its name.
+
+    Raises:
+        InputError: no such method.
+    """
+    for method in METHODS:
+        if method == name:
+            return method
+    raise InputError(f"--method {name}: one of {', '.join(METHODS)}")
+
+
 def _need_pymatting(method: Method) -> None:
     if method in _SOLVERS:
         try:
@@ -257,25 +272,24 @@ def measure(photos: int, band: float) -> dict[str, dict[str, float]]:
     Returns:
         Mask and method → mean absolute difference, gradient error (`metrics.gradient_error`), CPU seconds a photo.
     """
-    methods: tuple[Method, ...] = ("guided", "knn", "closed_form")
     sums: dict[str, np.ndarray] = {}
     image, truth = synthetic.render(0, (64, 64))
-    for method in methods:
+    for method in METHODS:
         # compiled once, which is no photo's time
         matte(image, contract.truth_to_mask(truth), method, band)
     for index in range(photos):
         image, truth = synthetic.render(index, (320, 320))
         exact = contract.truth_to_mask(truth)
         for kind, mask in (("exact", exact), ("drawn", simplified(exact))):
-            for method in ("mask", *methods):
+            for way in (None, *METHODS):
                 started = time.process_time()
-                alpha = mask.astype(np.float32) if method == "mask" else matte(image, mask, method, band)[0]
+                alpha = mask.astype(np.float32) if way is None else matte(image, mask, way, band)[0]
                 seconds = time.process_time() - started
                 errors = (
                     np.abs(alpha - contract.bytes_to_float(truth)).mean(),
                     metrics.gradient_error(alpha, contract.bytes_to_float(truth)),
                 )
-                name = f"{kind}, {method}"
+                name = f"{kind}, {way or 'mask'}"
                 sums[name] = sums.get(name, np.zeros(3)) + np.array([*errors, seconds])
     return {
         name: dict(zip(("mad", "gradient", "seconds"), map(float, total / photos), strict=True))
