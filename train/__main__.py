@@ -112,17 +112,43 @@ def show_data(
     split: Annotated[str | None, typer.Option(help="Default: the training split.")] = None,
     photos: Annotated[int, typer.Option(min=1, max=200, help="How many, evenly over the split.")] = 16,
     augmented: Annotated[
-        bool, typer.Option("--augmented", help="With the augmentations of the configuration.")
+        bool, typer.Option("--augmented", help="As a batch of training has them: augmented, pasted, mixed.")
     ] = False,
 ) -> None:
-    """Draw photos above their masks, as they are or augmented."""
+    """Draw photos above their masks and the bands around their outlines, as they are or as training sees them."""
     resolved = resolve_config(config, data, format, set)
     from portraitseg.data import open_dataset
-    from train.show import write_sheet
+    from train.show import write_samples
 
     dataset = open_dataset(resolved.data, resolved.seed)
-    write_sheet(out, dataset, resolved, split or resolved.data.train_split, photos, augmented)
+    write_samples(out, dataset, resolved, split or resolved.data.train_split, photos, augmented)
     cli.say(f"{out} written")
+
+
+@app.command("show-output")
+def show_output(
+    out: Annotated[Path, typer.Option(help="The picture to write (.png).")],
+    run: options.Run = "default",
+    weights: Annotated[
+        Path | None, typer.Option(help="h5, .tflite or .onnx to look at; default: the run's best.h5.")
+    ] = None,
+    data: options.Data = None,
+    format: options.Format = None,
+    set: options.Set = None,
+    split: Annotated[str | None, typer.Option(help="Default: the validation split.")] = None,
+    photos: Annotated[int, typer.Option(min=1, max=200, help="How many are shown, the worst.")] = 16,
+) -> None:
+    """Draw photo, truth, mask and difference of a trained run, the worst first."""
+    from portraitseg.data import open_dataset
+    from portraitseg.runs import Run
+    from train.label import open_teacher
+    from train.show import write_outputs
+
+    place = Run(run)
+    resolved = resolve_config(place.config, data, format, set)
+    dataset = open_dataset(resolved.data, resolved.seed)
+    shown = write_outputs(out, dataset, split or resolved.data.val_split, open_teacher(weights or place.best), photos)
+    cli.say(f"{out}: the worst has IoU {100 * shown[0][1]:.1f} ({shown[0][0]})")
 
 
 @app.command()

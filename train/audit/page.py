@@ -15,15 +15,11 @@ from portraitseg import contract, files
 from portraitseg.workers import cores
 from train.audit.faults import WORDS, Finding
 from train.audit.survey import Job, Seen, View, load_view, pool_of
-from train.show import tint
+from train.show import difference, fit, tint
 
 _STATIC = Path(__file__).with_name("static")
 
-#: Height of a panel in px; four are as wide as a screen.
-_HEIGHT_PX = 240
-
-#: In a difference: person for the networks alone, and for the mask alone (R, G, B).
-_MISSING, _EXTRA = (30, 110, 255), (255, 130, 0)
+#: Frames a fault (R, G, B).
 _BOX = (255, 0, 160)
 
 
@@ -55,20 +51,14 @@ def picture(seen: Seen) -> str:
 def draw(view: View, faults: Sequence[Finding]) -> UInt8[np.ndarray, "h2 w2 3"]:
     """The four panels beside each other, the worst fault framed in the last one."""
     person = view.consensus > contract.PROBABILITY_THRESHOLD
-    grey = cv2.cvtColor(cv2.cvtColor(view.image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
-    difference = (128 + grey // 2).astype(np.uint8)
-    unknown = np.zeros_like(person) if view.ignore is None else view.ignore
-    difference[person & ~view.mask & ~unknown] = _MISSING
-    difference[view.mask & ~person & ~unknown] = _EXTRA
+    last = difference(view.image, view.mask, person, view.ignore)
     for item in faults[:1]:
         height, width = person.shape
         left, top = round(item.box[0] * width), round(item.box[1] * height)
         right, bottom = round((item.box[0] + item.box[2]) * width), round((item.box[1] + item.box[3]) * height)
-        cv2.rectangle(difference, (left - 3, top - 3), (right + 3, bottom + 3), _BOX, 2)
-    panels = [view.image, tint(view.image, view.mask), tint(view.image, person), difference]
-    factor = _HEIGHT_PX / view.image.shape[0]
-    size = _HEIGHT_PX, max(1, round(view.image.shape[1] * factor))
-    return np.hstack([contract.resize_image(np.ascontiguousarray(panel), size) for panel in panels])
+        cv2.rectangle(last, (left - 3, top - 3), (right + 3, bottom + 3), _BOX, 2)
+    panels = [view.image, tint(view.image, view.mask), tint(view.image, person), last]
+    return fit(panels)
 
 
 def _page(name: str, suspects: Sequence[Seen], pictures: Sequence[str], audited: int) -> Iterator[str]:
