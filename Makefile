@@ -16,7 +16,7 @@ WITH_CONFIG = $(if $(CONFIG),--config "$(CONFIG)")
 WITH_SET = $(foreach pair,$(SET),--set "$(pair)")
 
 .DEFAULT_GOAL := demo
-.PHONY: demo data segment web web-build train export-android export-ios export-onnx benchmark compare check-gpu check-gpu-classic check-gpu-web gpu-driver check-arm check-mediapipe check-assets release apps-tools test test-full lint format lock clean help
+.PHONY: demo data segment web web-build train data-preview output-preview export-android export-ios export-onnx benchmark compare check-gpu check-gpu-classic check-gpu-web gpu-driver check-arm check-mediapipe check-assets release apps-tools test test-full lint format lock clean help
 
 # whichever photos, files or settings are named: the demo is of the synthetic portraits, as its configuration says
 DEMO = $(MAKE) --no-print-directory RUN=demo DATA= FORMAT= SPLITS= PEERS= REFERENCE= SET=
@@ -33,6 +33,12 @@ data: $(ENV) ## fetch a public set, or say how to get it: DATASET= (none: what t
 
 train: $(ENV) ## train a network: RUN= CONFIG= DATA= FORMAT= INIT= SET="section.key=value …" OVERWRITE=1
 	@$(PY) -m train fit --run "$(RUN)" $(WITH_CONFIG) $(WITH_DATA) $(WITH_SET) $(if $(INIT),--init "$(INIT)") $(if $(OVERWRITE),--overwrite)
+
+data-preview: $(ENV) ## a sheet of training's samples with masks and edge bands: CONFIG= DATA= FORMAT= SET= OUT=preview.png
+	@$(PY) -m train show-data --augmented --out "$(or $(OUT),preview.png)" $(WITH_CONFIG) $(WITH_DATA) $(WITH_SET)
+
+output-preview: $(ENV) ## what a trained run makes of its validation photos, the worst first: RUN= DATA= OUT=output.png
+	@$(PY) -m train show-output --run "$(RUN)" --out "$(or $(OUT),output.png)" $(WITH_DATA) $(WITH_SET)
 
 export-android: $(ENV) ## quantization-aware training, then .tflite files with parity: RUN= DATA= SET=
 	@$(PY) -m export android --run "$(RUN)" $(WITH_DATA) $(WITH_SET)

@@ -127,6 +127,10 @@ class DataConfig(Section):
     "Of formats with labelled shapes: labels of what counts in no loss and no score."
     soft_masks: bool = False
     "True: values between 0 and 255 are alpha; False: > 127 is person."
+    decisions: Path | None = None
+    "Decisions about label faults (`python -m train audit`): photos to drop, or still to fix, are left out."
+    held: Literal["person", "background"] = "person"
+    "What held things are: in cut-outs that are pasted while training, and in the audit of masks."
     synthetic_photos: Annotated[int, Field(ge=8, le=500_000)] = 2048
     "Portraits in the synthetic `train` split; `val` and `test` are each an eighth of it, at most 128."
     licence: str = "unknown"
@@ -174,6 +178,12 @@ class TrainConfig(Section):
     "Probability that the person of a photo is put before another: of nobody, where there are blank ones, or of others."
     shrink_share: Probability = 0.0
     "Of those so pasted, the share that is made small and far away, with up to two others, as small, behind."
+    match_light: Probability = 0.0
+    "How far light and colours of what is pasted move at most to those of the photo that it is put before."
+    cutout_share: Probability = 0.0
+    "Probability that a hand or thing is pasted, mostly onto the person, where it is what `data.held` says."
+    cutouts: Path | None = None
+    "Folder of cut-outs, PNG or WebP with alpha; None: drawn hands, phones, cups, books."
     learning_rate: Positive = 4e-3
     warmup_epochs: Annotated[float, Field(ge=0)] = 1
     schedule: ScheduleName = "cosine"

@@ -61,6 +61,9 @@ def check_data(
     fix: Annotated[
         Path | None, typer.Option(help="Write a corrected copy of the folder here; the original stays as it is.")
     ] = None,
+    redrawn: Annotated[
+        Path | None, typer.Option(help="With --fix and data.decisions: masks drawn anew, the folder of `train redraw`.")
+    ] = None,
     report: Annotated[
         Path | None, typer.Option(help="Folder for report.json and report.html: all photos, worst first.")
     ] = None,
@@ -70,7 +73,7 @@ def check_data(
     if fix is not None:
         from train.fix import write_fixed
 
-        write_fixed(resolved, fix)
+        write_fixed(resolved, fix, redrawn)
         return
     from portraitseg.data import open_dataset
 
@@ -123,17 +126,43 @@ def show_data(
     split: Annotated[str | None, typer.Option(help="Default: the training split.")] = None,
     photos: Annotated[int, typer.Option(min=1, max=200, help="How many, evenly over the split.")] = 16,
     augmented: Annotated[
-        bool, typer.Option("--augmented", help="With the augmentations of the configuration.")
+        bool, typer.Option("--augmented", help="As a batch of training has them: augmented, pasted, mixed.")
     ] = False,
 ) -> None:
-    """Draw photos above their masks, as they are or augmented."""
+    """Draw photos above their masks and the bands around their outlines, as they are or as training sees them."""
     resolved = resolve_config(config, data, format, set)
     from portraitseg.data import open_dataset
-    from train.show import write_sheet
+    from train.show import write_samples
 
     dataset = open_dataset(resolved.data, resolved.seed)
-    write_sheet(out, dataset, resolved, split or resolved.data.train_split, photos, augmented)
+    write_samples(out, dataset, resolved, split or resolved.data.train_split, photos, augmented)
     cli.say(f"{out} written")
+
+
+@app.command("show-output")
+def show_output(
+    out: Annotated[Path, typer.Option(help="The picture to write (.png).")],
+    run: options.Run = "default",
+    weights: Annotated[
+        Path | None, typer.Option(help="h5, .tflite or .onnx to look at; default: the run's best.h5.")
+    ] = None,
+    data: options.Data = None,
+    format: options.Format = None,
+    set: options.Set = None,
+    split: Annotated[str | None, typer.Option(help="Default: the validation split.")] = None,
+    photos: Annotated[int, typer.Option(min=1, max=200, help="How many are shown, the worst.")] = 16,
+) -> None:
+    """Draw photo, truth, mask and difference of a trained run, the worst first."""
+    from portraitseg.data import open_dataset
+    from portraitseg.runs import Run
+    from train.label import open_teacher
+    from train.show import write_outputs
+
+    place = Run(run)
+    resolved = resolve_config(place.config, data, format, set)
+    dataset = open_dataset(resolved.data, resolved.seed)
+    shown = write_outputs(out, dataset, split or resolved.data.val_split, open_teacher(weights or place.best), photos)
+    cli.say(f"{out}: the worst has IoU {100 * shown[0][1]:.1f} ({shown[0][0]})")
 
 
 @app.command()
@@ -153,6 +182,82 @@ def label(
     from train.label import label as write_labels
 
     write_labels(resolved, weights, out, blend)
+
+
+@app.command()
+def audit(
+    out: Annotated[Path, typer.Option(help="Folder for audit.json and audit.html; a stopped audit goes on in it.")],
+    model: Annotated[
+        list[str] | None,
+        typer.Option(help="A released name, .tflite or .onnx; repeated: the mean of several. Default: all released."),
+    ] = None,
+    split: Annotated[
+        list[str] | None,
+        typer.Option(help="Splits whose masks are looked at; repeatable. Default: the training split."),
+    ] = None,
+    only: Annotated[list[str] | None, typer.Option(help="Sets; repeatable. Default: all of the splits.")] = None,
+    shown: Annotated[int, typer.Option(min=1, help="Photos on the page, the worst.")] = 200,
+    plant: Annotated[
+        int, typer.Option(min=0, help="Measure the audit instead: put this many faults of each kind in, find them.")
+    ] = 0,
+    photos: Annotated[int, typer.Option(min=20, help="With --plant: masks in all, evenly over the splits.")] = 500,
+    config: options.Config = None,
+    data: options.Data = None,
+    format: options.Format = None,
+    set: options.Set = None,
+) -> None:
+    """Rank label faults: where trained networks disagree with a mask in a way that looks like one."""
+    resolved = resolve_config(config, data, format, set)
+    from train.audit import stage
+
+    subject = stage.Subject(tuple(split or [resolved.data.train_split]), tuple(only or ()))
+    if plant:
+        stage.measure(resolved, out, model or [], subject, plant, photos)
+    else:
+        stage.audit(resolved, out, model or [], subject, shown)
+
+
+@app.command()
+def redraw(
+    out: Annotated[Path, typer.Option(help="New folder for photos, masks to draw over, and the networks' masks.")],
+    model: Annotated[
+        list[str] | None, typer.Option(help="Networks whose masks are suggested, as in `audit`; repeatable.")
+    ] = None,
+    config: options.Config = None,
+    data: options.Data = None,
+    format: options.Format = None,
+    set: options.Set = None,
+) -> None:
+    """Hand out the photos that `data.decisions` says to fix, for a drawing program."""
+    from train.audit.redraw import hand_out
+
+    hand_out(resolve_config(config, data, format, set), out, model or [])
+
+
+@app.command()
+def matte(
+    out: Annotated[Path | None, typer.Option(help="New folder: photos, soft masks, masks as they were.")] = None,
+    method: Annotated[str, typer.Option(help="closed_form, knn, or guided, which needs no pymatting.")] = "closed_form",
+    band: Annotated[
+        float,
+        typer.Option(min=0.001, max=0.3, help="Half the unknown band, as a share of the person's size."),
+    ] = 0.015,
+    measure: Annotated[
+        int, typer.Option(min=0, help="Write nothing: compare all methods on this many portraits of known alpha.")
+    ] = 0,
+    config: options.Config = None,
+    data: options.Data = None,
+    format: options.Format = None,
+    set: options.Set = None,
+) -> None:
+    """Make soft masks of hard ones: in a band around the outline alpha follows the photo's colours."""
+    from train import matte as mattes
+
+    if measure:
+        for name, row in mattes.measure(measure, band).items():
+            print(f"{name:20} MAD {row['mad']:.4f}  gradient {row['gradient']:.3f}  {row['seconds']:.3f} s")
+        return
+    mattes.write_mattes(resolve_config(config, data, format, set), out, mattes.method_of(method), band)
 
 
 @app.command()

@@ -88,6 +88,34 @@ def paste(front: Image, mask: Mask, back: Image, back_mask: Mask) -> tuple[Image
     return np.rint(image).astype(np.uint8), np.rint(both).astype(np.uint8)
 
 
+def match_light(front: Image, mask: Mask, back: Image, share: float) -> Image:
+    """Moves light and colours of what is pasted towards those of the photo that it is put before.
+
+    Mean and spread of lightness and both colour axes (CIELAB), as Reinhard et al. (2001, "Color Transfer between
+    Images") have them, moved by a share: all the way, a face before a lawn would be green.
+
+    Args:
+        front: RGB.
+        mask: 0..255, what of it is pasted; its colours alone count.
+        back: RGB.
+        share: 0 changes nothing, 1 takes the other's means and spreads.
+
+    Returns:
+        A new picture, uint8; `front` itself where nothing is pasted.
+    """
+    counted = mask > 127
+    if not counted.any() or share <= 0:
+        return front
+    own, other = (cv2.cvtColor(side.astype(np.float32) / 255, cv2.COLOR_RGB2Lab) for side in (front, back))
+    mean, spread = own[counted].mean(axis=0), own[counted].std(axis=0)
+    to_mean, to_spread = other.mean(axis=(0, 1)), other.std(axis=(0, 1))
+    # a flat colour has no spread to stretch
+    gain = 1 + share * (np.clip(to_spread / np.maximum(spread, 1), 0.5, 2) - 1)
+    moved = (own - mean) * gain + mean + share * (to_mean - mean)
+    rgb = cv2.cvtColor(moved.astype(np.float32), cv2.COLOR_Lab2RGB)
+    return np.clip(np.rint(255 * rgb), 0, 255).astype(np.uint8)
+
+
 def paste_ignored(mask: Mask, ignore: Mask | None, back_ignore: Mask | None) -> Mask | None:
     """The pixels of a pasted photo that are not known, above 0.
 

@@ -4,7 +4,7 @@ import shutil
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -14,12 +14,13 @@ from rich.progress import track
 from portraitseg import files
 from portraitseg.cli import console, say, warn
 from portraitseg.config import Config
-from portraitseg.data import masks, reading
+from portraitseg.data import decisions, masks, reading
 from portraitseg.data.base import Sample, hash_keys, set_of
 from portraitseg.data.folder import SPLITS_NAME, FolderDataset, open_folder, place, require_folder
 from portraitseg.errors import InputError
 from portraitseg.terms import TERMS_NAME
 from portraitseg.workers import cores
+from train.audit.redraw import Redrawn
 
 FIXES_NAME = "fixes.json"
 
@@ -36,7 +37,37 @@ class Fix:
     left_out: str | None = None
 
 
-def write_fixed(config: Config, out: Path) -> None:
+@dataclass(frozen=True)
+class Decided:
+    """What a person decided (`data.decisions`), and the masks that were drawn anew since.
+
+    Attributes:
+        dropped: photos that are left out.
+        to_fix: photos whose masks are to be drawn anew.
+        redrawn: where those lie; None: nowhere yet.
+    """
+
+    dropped: frozenset[str] = frozenset()
+    to_fix: frozenset[str] = frozenset()
+    redrawn: Redrawn | None = None
+
+    def __call__(self, sample: Sample) -> Sample:
+        """The photo with the mask that was drawn anew, where one was asked for.
+
+        Raises:
+            InputError: dropped, or not drawn yet.
+        """
+        if sample.key in self.dropped:
+            raise InputError(f"{sample.key}: dropped (data.decisions)")
+        if sample.key not in self.to_fix:
+            return sample
+        mask = None if self.redrawn is None else self.redrawn.load(sample.key, sample.image.shape[:2])
+        if mask is None:
+            raise InputError(f"{sample.key}: its mask is still to be drawn anew (data.decisions, --redrawn)")
+        return replace(sample, mask=mask, ignore=None, notes=(*sample.notes, "mask: drawn anew"))
+
+
+def write_fixed(config: Config, out: Path, redrawn: Path | None = None) -> None:
     """Writes the copy; the original is not touched.
 
     A photo that needs no change is copied as it is; another becomes an upright RGB PNG. Masks become PNGs of 0 to 255;
@@ -45,8 +76,10 @@ def write_fixed(config: Config, out: Path) -> None:
     left out, and `fixes.json` each change.
 
     Args:
-        config: with a folder of photos.
+        config: with a folder of photos. Of `data.decisions` dropped photos are left out, those to fix get their mask
+            of `redrawn`, or are left out; test splits stay as they are.
         out: a new folder.
+        redrawn: folder of masks that were drawn anew, of `train redraw`.
 
     Raises:
         InputError: no folder of photos, masks whose meaning is not clear, `out` is not empty or lies in the folder.
@@ -57,7 +90,7 @@ def write_fixed(config: Config, out: Path) -> None:
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"--fix {out}: is not empty: name a new folder")
     dataset = open_folder(config.data, config.seed)
-    fixes = list(_fix_all(dataset, out))
+    fixes = list(_fix_all(dataset, out, _decided(config, dataset, redrawn)))
     left_out = {fix.key: fix.left_out for fix in fixes if fix.left_out is not None}
     splits = {name: [key for key in keys if key not in left_out] for name, keys in dataset.splits.items()}
     splits = {name: keys for name, keys in splits.items() if keys}
@@ -76,7 +109,17 @@ def write_fixed(config: Config, out: Path) -> None:
     say(f"{out}: {len(fixes) - len(left_out)} photos, {len(changed)} of them changed, {len(left_out)} left out")
 
 
-def _fix_all(dataset: FolderDataset, out: Path) -> Iterator[Fix]:
+def _decided(config: Config, dataset: FolderDataset, redrawn: Path | None) -> Decided:
+    if config.data.decisions is None:
+        if redrawn is not None:
+            raise InputError("--redrawn: needs the decisions too: --set data.decisions=decisions.json")
+        return Decided()
+    left = decisions.left_out(dataset, config.data.decisions)
+    to_fix = frozenset(key for key, decision in left.items() if decision == "fix")
+    return Decided(frozenset(left) - to_fix, to_fix, None if redrawn is None else Redrawn(redrawn))
+
+
+def _fix_all(dataset: FolderDataset, out: Path, decided: Decided) -> Iterator[Fix]:
     keys = sorted(dataset.suffixes)
     workers = cores()
     with ThreadPoolExecutor(workers) as pool:
@@ -87,12 +130,13 @@ def _fix_all(dataset: FolderDataset, out: Path) -> Iterator[Fix]:
             transient=True,
             disable=not console.is_terminal,
         ):
-            yield from pool.map(lambda key: _fix(dataset, key, out), keys[start : start + _AHEAD * workers])
+            yield from pool.map(lambda key: _fix(dataset, key, out, decided), keys[start : start + _AHEAD * workers])
 
 
-def _fix(dataset: FolderDataset, key: str, out: Path) -> Fix:
+def _fix(dataset: FolderDataset, key: str, out: Path, decided: Decided) -> Fix:
     try:
         sample, more = _load(dataset, key)
+        sample = decided(sample)
     except InputError as error:
         return Fix(key, left_out=str(error))
     photo, mask = dataset.files(key)

@@ -132,6 +132,12 @@ def ask(teachers: Sequence[Teacher], image: UInt8[np.ndarray, "h w 3"]) -> Float
     return np.asarray(np.mean(answers, axis=0, dtype=np.float32))
 
 
+def teach(teachers: Sequence[Teacher], image: UInt8[np.ndarray, "h w 3"]) -> Float[np.ndarray, "h w"]:
+    """The teachers' mean probability of person at the photo's size, of the photo and of its mirror image."""
+    mirrored = np.ascontiguousarray(image[:, ::-1])
+    return (ask(teachers, image) + ask(teachers, mirrored)[:, ::-1]) / 2
+
+
 def _mix(photos: UInt8[np.ndarray, "n h w c"], place: int, other: int, share: float) -> Float[np.ndarray, "h w c"]:
     return np.rint(share * photos[place] + (1 - share) * photos[other])
 

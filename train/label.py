@@ -6,9 +6,6 @@ what annotators cut off. Of several teachers the mean is taken: where they err d
 result is a folder like any other, so any network trains on it, and the teachers run once.
 """
 
-import json
-import os
-import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -22,15 +19,13 @@ from portraitseg.cli import console, say
 from portraitseg.config import Config
 from portraitseg.data import find_terms
 from portraitseg.data.base import hash_keys, is_measured, set_of
-from portraitseg.data.folder import LABELS_NAME, SPLITS_NAME, FolderDataset, open_folder, place, require_folder
+from portraitseg.data.folder import FolderDataset, place
 from portraitseg.errors import InputError
 from portraitseg.models import checkpoint
 from portraitseg.terms import TERMS_NAME, Terms, worst
-from train.function_matching import SUFFIXES, Teacher, ask, open_file, require_rgb
+from train.folder_copy import LEAST, begin, copy_file, open_copied, write_splits
+from train.function_matching import SUFFIXES, Teacher, open_file, require_rgb, teach
 from train.weights.terms import of_weights
-
-#: Masks of nothing but 0 and 1 are read as 0 and 255: what the teacher is that unsure of becomes 0.
-_LEAST = 2
 
 
 def label(config: Config, weights: Sequence[Path], out: Path, blend: float) -> None:
@@ -51,21 +46,16 @@ def label(config: Config, weights: Sequence[Path], out: Path, blend: float) -> N
         InputError: no folder of photos, a split to measure on with photos of unlabelled sets, `out` holds something
             else or is that folder, no such file.
     """
-    dataset = _open(config, out)
+    dataset = open_copied(config, out, "label")
     train = dataset.keys(config.data.train_split)
     unlabelled = _unlabelled(dataset, config)
-    if dataset.has_classes:
-        raise InputError(
-            f"label: masks of {dataset.root} are not 0 to 255, and would lie beside drawn ones that are: convert them "
-            "first: python -m train check-data --fix OUT"
-        )
     teachers = [open_teacher(path) for path in weights]
     origin = {
         "weights_sha256": [files.sha256_with_spec(path) for path in weights],
         "blend": blend,
         "photos": {key: hash_keys(keys) for key, keys in (("train", train), ("unlabelled", unlabelled))},
     }
-    _begin(out, origin)
+    begin(out, origin)
     files.write_json(out / TERMS_NAME, _terms(config, weights).model_dump(mode="json"))
     # what was a split of photos without masks is part of the training split now
     splits = {name: list(keys) for name, keys in dataset.splits.items() if not set(keys) <= set(unlabelled)}
@@ -74,16 +64,15 @@ def label(config: Config, weights: Sequence[Path], out: Path, blend: float) -> N
     taught = {key for key in splits[config.data.train_split] if set_of(key) not in dataset.blank_sets}
     for key in dict.fromkeys(key for keys in splits.values() for key in keys):
         photo, mask = dataset.files(key)
-        _copy(photo, place(out, key, "images", photo.suffix))
+        copy_file(photo, place(out, key, "images", photo.suffix))
         if mask is not None and key not in taught:
-            _copy(mask, place(out, key, "masks", mask.suffix))
+            copy_file(mask, place(out, key, "masks", mask.suffix))
     try:
         for key, drawn in _masks(dataset, sorted(taught), teachers, blend, out):
             files.write_bytes(place(out, key, "masks", ".png"), cv2.imencode(".png", drawn)[1].tobytes())
     except KeyboardInterrupt as error:
         raise KeyboardInterrupt(f"the masks drawn so far are kept in {out}") from error
-    hashes = {name: hash_keys(keys) for name, keys in splits.items()}
-    files.write_json(out / SPLITS_NAME, {"splits": splits, "sha256_16": hashes})
+    hashes = write_splits(out, splits)
     say(
         f"{out}: {len(train)} photos with blended masks, {len(unlabelled)} with the teachers' alone "
         f"({config.data.train_split} {hashes[config.data.train_split]}); train on it with data.soft_masks=true and "
@@ -122,19 +111,6 @@ def open_teacher(path: Path) -> Teacher:
     return predict
 
 
-def teach(teachers: Sequence[Teacher], image: UInt8[np.ndarray, "h w 3"]) -> Float[np.ndarray, "h w"]:
-    """The teachers' mean probability of person at the photo's size, of the photo and of its mirror image."""
-    mirrored = np.ascontiguousarray(image[:, ::-1])
-    return (ask(teachers, image) + ask(teachers, mirrored)[:, ::-1]) / 2
-
-
-def _open(config: Config, out: Path) -> FolderDataset:
-    root = require_folder(config.data, "label: copies a folder of photos with its masks").resolve()
-    if out.resolve() == root or root in out.resolve().parents:
-        raise InputError(f"--out {out}: lies in the folder that is copied: name another place")
-    return open_folder(config.data, config.seed)
-
-
 def _unlabelled(dataset: FolderDataset, config: Config) -> tuple[str, ...]:
     found: list[str] = []
     for name in dataset.unlabelled_sets:
@@ -150,32 +126,6 @@ def _unlabelled(dataset: FolderDataset, config: Config) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _begin(out: Path, origin: object) -> None:
-    """Writes what makes the masks; a second call with the same goes on, one with other words is refused."""
-    path = out / LABELS_NAME
-    if path.exists():
-        if json.loads(path.read_text()) != origin:
-            raise InputError(f"--out {out}: holds the masks of another call: name another folder, or delete it")
-        return
-    if out.exists() and any(out.iterdir()):
-        raise InputError(f"--out {out}: is not empty: name a new folder")
-    out.mkdir(parents=True, exist_ok=True)
-    files.write_json(path, origin)
-
-
-def _copy(source: Path, target: Path) -> None:
-    if target.exists():
-        return
-    target.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        # the file itself: a link to a symbolic one would lead nowhere from there
-        os.link(source.resolve(), target)
-    except OSError:
-        # another disk, or one without hard links
-        with files.replacing(target) as scratch:
-            shutil.copyfile(source, scratch)
-
-
 def _masks(
     dataset: FolderDataset, keys: Iterable[str], teachers: Sequence[Teacher], blend: float, out: Path
 ) -> Iterator[tuple[str, UInt8[np.ndarray, "h w"]]]:
@@ -188,5 +138,5 @@ def _masks(
             # what nobody knows the teacher alone says
             mask = blended if sample.ignore is None else np.where(sample.ignore, mask, blended)
         drawn = contract.probability_to_bytes(mask / 255)
-        drawn[drawn < _LEAST] = 0
+        drawn[drawn < LEAST] = 0
         yield key, drawn

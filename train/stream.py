@@ -19,9 +19,10 @@ from portraitseg.config import Config
 from portraitseg.data.base import Dataset, blank_per_epoch, trainable_keys
 from portraitseg.errors import InputError
 from portraitseg.workers import cores, settle
-from train import augmenter, function_matching, prior
+from train import augmenter, cutouts, function_matching, prior
 from train.augmenter import Augmenter
-from train.copy_paste import draw_window, paste, paste_ignored, shrink
+from train.copy_paste import draw_window, match_light, paste, paste_ignored, shrink
+from train.cutouts import Cutouts
 from train.edges import edge_band
 from train.function_matching import FunctionMatching
 
@@ -84,6 +85,8 @@ class BatchRecipe:
         paste_share: probability that the person of a training photo stands before another photo, one half of them of
             `keys`, one half of `blank_keys` where there are any.
         shrink_share: of these, the share in which that person and up to two more of `keys` are small and far away.
+        match_light: how far that person's light and colours move to the other photo's at most.
+        cutouts: hands and things that are pasted before all else; None: none are.
         with_edges, with_plain: whether batches have `Batch.edges` and `Batch.plain`.
         with_prior: whether a fourth channel of the images is a previous mask, made up from the target.
         matching: teachers that look at the augmented photos; None: the masks are the photos' own.
@@ -101,6 +104,8 @@ class BatchRecipe:
     blank_per_epoch: int = 0
     paste_share: float = 0.0
     shrink_share: float = 0.0
+    match_light: float = 0.0
+    cutouts: Cutouts | None = None
     with_edges: bool = False
     with_plain: bool = False
     with_prior: bool = False
@@ -179,14 +184,19 @@ class BatchRecipe:
         behind = self.blank_keys if self.blank_keys and rng.random() < 0.5 else self.keys
         back = self._load_labelled(behind[rng.integers(len(behind))], rng)
         if not self.shrink_share or rng.random() >= self.shrink_share:
-            return self._before(photo, back)
+            return self._before(photo, back, rng)
         nearest = self._shrunk(photo, rng)
         for _ in range(int(rng.integers(_MOST_BEHIND, endpoint=True))):
             other = self._load_labelled(self.keys[rng.integers(len(self.keys))], rng)
-            back = self._before(self._shrunk(other, rng), back)
-        return self._before(nearest, back)
+            back = self._before(self._shrunk(other, rng), back, rng)
+        return self._before(nearest, back, rng)
 
-    def _before(self, front: Photo, back: Photo) -> Photo:
+    def _before(self, front: Photo, back: Photo, rng: np.random.Generator) -> Photo:
+        if self.match_light:
+            share = float(rng.uniform(0, self.match_light))
+            matched = match_light(front.image, front.target, back.image, share)
+            plain = match_light(front.plain, front.target, back.plain, share) if self.with_plain else matched
+            front = replace(front, image=matched, plain=plain)
         image, target = paste(front.image, front.target, back.image, back.target)
         plain = paste(front.plain, front.target, back.plain, back.target)[0] if self.with_plain else image
         return Photo(image, target, plain, paste_ignored(front.target, front.ignore, back.ignore))
@@ -214,6 +224,8 @@ class BatchRecipe:
         if ignore is not None:
             # whatever an unknown pixel has a part in is unknown
             ignore = contract.mask_to_target(np.where(ignore, np.uint8(255), np.uint8(0)), self.size, is_soft=True)
+        if self.cutouts is not None:
+            image, target, ignore = self.cutouts(image, target, ignore, rng)
         return Photo(*self.augment.with_others(image, target, rng, self.with_plain, ignore))
 
     def _with_previous(self, photo: Photo, rng: np.random.Generator) -> Photo:
@@ -255,6 +267,8 @@ def recipe_of(dataset: Dataset, config: Config, needs: Collection[str] = ()) -> 
         blank_per_epoch=blank_per_epoch(epoch_photos(weighted), share) if blank_keys else 0,
         paste_share=config.train.paste_share,
         shrink_share=config.train.shrink_share,
+        match_light=config.train.match_light,
+        cutouts=cutouts.of(config),
         with_edges="edge" in needs,
         with_plain="plain_logits" in needs,
         with_prior=config.model.prior,

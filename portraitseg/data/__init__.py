@@ -10,6 +10,7 @@ from portraitseg.data import (
     catalogue,
     coco,
     cvat,
+    decisions,
     easyportrait,
     eg1800,
     folder,
@@ -48,11 +49,11 @@ def open_dataset(config: DataConfig, seed: int) -> Dataset:
     """Opens the data of a run; reads lists, no photos.
 
     Raises:
-        InputError: a missing folder, unpaired files, a malformed list.
+        InputError: a missing folder, unpaired files, a malformed list or file of decisions.
     """
     if config.sets:
         return mixed.open_mixed(config, lambda own: open_dataset(own, seed))
-    dataset = DATASETS[config.format](config, seed)
+    dataset = decisions.apply(DATASETS[config.format](config, seed), config.decisions)
     return replace(dataset, terms=find_terms(config))
 
 

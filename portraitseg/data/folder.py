@@ -22,7 +22,7 @@ SPLITS_NAME = "splits.json"
 #: Lists of photos, a line each, that other tools write.
 LIST_NAMES = ("train.txt", "val.txt", "test.txt")
 
-#: Lies in a folder whose masks trained networks drew, and says which: `python -m train label`.
+#: Lies in a folder whose masks were made soft, and says how: `python -m train label`, `python -m train matte`.
 LABELS_NAME = "labels.json"
 
 #: The split that may list sets without any mask which no setting declares, so that somebody else's list works as it is.
@@ -168,10 +168,8 @@ def open_sets(
     warnings += _check_unmasked(dataset, config)
     is_drawn = (root / LABELS_NAME).exists()
     if is_drawn and not config.soft_masks:
-        warnings += (
-            "soft masks of trained networks are read as hard ones, above half or not: --set data.soft_masks=true",
-        )
-    # a network drew them: few values that lie close are no classes
+        warnings += ("soft masks (labels.json) are read as hard ones, above half or not: --set data.soft_masks=true",)
+    # drawn by a program: few values that lie close are no classes
     automatic = "binary" if is_drawn else setting
     said = automatic if config.mask == "auto" else config.mask
     meanings, remarks = _meanings(dataset, config.model_copy(update={"mask": said}))

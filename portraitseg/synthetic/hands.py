@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
+from jaxtyping import UInt8
 from numpy.random import Generator
 
 from portraitseg.synthetic.paint import (
@@ -22,7 +24,7 @@ from portraitseg.synthetic.paint import (
     stroke,
     tint,
 )
-from portraitseg.synthetic.person import Look
+from portraitseg.synthetic.person import Look, cloth_patch, draw_look
 
 # pose -> elbow (x beyond the shoulder, y), wrist (x, y), where the hand points, both for the right of the picture
 POSES: dict[str, tuple[tuple[float, float], tuple[float, float], tuple[float, float]]] = {
@@ -124,6 +126,45 @@ def draw_hand(canvas: Canvas, hand: Frame, look: Look, gesture: str, side: float
     for p, q, _, rq in parts[:4] if rng.random() < 0.5 else []:
         nail = np.add(q, np.subtract(p, q) * 0.04)
         fill(canvas, hand.at(mirrored(oval(nail[0], nail[1], 0.6 * rq, 0.8 * rq, 10), side)), tint(look.skin, 1.16))
+
+
+def draw_cutout(rng: Generator, side: int) -> UInt8[np.ndarray, "side side 4"]:
+    """Draws a hand with its forearm, a hand that holds something, or a thing alone, with nothing around it.
+
+    Args:
+        rng: source of all that varies.
+        side: of the square, pixels, at least 1.
+
+    Returns:
+        RGBA, not premultiplied; the arm comes from below.
+    """
+    canvas = np.zeros((2 * side, 2 * side, 4), np.uint8)
+    angle = rng.uniform(0, 2 * np.pi)
+    look = draw_look(rng, (float(np.cos(angle)), float(-abs(np.sin(angle)))))
+    handedness = 1.0 if rng.random() < 0.5 else -1.0
+    hand = Frame(float(side), 0.95 * side, 0.62 * side, float(rng.uniform(-0.3, 0.3)))
+    kind = rng.choice(["hand", "holding", "thing"], p=[0.4, 0.4, 0.2])
+    if kind != "thing":
+        sleeve = lit(look.skin, look.light, look.depth) if rng.random() < 0.5 else cloth_patch(rng, look)
+        paint(canvas, hand.at(limb((0, 0.3), (0, 2.2), 0.22, 0.34)), lit(look.skin, look.light, look.depth))
+        paint(canvas, hand.at(limb((0, rng.uniform(0.5, 1.2)), (0, 2.4), 0.32, 0.4)), sleeve)
+    if kind == "hand":
+        draw_hand(canvas, hand, look, str(rng.choice(list(GESTURES))), handedness, rng)
+    elif kind == "holding":
+        _draw_held(canvas, hand, look, "hold", handedness, rng)
+    else:
+        colour = any_colour(rng, 0.9)
+        draw = str(rng.choice(["phone", "cup", "book"]))
+        if draw == "phone":
+            _draw_phone(canvas, hand, colour, rng)
+        elif draw == "cup":
+            _draw_cup(canvas, hand, look, colour, handedness, rng)
+        else:
+            _draw_book(canvas, hand, look, colour, handedness, rng)
+    small = np.asarray(cv2.resize(canvas, (side, side), interpolation=cv2.INTER_AREA), np.float32)
+    alpha = small[..., 3:]
+    small[..., :3] *= 255 / np.maximum(alpha, 1)
+    return np.clip(np.rint(small), 0, 255).astype(np.uint8)
 
 
 def _grip(canvas: Canvas, hand: Frame, look: Look, side: float, reach: float) -> None:

@@ -306,3 +306,14 @@ def test_the_previous_mask_is_of_both_persons(folder):
         assert batch.images.shape == (4, 32, 32, 4)
         wider += int((batch.images[..., 3].sum(axis=(1, 2)) > alone.images[..., 3].sum(axis=(1, 2))).sum())
     assert wider
+
+
+def test_cutouts_and_matched_light_change_what_they_should_and_nothing_else(folder):
+    plain, cut = _recipe_of(folder), _recipe_of(folder, cutout_share=1.0)
+    one, other = plain.make(0), cut.make(0)
+    assert (one.images != other.images).any(axis=(1, 2, 3)).mean() > 0.8
+    pasted, matched = _recipe_of(folder, paste_share=1.0), _recipe_of(folder, paste_share=1.0, match_light=1.0)
+    one, other = pasted.make(0), matched.make(0)
+    assert (one.images != other.images).any()
+    # who stands where is as before
+    np.testing.assert_array_equal(one.targets, other.targets)
