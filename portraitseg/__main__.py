@@ -22,7 +22,7 @@ def callback() -> None:
 def segment(
     inputs: Annotated[list[str], typer.Argument(metavar="IN…", help="Photos, videos, folders of them, patterns.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder; or a file, for a single photo or video.")],
-    model: Annotated[str, typer.Option(help=ModelHelp)] = "contour_medium",
+    model: Annotated[str, typer.Option(help=ModelHelp)] = "selfie_general",
     output: Annotated[
         str, typer.Option(help="mask, alpha, cutout, blur (of the background) or replace (it).")
     ] = "mask",

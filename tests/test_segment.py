@@ -1,5 +1,6 @@
 """`Segmenter`: the contract without refinement, the outputs, other files than the released, and no TensorFlow."""
 
+import inspect
 import shutil
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 from portraitseg import EdgeRefiner, MaskSmoother, Segmentation, Segmenter, contract
+from portraitseg import __main__ as command
 from portraitseg.errors import InputError
 from portraitseg.runners import open_runner
 from portraitseg.segment import released
@@ -34,7 +36,9 @@ def made(alpha: np.ndarray, image: np.ndarray) -> Segmentation:
 
 
 def test_released_names_are_there(segmenter: Segmenter) -> None:
-    assert {"contour_large", "contour_medium", "contour_small"} <= set(released.names())
+    assert {released.DEFAULT, "contour_large", "contour_medium", "contour_small"} <= set(released.names())
+    # written out there, where nothing is imported before it is needed
+    assert inspect.signature(command.segment).parameters["model"].default == released.DEFAULT
     assert segmenter.path.resolve() == FILE.resolve()
     assert Segmenter().path.parent.name == released.DEFAULT
 

@@ -103,7 +103,7 @@ class Segmenter:
     """Runs a released network, or any exported file, on pictures. Not shared between threads: make one for each.
 
     Attributes:
-        model: a released name (`contour_medium`), or the path of a .tflite, .onnx, .mlpackage or .mlmodel. A foreign
+        model: a released name (`selfie_general`), or the path of a .tflite, .onnx, .mlpackage or .mlmodel. A foreign
             .tflite may have a description beside it (`<stem>.toml`, see `runners.peer.PeerSpec`).
         threads: of the runtime, at least 1.
         refine: True refines edges with the parameters that the manifest beside the file has (or the defaults); False

@@ -104,7 +104,7 @@ def test_the_comparison_notices_another_network(portraits: list[Path], drive: Dr
     )
     mask = cv2.imread(str(tmp_path / "m.png"), cv2.IMREAD_GRAYSCALE)
     assert mask is not None
-    expected = Segmenter("contour_medium").segment(portraits[0])
+    expected = Segmenter().segment(portraits[0])
     flipped = (mask > 127) != expected.mask
     assert np.abs(expected.alpha[flipped] - 0.5).max() > 100 * TIE[True]
 
@@ -213,9 +213,9 @@ def test_own_networks(portraits: list[Path], drive: Drive, tmp_path: Path) -> No
     seen = drive(steps)
     for state, (name, (_, words)) in zip(seen["states"], files.items(), strict=False):
         assert words in state["message"], name
-        assert "contour_medium" in state["message"], name
-        assert state["network"].startswith("contour_medium")
-    medium = Segmenter("contour_medium").segment(portraits[0])
+        assert released.DEFAULT in state["message"], name
+        assert state["network"].startswith(released.DEFAULT)
+    medium = Segmenter().segment(portraits[0])
     for name in files:
         mask = cv2.imread(str(tmp_path / f"{name}.png"), cv2.IMREAD_GRAYSCALE)
         assert mask is not None
@@ -287,7 +287,7 @@ def test_without_threads(site: web.Site, drive: Drive, portraits: list[Path], tm
     assert "one thread (more need a server that sends COOP and COEP headers)" in seen["states"][0]["note"]
     mask = cv2.imread(str(tmp_path / "m.png"), cv2.IMREAD_GRAYSCALE)
     assert mask is not None
-    assert np.mean((mask > 127) != Segmenter("contour_medium").segment(portraits[1]).mask) < 1e-4
+    assert np.mean((mask > 127) != Segmenter().segment(portraits[1]).mask) < 1e-4
 
 
 def test_with_threads(site: web.Site, drive: Drive, portraits: list[Path], tmp_path: Path) -> None:
@@ -301,7 +301,7 @@ def test_with_threads(site: web.Site, drive: Drive, portraits: list[Path], tmp_p
     assert any("litert_wasm_threaded_internal.wasm" in url for url in seen["requests"])
     mask = cv2.imread(str(tmp_path / "m.png"), cv2.IMREAD_GRAYSCALE)
     assert mask is not None
-    assert np.mean((mask > 127) != Segmenter("contour_medium").segment(portraits[0]).mask) < 1e-5
+    assert np.mean((mask > 127) != Segmenter().segment(portraits[0]).mask) < 1e-5
 
 
 def test_without_webgpu(drive: Drive, portraits: list[Path]) -> None:
@@ -324,7 +324,7 @@ def test_webgpu(drive: Drive, portraits: list[Path], tmp_path: Path) -> None:
         pytest.skip(f"NOT RUN: this Chromium has no WebGPU in software: {state['message']}")
     mask = cv2.imread(str(tmp_path / "m.png"), cv2.IMREAD_GRAYSCALE)
     assert mask is not None
-    fp16 = next(released.find("contour_medium").parent.glob("*-rgb-fp16.tflite"))
+    fp16 = next(released.find(released.DEFAULT).parent.glob("*-rgb-fp16.tflite"))
     # half precision of the GPU
     assert np.mean((mask > 127) != Segmenter(fp16).segment(portraits[0]).mask) < 2e-3
 
