@@ -130,6 +130,8 @@ class TrainConfig(Section):
     "Epochs between the h5 files that are kept."
     workers: Annotated[int, Field(ge=0, le=256)] = 0
     "Processes that load and augment; 0: one per core."
+    precision: Literal["float32", "bfloat16"] = "float32"
+    "Of the arithmetic of float training; weights, losses and quantization-aware training are float32 always."
 
 
 class DistillConfig(Section):

@@ -68,6 +68,19 @@ class Batch:
 
 
 @dataclass(frozen=True)
+class Share:
+    """Which photos of a batch one machine makes: those of its replicas `first` to `last` (not included), of `of`."""
+
+    first: int = 0
+    last: int = 1
+    of: int = 1
+
+    def places(self, photos: int) -> range:
+        """Their places in a batch of so many; shares differ by one photo at most."""
+        return range(photos * self.first // self.of, photos * self.last // self.of)
+
+
+@dataclass(frozen=True)
 class BatchRecipe:
     """All that a worker needs to make batch number `step`.
 
@@ -83,6 +96,7 @@ class BatchRecipe:
         with_edges, with_plain: whether batches have `Batch.edges` and `Batch.plain`.
         with_prior: whether a fourth channel of the images is a previous mask, made up from the target.
         matching: teachers that look at the augmented photos; None: the masks are the photos' own.
+        share: which photos of each batch are made; together all shares are the batch, to the bit.
     """
 
     dataset: Dataset
@@ -100,6 +114,7 @@ class BatchRecipe:
     with_plain: bool = False
     with_prior: bool = False
     matching: FunctionMatching | None = None
+    share: Share = Share()
 
     @property
     def steps_per_epoch(self) -> int:
@@ -111,23 +126,28 @@ class BatchRecipe:
         return len(self.keys) + self.blank_per_epoch
 
     def make(self, step: int) -> Batch:
-        """Batch number `step`, counted from 0 over all epochs.
+        """Batch number `step`, counted from 0 over all epochs, or this machine's share of it.
 
         Raises:
             InputError: a photo that cannot be read or has no mask, or a file of `matching` that cannot be opened.
         """
         epoch, position = divmod(step, self.steps_per_epoch)
         order = _permutation(self.seed, _ORDER, epoch, self._epoch_photos)
-        places = [position * self.batch_size + offset for offset in range(self.batch_size)]
-        indices = [int(order[place % len(order)]) for place in places]
-        photos = [self._make_photo(index, epoch) for index in indices]
+        whole = [int(order[(position * self.batch_size + place) % len(order)]) for place in range(self.batch_size)]
+        places = self.share.places(self.batch_size)
+        indices = [whole[place] for place in places]
+        # of the last photo the next one is another machine's
+        is_borrowing = self.matching is not None and self.matching.mixup > 0 and len(places) < len(whole)
+        made = [*indices, whole[places.stop % len(whole)]] if is_borrowing else indices
+        photos = [self._make_photo(index, epoch) for index in made]
         images, targets = np.stack([photo.image for photo in photos]), np.stack([photo.target for photo in photos])
         plain = np.stack([photo.plain for photo in photos]) if self.with_plain else None
         ignored = [np.zeros(self.size, np.uint8) if photo.ignore is None else photo.ignore for photo in photos]
         if self.matching is not None:
             of_nobody = [index >= len(self.keys) for index in indices]
-            rng = np.random.default_rng([self.seed, _MATCH, step])
-            images, targets, plain = self.matching(images, targets, plain, of_nobody, rng)
+            drawn = self.matching.draw(len(whole), np.random.default_rng([self.seed, _MATCH, step]))
+            images, targets, plain = self.matching(images, targets, plain, of_nobody, [drawn[place] for place in places])
+            ignored = ignored[: len(indices)]
         return Batch(
             images=images,
             targets=targets,
