@@ -27,15 +27,20 @@ def fit(
     init: options.Init = None,
     set: options.Set = None,
     overwrite: options.Overwrite = False,
+    workers: options.Workers = None,
+    task: options.Task = None,
+    wait: options.Wait = 50,
+    device: options.Device = "auto",
 ) -> None:
-    """Train, or go on where a stopped training of the same run left off."""
+    """Train, or go on where a stopped training of the same run left off; on several machines, the same on each."""
     from portraitseg.runs import Run
+    from train.machines.place import place_of
 
-    place = Run(run)
+    folder, place = Run(run), place_of(workers, task)
     resolved = resolve_config(config, data, format, set)
     from train.stage import train_run
 
-    train_run(place, resolved, init, overwrite)
+    train_run(folder, resolved, init, overwrite, place, wait, device)
 
 
 @app.command("check-data")

@@ -5,8 +5,8 @@ float32 NHWC. Logits are unbounded, person where above 0; the target is the prob
 allowed. Where `known` is 0 the target is not known (`data.mask`, ignore): such a pixel counts in no sum, no mean and no
 count, so that a loss is what it would be on the known pixels alone.
 
-Within a replica of several, a loss is its photos' share of the loss of the whole batch: what divides is counted over all
-replicas, so that the shares, and their gradients, add up to what one replica would have computed.
+Within a replica of several, a loss is its photos' share of the loss of the whole batch: what divides is counted over
+all replicas, so that the shares, and their gradients, add up to what one replica would have computed.
 """
 
 import inspect

@@ -68,8 +68,7 @@ class Optimization:
         terms = self._step(self._tensors(batch), tf.constant(decay, tf.float32))
         return {name: float(value) for name, value in terms.items()}
 
-    @staticmethod
-    def _tensors(batch: Batch) -> dict[str, Any]:
+    def _tensors(self, batch: Batch) -> dict[str, Any]:
         pixels = {"images": batch.images, "target": batch.targets[..., None], "plain": batch.plain}
         if batch.edges is not None:
             pixels["edge"] = batch.edges[..., None]
@@ -118,6 +117,9 @@ class Optimization:
         for variable, value in zip(self._average, raw, strict=True):
             variable.assign(value)
 
+    def roll_back(self) -> None:
+        """Takes back what a step left that failed half-way; here it is only other machines that fail one."""
+
     def _begin_average(self) -> list[Any]:
         return [tf.Variable(v, trainable=False, name=f"ema{i}") for i, v in enumerate(self.model.weights)]
 
@@ -144,8 +146,8 @@ class Optimization:
             # losses know photos, not what else the network sees
             maps["images"] = tensors["images"][..., :3]
             with tf.GradientTape() as tape:
-                total, terms = self._loss({**maps, **forward(tensors["images"])})
-            gradients, terms = add_up(tape.gradient(total, self._trainable), {"loss": total, **terms})
+                total, values = self._loss({**maps, **forward(tensors["images"])})
+            gradients, terms = add_up(tape.gradient(total, self._trainable), {"loss": total, **values})
             if self._clip_norm is not None:
                 gradients, norm = tf.clip_by_global_norm(gradients, self._clip_norm)
             else:

@@ -6,8 +6,9 @@ from (seed, epoch, photo).
 
 import multiprocessing
 from collections import deque
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -27,6 +28,9 @@ from train.function_matching import FunctionMatching
 
 #: Keep the random numbers of different uses apart; 3 and 4 were used once, and trainings go on as they began.
 _ORDER, _AUGMENT, _BLANK_ORDER, _PASTE, _MATCH = 0, 1, 2, 5, 6
+
+#: Between two looks at whether a batch is still wanted.
+_CHECKED_S = 1.0
 
 #: Small persons behind a small one, at most.
 _MOST_BEHIND = 2
@@ -146,7 +150,9 @@ class BatchRecipe:
         if self.matching is not None:
             of_nobody = [index >= len(self.keys) for index in indices]
             drawn = self.matching.draw(len(whole), np.random.default_rng([self.seed, _MATCH, step]))
-            images, targets, plain = self.matching(images, targets, plain, of_nobody, [drawn[place] for place in places])
+            images, targets, plain = self.matching(
+                images, targets, plain, of_nobody, [drawn[place] for place in places]
+            )
             ignored = ignored[: len(indices)]
         return Batch(
             images=images,
@@ -272,8 +278,11 @@ def _take(keys: tuple[str, ...], number: int, seed: int, use: int) -> str:
 class BatchStream:
     """Batches `start`, `start + 1`, … in order, made ahead by worker processes. Use as a context manager."""
 
-    def __init__(self, recipe: BatchRecipe, start: int = 0, workers: int = 0) -> None:
-        """Starts the workers; `workers` = 0: one per core."""
+    def __init__(
+        self, recipe: BatchRecipe, start: int = 0, workers: int = 0, check: Callable[[], None] = lambda: None
+    ) -> None:
+        """Starts the workers; `workers` = 0: one per core. `check` is called while a batch is waited for; may raise."""
+        self._check = check
         self._workers = workers or cores()
         # spawn: TensorFlow's threads do not survive a fork
         self._pool = ProcessPoolExecutor(
@@ -285,7 +294,11 @@ class BatchStream:
     def __enter__(self) -> "BatchStream":
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None:
+            # one that hangs on a photo would be waited for
+            for process in multiprocessing.active_children():
+                process.kill()
         self._pool.shutdown(wait=True, cancel_futures=True)
 
     def __iter__(self) -> Iterator[Batch]:
@@ -294,7 +307,17 @@ class BatchStream:
             while len(self._pending) < 2 * self._workers:
                 self._pending.append(self._pool.submit(_make, self._next))
                 self._next += 1
-            yield self._pending.popleft().result()
+            yield self._wait(self._pending.popleft())
+
+    def _wait(self, batch: Future[Batch]) -> Batch:
+        while True:
+            self._check()
+            try:
+                return batch.result(_CHECKED_S)
+            except FutureTimeoutError:
+                # on Python 3.11 a worker's own TimeoutError is of this type too
+                if batch.done():
+                    return batch.result()
 
 
 _recipe: BatchRecipe

@@ -27,12 +27,16 @@ def _shared(quantizer: Any, gather: Callable[[Any], Any]) -> Any:
 
     if not isinstance(quantizer, quantizers.MovingAverageQuantizer):
         return quantizer
-    assert not quantizer.per_axis and not quantizer.symmetric, "TFMOT's 8-bit scheme observes whole tensors"
+    is_whole = not (quantizer.per_axis or quantizer.symmetric)
+    assert is_whole, "TFMOT's 8-bit scheme observes whole tensors"
 
     def quantize(inputs: Any, training: Any, weights: Any) -> Any:
         if training:
             least, greatest = tf.unstack(gather(tf.stack([tf.reduce_min(inputs), tf.reduce_max(inputs)])), axis=1)
-            seen = {"min_var": tf.minimum(tf.reduce_min(least), 0.0), "max_var": tf.maximum(tf.reduce_max(greatest), 0.0)}
+            seen = {
+                "min_var": tf.minimum(tf.reduce_min(least), 0.0),
+                "max_var": tf.maximum(tf.reduce_max(greatest), 0.0),
+            }
             for name, value in seen.items():
                 # TFMOT's decay, as its `MovingAvgQuantize` has it
                 weights[name].assign_sub((weights[name] - value) * _SHARE_OF_A_STEP)

@@ -233,6 +233,7 @@ def test_overwriting_does_not_delete_what_it_begins_with(tmp_path, monkeypatch):
 def test_a_training_is_prepared_once(tmp_path, monkeypatch):
     """What is built early is what is used: the optimizer's slots and the batches."""
     from train import stage
+    from train.machines import together
 
     monkeypatch.chdir(tmp_path)
     built = []
@@ -244,8 +245,8 @@ def test_a_training_is_prepared_once(tmp_path, monkeypatch):
 
         return call
 
-    for name in ("Optimization", "recipe_of"):
-        monkeypatch.setattr(stage, name, counted(name, getattr(stage, name)))
+    for place, name in ((together, "Optimization"), (stage, "recipe_of")):
+        monkeypatch.setattr(place, name, counted(name, getattr(place, name)))
     checkpoint.save(models.build(small_network.NAME, (64, 64)), Path("begun.h5"))
     stage.train_run(Run("a"), _config(epochs=0), init=Path("begun.h5"))
     assert sorted(built) == ["Optimization", "recipe_of"]

@@ -12,7 +12,7 @@ from typing import Any
 from portraitseg.config import Config
 from portraitseg.models.keras_route import keras, tf
 from train import replicas
-from train.optimize import Optimization, Step, check_losses, deployed
+from train.optimize import Optimization, Step, deployed
 from train.stream import Batch, Share
 
 
@@ -91,7 +91,9 @@ class Replicated(Optimization):
         count = len(strategy.extended.worker_devices) if strategy.num_replicas_in_sync > 1 else 1
         if count == 1:
             return super()._tensors(batch)
-        parts = [super(Replicated, self)._tensors(_part(batch, Share(place, place + 1, count))) for place in range(count)]
+        parts = [
+            super(Replicated, self)._tensors(_part(batch, Share(place, place + 1, count))) for place in range(count)
+        ]
 
         def of(context: Any) -> dict[str, Any]:
             return parts[context.replica_id_in_sync_group % count]
@@ -102,8 +104,8 @@ class Replicated(Optimization):
 def _part(batch: Batch, share: Share) -> Batch:
     places = share.places(len(batch.images))
     window = slice(places.start, places.stop)
-    parts = {field.name: getattr(batch, field.name) for field in dataclasses.fields(batch)}
-    return Batch(**{name: None if values is None else values[window] for name, values in parts.items()})
+    parts: dict[str, Any] = {field.name: getattr(batch, field.name) for field in dataclasses.fields(batch)}
+    return dataclasses.replace(batch, **{name: v[window] for name, v in parts.items() if v is not None})
 
 
 @contextmanager
