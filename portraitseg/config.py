@@ -51,7 +51,9 @@ class Section(BaseModel):
 class DataConfig(Section):
     """Which photos, and how they are divided."""
 
-    format: Literal["folder", "eg1800", "aisegment", "p3m10k", "easyportrait", "voc", "synthetic"] = "synthetic"
+    format: Literal["folder", "eg1800", "aisegment", "p3m10k", "easyportrait", "voc", "shards", "synthetic"] = (
+        "synthetic"
+    )
     root: Path | None = None
     "Folder of the photos; None only for `synthetic`."
     train_split: str = "train"

@@ -147,6 +147,22 @@ def label(
 
 
 @app.command()
+def pack(
+    out: Annotated[str, typer.Option(help="Folder, or prefix of an object store (s3://bucket/photos).")],
+    photos: Annotated[int, typer.Option(min=1, max=100_000, help="In a shard.")] = 500,
+    config: options.Config = None,
+    data: options.Data = None,
+    format: options.Format = None,
+    set: options.Set = None,
+) -> None:
+    """Pack photos of any format into shards (tar files and an index), to be read with FORMAT=shards."""
+    resolved = resolve_config(config, data, format, set)
+    from train.pack import pack as write_shards
+
+    write_shards(resolved, out, photos)
+
+
+@app.command()
 def speed(
     config: options.Config = None,
     data: options.Data = None,

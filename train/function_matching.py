@@ -59,7 +59,7 @@ class FunctionMatching:
         plain: UInt8[np.ndarray, "n h w c"] | None,
         is_certain: Sequence[bool],
         shares: Sequence[float | None],
-    ) -> tuple[UInt8[np.ndarray, "n h w c"], UInt8[np.ndarray, "n h w"], UInt8[np.ndarray, "n h w c"] | None]:
+    ) -> tuple[UInt8[np.ndarray, "m h w c"], UInt8[np.ndarray, "m h w"], UInt8[np.ndarray, "m h w c"] | None]:
         """The photos, masks and plain photos of a batch, in new arrays: as many as there are `shares`.
 
         Where there is one photo more, it is the one that the last may be mixed with; else that is the first.

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from portraitseg.config import DataConfig
-from portraitseg.data import aisegment, easyportrait, eg1800, folder, p3m10k, synthetic_dataset, voc
+from portraitseg.data import aisegment, easyportrait, eg1800, folder, p3m10k, shards, synthetic_dataset, voc
 from portraitseg.data.base import Dataset, Sample, hash_keys, spread
 
 __all__ = ["DATASETS", "Dataset", "Sample", "hash_keys", "open_dataset", "spread"]
@@ -15,6 +15,7 @@ DATASETS: dict[str, Callable[[DataConfig, int], Dataset]] = {
     "p3m10k": p3m10k.open_p3m10k,
     "easyportrait": easyportrait.open_easyportrait,
     "voc": voc.open_voc,
+    "shards": shards.open_shards,
     "synthetic": synthetic_dataset.open_synthetic,
 }
 

@@ -6,21 +6,20 @@ import numpy as np
 import pytest
 
 from portraitseg.config import parse_config
-from portraitseg.data import open_dataset
 from tests.runners.tiny import write_tflite
+from tests.train.noise import noise
 from train import losses, replicas
 from train.stream import Share, recipe_of
 
 
 def _recipe(**settings):
     values = {
-        "data": {"synthetic_photos": 16},
-        "model": {"name": "fast_scnn_w050", "size": [24, 30]},
+        "model": {"name": "fast_scnn_w050", "size": [32, 40]},
         "train": {"batch_size": 7, "paste_share": 0.5, "shrink_share": 0.5},
         **settings,
     }
     config = parse_config(values, "test")
-    return recipe_of(open_dataset(config.data, config.seed), config, ("edge", "plain_logits"))
+    return recipe_of(noise(), config, ("edge", "plain_logits"))
 
 
 @pytest.mark.parametrize("photos", [1, 3, 7, 16])

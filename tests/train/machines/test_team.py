@@ -4,9 +4,12 @@ import socket
 import threading
 import time
 
+import numpy as np
 import pytest
 
+from portraitseg.data import Sample
 from portraitseg.errors import InputError
+from tests.train.noise import Noise, noise
 from train.machines import roll_call, team
 from train.machines.line import Line
 from train.machines.place import Place
@@ -145,10 +148,8 @@ def test_two_of_one_number_are_told():
 
 
 def test_the_chiefs_state_reaches_all(three):
-    import numpy as np
-
     _, joined = three
-    progress, arrays = Progress("f", step=3, best_iou=0.5), {"weights": [np.arange(3.0), np.float32(2)]}
+    progress, arrays = Progress("f", step=3, best_iou=0.5), {"weights": [np.arange(3.0), np.array(2)]}
     assert joined[0].agree(progress, lambda: arrays) == (progress, None)
     for worker in joined[1:]:
         given, received = worker.agree(Progress("other"), lambda: pytest.fail("asked"))
@@ -208,26 +209,22 @@ def test_a_message_that_is_too_long_is_refused():
     lines = [Line(end) for end in ends]
     ends[0].sendall((2_000_000).to_bytes(4) + bytes(8))
     with pytest.raises(ValueError, match="no message"):
-        lines[1].receive(1)
+        lines[1].receive(1.0)
     lines[0].send("beat", b"content", doing="x")
     for end in ends:
         end.close()
 
 
-def test_facts_see_pixels_and_names(tmp_path):
-    from portraitseg.config import DataConfig
-    from portraitseg.data import open_dataset
-    from portraitseg.data.base import Sample
-
-    dataset = open_dataset(DataConfig(synthetic_photos=16), 7)
-    keys = {split: dataset.keys(split) for split in ("train", "val")}
+def test_facts_see_pixels_and_names():
+    dataset = noise()
+    keys = dict(dataset.splits)
     first = roll_call._photos(keys, dataset)
-    assert roll_call._photos(keys, dataset) == first
+    assert roll_call._photos(keys, noise()) == first
     assert roll_call._photos({**keys, "train": keys["train"][1:]}, dataset) != first
 
-    class Other(type(dataset)):
+    class Mirrored(Noise):
         def load(self, key):
             sample = super().load(key)
             return Sample(key, sample.image[::-1], sample.mask)
 
-    assert roll_call._photos(keys, Other(**vars(dataset))) != first
+    assert roll_call._photos(keys, Mirrored(dataset.name, dataset.splits)) != first
