@@ -7,7 +7,9 @@ PROFILE ?= quick
 SUPPORTED = import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do $$p -c '$(SUPPORTED)' 2>/dev/null && echo $$p && break; done)
 
-ENV = .venv/.installed
+# GPU=1: with TensorFlow's CUDA packages, which plain make leaves as they are
+ENV = .venv/.installed$(if $(GPU),-cuda)
+LOCK = requirements$(if $(GPU),-cuda).lock
 PY = .venv/bin/python
 
 # what a stage gets of the variables that were set
@@ -31,8 +33,10 @@ demo: ## train, export and benchmark on the embedded synthetic portraits, as run
 data: $(ENV) ## fetch a public set, or say how to get it: DATASET= (none: what there is) DATA=folder
 	@$(PY) -m train data $(if $(DATASET),"$(DATASET)" $(if $(DATA),"$(DATA)"))
 
-train: $(ENV) ## train a network: RUN= CONFIG= DATA= FORMAT= INIT= SET="section.key=value …" OVERWRITE=1
-	@$(PY) -m train fit --run "$(RUN)" $(WITH_CONFIG) $(WITH_DATA) $(WITH_SET) $(if $(INIT),--init "$(INIT)") $(if $(OVERWRITE),--overwrite)
+WITH_WORKERS = $(if $(WORKERS),--workers "$(WORKERS)") $(if $(TASK),--task "$(TASK)") $(if $(WAIT),--wait "$(WAIT)") $(if $(DEVICE),--device "$(DEVICE)")
+
+train: $(ENV) ## train a network: RUN= CONFIG= DATA= FORMAT= INIT= SET="section.key=value …" OVERWRITE=1 DEVICE=auto|cpu|gpu; on several machines WORKERS=host:port,… TASK=i WAIT=seconds
+	@$(PY) -m train fit --run "$(RUN)" $(WITH_CONFIG) $(WITH_DATA) $(WITH_SET) $(if $(INIT),--init "$(INIT)") $(if $(OVERWRITE),--overwrite) $(WITH_WORKERS)
 
 data-preview: $(ENV) ## a sheet of training's samples with masks and edge bands: CONFIG= DATA= FORMAT= SET= OUT=preview.png
 	@$(PY) -m train show-data --augmented --out "$(or $(OUT),preview.png)" $(WITH_CONFIG) $(WITH_DATA) $(WITH_SET)
@@ -121,6 +125,7 @@ format: $(ENV) ## put the code into its form
 
 lock: ## resolve pyproject.toml anew into requirements.lock (needs uv)
 	@uv pip compile --universal --generate-hashes --python-version 3.11 --all-extras --group dev pyproject.toml -o requirements.lock
+	@uv pip compile --universal --generate-hashes --python-version 3.11 --all-extras --group dev pyproject.toml requirements-cuda.in -c requirements.lock -o requirements-cuda.lock
 	@uv pip compile --universal --generate-hashes --python-version 3.11 --no-deps portraitseg/checks/gpu/classic-requirements.in -o portraitseg/checks/gpu/classic-requirements.lock
 
 clean: ## take away the environment and caches; runs and assets stay
@@ -129,12 +134,12 @@ clean: ## take away the environment and caches; runs and assets stay
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | awk -F'\t' '{printf "  %-16s %s\n", $$1, $$2}'
 
-$(ENV): requirements.lock
+$(ENV): $(LOCK)
 	@if [ -z "$(PYTHON)" ]; then \
 	  echo "error: Python 3.11, 3.12 or 3.13 is needed (python3 here: $$(python3 --version 2>&1)): install one, or name it with PYTHON=" >&2; exit 1; fi
 	@"$(PYTHON)" -c '$(SUPPORTED)' || { \
 	  echo "error: Python 3.11, 3.12 or 3.13 is needed ($(PYTHON) is $$("$(PYTHON)" --version 2>&1)): TensorFlow has wheels for no other" >&2; exit 1; }
-	@echo "building .venv from requirements.lock (2.6 GB, a minute or two)"
+	@echo "building .venv from $(LOCK) ($(if $(GPU),more than )2.6 GB, a minute or two)"
 	@"$(PYTHON)" -m venv .venv
-	@$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.lock
-	@touch $@
+	@$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes --requirement $(LOCK)
+	@touch .venv/.installed $@

@@ -56,6 +56,27 @@ def onnx(
 
 
 @app.command()
+def qat(
+    run: options.Run = "default",
+    data: options.Data = None,
+    format: options.Format = None,
+    set: options.Set = None,
+    workers: options.Workers = None,
+    task: options.Task = None,
+    wait: options.Wait = 50,
+    device: options.Device = "auto",
+) -> None:
+    """Quantization-aware training alone, on several machines or GPUs; the exports then take its network."""
+    from portraitseg.runs import Run
+    from train.machines.place import place_of
+
+    folder, place = Run(run), place_of(workers, task)
+    from export.stage import load_run_config, qat_run
+
+    qat_run(folder, load_run_config(folder, set, data, format), place, wait, device)
+
+
+@app.command()
 def release(
     run: options.Run = "default",
     commercial: Annotated[

@@ -1,9 +1,10 @@
 """The export stage: a trained run in; files that passed parity, and their manifest, out."""
 
 import shutil
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float32
@@ -14,12 +15,12 @@ from export.product.parity import Reference, network_channels
 from export.product.product import PARITY_REFERENCE, Networks, Product, Unsuitable
 from export.product.quiet import quiet
 from export.publishing import golden, handout, sources
-from export.quantization.training import trained_qat
+from export.quantization.training import config_of, trained_qat
 from export.quantization.unwrap import pick_weights
 from export.targets import TARGETS, Target
-from portraitseg import contract, files, manifest, terms
+from portraitseg import contract, files, identity, manifest, terms
 from portraitseg.checks.gpu.report import check_gpu
-from portraitseg.cli import console, table_console, warn
+from portraitseg.cli import console, say, table_console, warn
 from portraitseg.config import Config
 from portraitseg.data import Dataset, open_dataset, spread
 from portraitseg.errors import CheckFailed, InputError
@@ -28,6 +29,10 @@ from portraitseg.models import checkpoint
 from portraitseg.runners import open_runner
 from portraitseg.runs import Run
 from train import prior
+
+if TYPE_CHECKING:
+    from train.machines.place import Place
+    from train.machines.together import Together
 
 #: Photos on which RGBA and RGB files are compared bit by bit: equal arithmetic needs no large sample.
 _TWIN_PHOTOS = 4
@@ -112,6 +117,35 @@ def export_run(run: Run, config: Config, target_name: str, skip_qat: bool = Fals
     return result
 
 
+def qat_run(run: Run, config: Config, place: "Place | None" = None, wait_s: float = 50.0, device: str = "auto") -> None:
+    """Quantization-aware training alone, for a later export: on several machines, or on GPUs.
+
+    Args:
+        run: trained, with its files on all machines.
+        config: what the run saved, with the overrides of this export.
+        place: of this machine among several; the first alone writes.
+        wait_s: for workers that have not come yet.
+        device: `auto`, `cpu` or `gpu`.
+
+    Raises:
+        InputError: as `export_run`, or workers that do not fit together.
+        CheckFailed: training diverged, or another worker failed.
+    """
+    from train.machines.devices import choose
+    from train.machines.together import Together
+
+    source = verified_source(run)
+    with run.locked() if place is None or place.is_chief else nullcontext():
+        devices = choose(device)
+        dataset = open_dataset(config.data, config.seed)
+        check_photos(source, dataset)
+        known_by = identity.of_qat(config, source.weights_sha256)
+        with Together(place, devices, config_of(config), known_by, dataset, wait_s) as together:
+            load_networks(run, source, config, dataset, with_qat=True, together=together)
+    is_chief = together.team.is_chief
+    say(f"{run.qat}: finished" if is_chief else f"worker {together.team.task}: done; the network is with worker 0")
+
+
 def _facts(made: list[Made], networks: Networks) -> dict[str, Any]:
     """What artifact.json says of an export."""
     facts: dict[str, Any] = {
@@ -155,12 +189,21 @@ def check_photos(source: Source, dataset: Dataset) -> None:
             )
 
 
-def load_networks(run: Run, source: Source, config: Config, dataset: Dataset, with_qat: bool) -> Networks:
+def load_networks(
+    run: Run,
+    source: Source,
+    config: Config,
+    dataset: Dataset,
+    with_qat: bool,
+    together: "Together | None" = None,
+) -> Networks:
     """Rebuilds the run's network, reads the photos for calibration and trains or loads the QAT network."""
     with quiet():
         float_model = checkpoint.load(run.best)
     calibration = calibration_inputs(float_model, dataset, config)
-    model = trained_qat(run, source, config, dataset, float_model, calibration) if with_qat else None
+    model = None
+    if with_qat:
+        model = trained_qat(run, source, config, dataset, float_model, calibration, together)
     return Networks(
         float_model=float_model,
         qat_model=model,

@@ -62,6 +62,7 @@ FormatName = Literal[
     "cvat",
     "labelme",
     "pixelannotation",
+    "shards",
     "synthetic",
 ]
 Names = Annotated[tuple[str, ...], BeforeValidator(_split_names)]
@@ -199,6 +200,8 @@ class TrainConfig(Section):
     "Processes that load and augment; 0: one per core."
     init_licence: str = "unknown"
     "Licence of the weights that it begins with (INIT), where the file does not say it."
+    precision: Literal["float32", "bfloat16"] = "float32"
+    "Of the arithmetic of float training; weights, losses and quantization-aware training are float32 always."
 
 
 class DistillConfig(Section):

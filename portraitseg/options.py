@@ -39,6 +39,21 @@ Base = Annotated[
     str | None, typer.Option("--base", help="The network that others are compared with; default: the first.")
 ]
 
+Workers = Annotated[
+    str | None,
+    typer.Option(
+        "--workers",
+        help="host:port of each machine, with commas, the same on all; the first alone writes. Default: TF_CONFIG.",
+    ),
+]
+Task = Annotated[int | None, typer.Option("--task", help="Which of --workers this machine is, from 0.")]
+Wait = Annotated[
+    float, typer.Option("--wait", min=1, max=86400, help="Seconds for which workers wait for each other at the start.")
+]
+Device = Annotated[
+    str, typer.Option("--device", help="auto: the GPUs that TensorFlow can use, else the processor; cpu; gpu.")
+]
+
 #: Variable of make → the option that it becomes, and a command that documents it.
 VARIABLES: dict[str, tuple[str, str]] = {
     "RUN": ("train fit", "--run"),
@@ -48,6 +63,10 @@ VARIABLES: dict[str, tuple[str, str]] = {
     "INIT": ("train fit", "--init"),
     "SET": ("train fit", "--set"),
     "OVERWRITE": ("train fit", "--overwrite"),
+    "WORKERS": ("train fit", "--workers"),
+    "TASK": ("train fit", "--task"),
+    "WAIT": ("train fit", "--wait"),
+    "DEVICE": ("train fit", "--device"),
     "SPLITS": ("benchmark run", "--splits"),
     "PEERS": ("benchmark run", "--peers"),
     "REFERENCE": ("benchmark run", "--reference"),

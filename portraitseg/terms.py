@@ -65,7 +65,7 @@ def read(folder: Path) -> Terms | None:
     if not path.is_file():
         return None
     try:
-        found = Terms.model_validate_json(path.read_bytes()[: 4 * MAX_TEXT])
+        return parse(path.read_bytes()[: 4 * MAX_TEXT])
     except OSError as error:
         raise InputError(f"{path}: {files.explain(error)}") from error
     except ValidationError as error:
@@ -75,6 +75,11 @@ def read(folder: Path) -> Terms | None:
             f'{path}: {where}: {fault["msg"]}: write {{"licence": "…", "use": "any|non-commercial|unknown", '
             '"citation": "…"}'
         ) from error
+
+
+def parse(content: str | bytes) -> Terms:
+    """Terms as JSON; raises `ValidationError` where they are of another form."""
+    found = Terms.model_validate_json(content)
     return found.model_copy(update={"use": use_of(found.licence, found.use)})
 
 

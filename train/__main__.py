@@ -27,15 +27,20 @@ def fit(
     init: options.Init = None,
     set: options.Set = None,
     overwrite: options.Overwrite = False,
+    workers: options.Workers = None,
+    task: options.Task = None,
+    wait: options.Wait = 50,
+    device: options.Device = "auto",
 ) -> None:
-    """Train, or go on where a stopped training of the same run left off."""
+    """Train, or go on where a stopped training of the same run left off; on several machines, the same on each."""
     from portraitseg.runs import Run
+    from train.machines.place import place_of
 
-    place = Run(run)
+    folder, place = Run(run), place_of(workers, task)
     resolved = resolve_config(config, data, format, set)
     from train.stage import train_run
 
-    train_run(place, resolved, init, overwrite)
+    train_run(folder, resolved, init, overwrite, place, wait, device)
 
 
 @app.command("data")
@@ -258,6 +263,22 @@ def matte(
             print(f"{name:20} MAD {row['mad']:.4f}  gradient {row['gradient']:.3f}  {row['seconds']:.3f} s")
         return
     mattes.write_mattes(resolve_config(config, data, format, set), out, mattes.method_of(method), band)
+
+
+@app.command()
+def pack(
+    out: Annotated[str, typer.Option(help="Folder, or prefix of an object store (s3://bucket/photos).")],
+    photos: Annotated[int, typer.Option(min=1, max=100_000, help="In a shard.")] = 500,
+    config: options.Config = None,
+    data: options.Data = None,
+    format: options.Format = None,
+    set: options.Set = None,
+) -> None:
+    """Pack photos of any format into shards (tar files and an index), to be read with FORMAT=shards."""
+    resolved = resolve_config(config, data, format, set)
+    from train.pack import pack as write_shards
+
+    write_shards(resolved, out, photos)
 
 
 @app.command()

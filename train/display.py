@@ -11,7 +11,7 @@ from portraitseg.cli import console
 class Display:
     """A context manager; `total` and `done` in steps, IoU in [0, 1]."""
 
-    def __init__(self, label: str, total: int, done: int, best_iou: float) -> None:
+    def __init__(self, label: str, total: int, done: int, best_iou: float, is_silent: bool = False) -> None:
         self._label = label
         self._total = total
         self._start = done
@@ -25,7 +25,7 @@ class Display:
             TimeElapsedColumn(),
             TimeRemainingColumn(elapsed_when_finished=True),
             console=console,
-            disable=not console.is_terminal,
+            disable=is_silent or not console.is_terminal,
         )
         self._task = self._bar.add_task(label, total=total, completed=done, loss=float("nan"), iou=_percent(best_iou))
 

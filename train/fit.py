@@ -3,7 +3,7 @@
 import math
 import signal
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -19,6 +19,7 @@ from train import state
 from train.board import Board
 from train.display import Display
 from train.evaluate import KerasEvaluator
+from train.machines.team import READING, Team, stopped
 from train.optimize import Optimization, is_finite
 from train.schedule import learning_rate
 from train.state import Progress
@@ -74,6 +75,7 @@ def fit(
     freeze_ranges: Callable[[Any], Sequence[Any]] | None = None,
     on_start: Callable[[], None] = lambda: None,
     remedy: str = "name another RUN, or pass --overwrite to begin anew",
+    team: Team | None = None,
 ) -> FitResult:
     """Trains a model, or goes on where a stopped run left off.
 
@@ -93,10 +95,12 @@ def fit(
             `plan.freeze_ranges_epochs`.
         on_start: called once the folder is known to be this training's, before anything is written.
         remedy: where the folder holds another training, what the user can do.
+        team: the machines that train together; the chief alone evaluates and writes. Default: this one.
 
     Raises:
         InputError: no split to validate on, photos that cannot be read, or a state of another training in `folder`.
-        CheckFailed: a loss that is not finite; the last good state stays.
+        CheckFailed: a loss that is not finite; the last good state stays. Another machine that failed, with the state
+            saved.
         Interrupted: after a signal, with the state saved.
     """
     val_keys = recipe.dataset.keys(config.data.val_split)
@@ -112,6 +116,7 @@ def fit(
         freeze_ranges=freeze_ranges,
         on_start=on_start,
         remedy=remedy,
+        team=team or Team(),
     )
     return loop.run()
 
@@ -140,15 +145,26 @@ class _Loop:
     freeze_ranges: Callable[[Any], Sequence[Any]] | None
     on_start: Callable[[], None]
     remedy: str
+    team: Team
 
     def run(self) -> FitResult:
         progress = self._restore()
-        self.on_start()
         total = self.plan.epochs * self.recipe.steps_per_epoch
-        self.folder.mkdir(parents=True, exist_ok=True)
+        if self.team.is_chief:
+            self.on_start()
+            self.folder.mkdir(parents=True, exist_ok=True)
         if progress.step < total:
-            self._train(progress, total)
-        elif total == 0:
+            try:
+                self._train(progress, total)
+            except Exception as error:
+                if (why := self.team.reason(error)) is None:
+                    raise
+                self.optimization.roll_back()
+                self._save(progress)
+                raise stopped(self.team, why, progress.step, total, self.folder) from error
+        if not self.team.is_chief:
+            return FitResult(progress.best_iou, progress.best_epoch, self.plan.epochs)
+        if total == 0:
             self._keep(progress)
         checkpoint.load_weights(self.optimization.deployed, self.folder / "best.h5")
         return FitResult(progress.best_iou, progress.best_epoch, self.plan.epochs)
@@ -159,13 +175,26 @@ class _Loop:
         progress.best_iou = self.evaluate(model)
         for name in ("best.h5", "last.h5"):
             checkpoint.save(model, self.folder / name)
-        state.save(self.folder, progress, self.optimization.arrays())
+        self._save(progress)
+
+    def _save(self, progress: Progress) -> None:
+        if self.team.is_chief:
+            state.save(self.folder, progress, self.optimization.arrays())
 
     def _restore(self) -> Progress:
+        """What the chief's folder holds, or else what all begin with."""
+        progress = self._read_state() if self.team.is_chief else None
+        fresh = Progress(fingerprint(self.optimization.model, self.config, self.plan, self.recipe))
+        given, arrays = self.team.agree(progress or fresh, self.optimization.arrays)
+        if arrays is not None:
+            self.optimization.restore(arrays)
+        return given
+
+    def _read_state(self) -> Progress | None:
         expected = fingerprint(self.optimization.model, self.config, self.plan, self.recipe)
         stored = state.load(self.folder)
         if stored is None:
-            return Progress(expected)
+            return None
         progress, arrays = stored
         if progress.fingerprint != expected:
             if identity.is_of_earlier_scheme(progress.fingerprint):
@@ -181,29 +210,41 @@ class _Loop:
 
     def _train(self, progress: Progress, total: int) -> None:
         steps = self.recipe.steps_per_epoch
-        if self.plan.init_sha256 and progress.step == 0:
+        if self.plan.init_sha256 and progress.step == 0 and self.team.is_chief:
             # a training that only loses keeps what it began with
             self._keep(progress)
         self._freeze(progress.step, is_resumed=True)
-        stream = BatchStream(self.recipe, progress.step, self.config.train.workers)
-        board = Board(self.folder, self.recipe.dataset, self.examples, self.config.model.size)
-        display = Display(self.label, total, progress.step, progress.best_iou)
-        with _stop_signals() as stop, stream, board, display:
+        self.team.note("starts to read photos")
+        stream = BatchStream(self.recipe, progress.step, self.config.train.workers, self.team.check)
+        display = Display(self.label, total, progress.step, progress.best_iou, is_silent=not self.team.is_chief)
+        with _stop_signals() as stop, stream, self._open_board() as board, display:
             for batch in stream:
+                self.team.note("trains")
                 self._freeze(progress.step)
                 progress.recent.append(self._step(batch, progress.step, total))
                 progress.step += 1
                 shown = [terms["loss"] for terms in progress.recent[-_SHOWN_STEPS:]]
                 display.advance(progress.step, float(np.mean(shown)))
-                if progress.step % steps == 0:
+                if progress.step % steps == 0 and board is None:
+                    # the chief looks at the epoch; the next step waits for it
+                    progress.recent.clear()
+                elif progress.step % steps == 0:
                     row = self._end_epoch(progress)
                     board.write(progress.step, row, self.optimization)
                     display.epoch(row, progress.best_iou)
                 if stop.is_set and progress.step < total:
-                    state.save(self.folder, progress, self.optimization.arrays())
-                    raise Interrupted(f"stopped after step {progress.step} of {total}, state saved in {self.folder}")
+                    self._save(progress)
+                    place = f"state saved in {self.folder}" if self.team.is_chief else "worker 0 saves the state"
+                    raise Interrupted(f"stopped after step {progress.step} of {total}, {place}")
                 if progress.step == total:
                     return
+                self.team.note(READING)
+
+    def _open_board(self) -> AbstractContextManager[Any]:
+        """The chief's."""
+        if not self.team.is_chief:
+            return nullcontext()
+        return Board(self.folder, self.recipe.dataset, self.examples, self.config.model.size)
 
     def _freeze(self, step: int, is_resumed: bool = False) -> None:
         """Freezes what is due before step `step` (from 0); `is_resumed`: what was due before an earlier one."""
@@ -252,7 +293,7 @@ class _Loop:
         finally:
             self.optimization.swap()
         # last: a kill before it repeats the epoch, and writes the same files again
-        state.save(self.folder, progress, self.optimization.arrays())
+        self._save(progress)
         return row
 
 

@@ -46,28 +46,34 @@ class FunctionMatching:
     blend: float
     mixup: float
 
+    def draw(self, photos: int, rng: np.random.Generator) -> list[float | None]:
+        """For each photo of a batch: the share that it keeps where it is mixed with the next; None: it is not."""
+        return [
+            rng.uniform(_LEAST_SHARE, _GREATEST_SHARE) if rng.random() < self.mixup else None for _ in range(photos)
+        ]
+
     def __call__(
         self,
         images: UInt8[np.ndarray, "n h w c"],
         targets: UInt8[np.ndarray, "n h w"],
         plain: UInt8[np.ndarray, "n h w c"] | None,
         is_certain: Sequence[bool],
-        rng: np.random.Generator,
-    ) -> tuple[UInt8[np.ndarray, "n h w c"], UInt8[np.ndarray, "n h w"], UInt8[np.ndarray, "n h w c"] | None]:
-        """The photos, masks and plain photos of a batch, in new arrays.
+        shares: Sequence[float | None],
+    ) -> tuple[UInt8[np.ndarray, "m h w c"], UInt8[np.ndarray, "m h w"], UInt8[np.ndarray, "m h w c"] | None]:
+        """The photos, masks and plain photos of a batch, in new arrays: as many as there are `shares`.
+
+        Where there is one photo more, it is the one that the last may be mixed with; else that is the first.
 
         Where `is_certain` (for each photo) the mask stays as it is, unless the photo is mixed: of blank photos it is
-        known that they show nobody, whatever a teacher sees in a poster.
-
-        Draws for each photo: whether it is mixed, and if it is, the share of the first.
+        known that they show nobody, whatever a teacher sees in a poster. `shares` are of `draw`.
         """
-        teachers = _open_all(self.files)
-        mixed, answers = images.copy(), targets.copy()
-        mixed_plain = None if plain is None else plain.copy()
-        for place, target in enumerate(targets):
+        teachers, count = _open_all(self.files), len(shares)
+        mixed, answers = images[:count].copy(), targets[:count].copy()
+        mixed_plain = None if plain is None else plain[:count].copy()
+        for place, (target, share) in enumerate(zip(targets, shares, strict=False)):
             blend = 0.0 if is_certain[place] else self.blend
-            if rng.random() < self.mixup:
-                share, other = rng.uniform(_LEAST_SHARE, _GREATEST_SHARE), (place + 1) % len(targets)
+            if share is not None:
+                other = (place + 1) % len(targets)
                 mixed[place] = _mix(images, place, other, share)
                 if plain is not None and mixed_plain is not None:
                     mixed_plain[place] = _mix(plain, place, other, share)

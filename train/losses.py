@@ -4,6 +4,9 @@ Every loss is one pure function → scalar. The names of its parameters, which a
 float32 NHWC. Logits are unbounded, person where above 0; the target is the probability of person in [0, 1], soft values
 allowed. Where `known` is 0 the target is not known (`data.mask`, ignore): such a pixel counts in no sum, no mean and no
 count, so that a loss is what it would be on the known pixels alone.
+
+Within a replica of several, a loss is its photos' share of the loss of the whole batch: what divides is counted over
+all replicas, so that the shares, and their gradients, add up to what one replica would have computed.
 """
 
 import inspect
@@ -15,6 +18,7 @@ from jaxtyping import Float32
 
 from portraitseg.errors import InputError
 from portraitseg.models.keras_route import tf
+from train.replicas import gather, over_replicas, replica
 
 Maps = Float32[tf.Tensor, "n h w 1"]
 Images = Float32[tf.Tensor, "n h w 3"]
@@ -73,7 +77,7 @@ def dice(logits: Maps, target: Maps, known: Maps | None = None) -> Scalar:
         probability, target = probability * known, target * known
     overlap = tf.reduce_sum(probability * target, axis=[1, 2, 3])
     total = tf.reduce_sum(tf.square(probability) + tf.square(target), axis=[1, 2, 3])
-    return tf.reduce_mean(1 - (2 * overlap + DICE_SMOOTH) / (total + DICE_SMOOTH))
+    return _mean(1 - (2 * overlap + DICE_SMOOTH) / (total + DICE_SMOOTH), None)
 
 
 def edge_weighted_bce(logits: Maps, target: Maps, known: Maps | None = None) -> Scalar:
@@ -90,7 +94,7 @@ def edge_weighted_bce(logits: Maps, target: Maps, known: Maps | None = None) -> 
     if known is not None:
         # beside nothing but unknown pixels the greatest would be below the least
         weight = known * tf.maximum(weight, 1)
-    total = tf.reduce_sum(weight)
+    total = over_replicas(tf.reduce_sum(weight))
     if known is not None:
         # 0 of 0 where nothing is
         total = tf.maximum(total, 1)
@@ -114,8 +118,9 @@ def boundary(boundary_logits: Float32[tf.Tensor, "n h2 w2 1"], edge: Maps, known
         side = 2 * math.ceil(EDGE_REACH * min(edge.shape[1:3])) + 1
         is_clear = 1 - tf.nn.max_pool2d(_greatest_within(1 - known, side), factor, factor, padding="VALID")
         on, off = on * is_clear, off * is_clear
-    on_band = tf.reduce_sum(on * tf.nn.softplus(-boundary_logits)) / tf.maximum(tf.reduce_sum(on), 1)
-    elsewhere = tf.reduce_sum(off * tf.nn.softplus(boundary_logits)) / tf.maximum(tf.reduce_sum(off), 1)
+    on_count, off_count = (tf.maximum(over_replicas(tf.reduce_sum(part)), 1) for part in (on, off))
+    on_band = tf.reduce_sum(on * tf.nn.softplus(-boundary_logits)) / on_count
+    elsewhere = tf.reduce_sum(off * tf.nn.softplus(boundary_logits)) / off_count
     return (on_band + elsewhere) / 2
 
 
@@ -129,7 +134,7 @@ def consistency(logits: Maps, plain_logits: Maps) -> Scalar:
     q, x = tf.stop_gradient(plain_logits) / CONSISTENCY_TEMPERATURE, logits / CONSISTENCY_TEMPERATURE
     person = tf.sigmoid(q) * (tf.math.log_sigmoid(q) - tf.math.log_sigmoid(x))
     background = tf.sigmoid(-q) * (tf.math.log_sigmoid(-q) - tf.math.log_sigmoid(-x))
-    return CONSISTENCY_TEMPERATURE**2 * tf.reduce_mean(person + background)
+    return CONSISTENCY_TEMPERATURE**2 * _mean(person + background, None)
 
 
 def alpha_l1(logits: Maps, target: Maps, known: Maps | None = None) -> Scalar:
@@ -150,7 +155,7 @@ def composition(logits: Maps, target: Maps, images: Images, known: Maps | None =
     what shines through at hair is the photo's old background. Errors count as far as they would be seen: where photo
     and new background are alike, not at all; so use it beside another loss.
     """
-    background = tf.reverse(tf.roll(images, shift=-1, axis=0), axis=[2])
+    background = tf.reverse(_next_photos(images), axis=[2])
     return _mean(tf.abs(tf.sigmoid(logits) - target) * tf.abs(images - background), known)
 
 
@@ -169,18 +174,28 @@ def sobel(logits: Maps, target: Maps, known: Maps | None = None) -> Scalar:
     kernels = tf.concat([across, tf.transpose(across, [1, 0, 2, 3])], axis=3)
     slopes = tf.abs(tf.nn.conv2d(error, kernels, strides=1, padding="VALID"))
     if known is None:
-        return tf.reduce_mean(slopes)
+        return _mean(slopes, None)
     # a slope beside an unknown pixel would be the step down to it
     is_clear = 1 - tf.nn.max_pool2d(1 - known, 3, strides=1, padding="SAME")
     return _mean(slopes, is_clear)
 
 
-def _mean(values: Float32[tf.Tensor, "n h w c"], known: Maps | None) -> Scalar:
-    """Mean over all pixels, or over the known ones; 0 where none is."""
+def _mean(values: Float32[tf.Tensor, "n ..."], known: Maps | None) -> Scalar:
+    """Mean over all pixels of the batch, or over the known ones; 0 where none is."""
     if known is None:
-        return tf.reduce_mean(values)
-    count = tf.reduce_sum(known) * tf.cast(tf.shape(values)[3], tf.float32)
+        mean = tf.reduce_mean(values)
+        photos = tf.cast(tf.shape(values)[0], tf.float32)
+        # one replica has them all, and its mean stays what it was to the bit
+        return mean if (total := over_replicas(photos)) is photos else mean * photos / total
+    count = over_replicas(tf.reduce_sum(known)) * tf.cast(tf.shape(values)[3], tf.float32)
     return tf.reduce_sum(values * known) / tf.maximum(count, 1)
+
+
+def _next_photos(images: Images) -> Images:
+    """Of each photo the next of the whole batch, and of the last the first."""
+    firsts = gather(images[0])
+    following = tf.roll(firsts, shift=-1, axis=0)
+    return tf.concat([images[1:], following[replica() : replica() + 1]], axis=0)
 
 
 def _cross_entropy(logits: Maps, target: Maps) -> Maps:

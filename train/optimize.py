@@ -11,6 +11,7 @@ from portraitseg.config import Config
 from portraitseg.errors import InputError
 from portraitseg.models.keras_route import keras, tf
 from train import losses
+from train.replicas import add_up
 from train.stream import Batch
 
 #: Neither biases nor the parameters of batch norm decay (Goyal et al., 2017).
@@ -52,7 +53,7 @@ class Optimization:
         # kept from the start: freezing a layer later must not change what the optimizer's slots belong to
         self._trainable = list(self.model.trainable_variables)
         self._optimizer.build(self._trainable)
-        self._average = [tf.Variable(v, trainable=False, name=f"ema{i}") for i, v in enumerate(self.model.weights)]
+        self._average = self._begin_average()
         self._step: Step = self._trace()
 
     def step(self, batch: Batch, learning_rate: float, count: int) -> dict[str, float]:
@@ -64,16 +65,18 @@ class Optimization:
         self._optimizer.learning_rate.assign(learning_rate)
         # a short memory at the start: the average would else drag the random initial weights along
         decay = min(self._decay, (1 + count) / (10 + count)) if self._decay else 0.0
+        terms = self._step(self._tensors(batch), tf.constant(decay, tf.float32))
+        return {name: float(value) for name, value in terms.items()}
+
+    def _tensors(self, batch: Batch) -> dict[str, Any]:
         pixels = {"images": batch.images, "target": batch.targets[..., None], "plain": batch.plain}
         if batch.edges is not None:
             pixels["edge"] = batch.edges[..., None]
         if batch.ignore is not None:
             pixels["known"] = np.where(batch.ignore > 0, np.uint8(0), np.uint8(255))[..., None]
-        tensors = {
+        return {
             name: tf.constant(contract.bytes_to_float(values)) for name, values in pixels.items() if values is not None
         }
-        terms = self._step(tensors, tf.constant(decay, tf.float32))
-        return {name: float(value) for name, value in terms.items()}
 
     def freeze_batch_norm(self) -> None:
         """From here on the statistics of batch norm stay as they are."""
@@ -114,17 +117,28 @@ class Optimization:
         for variable, value in zip(self._average, raw, strict=True):
             variable.assign(value)
 
+    def roll_back(self) -> None:
+        """Takes back what a step left that failed half-way; here it is only other machines that fail one."""
+
+    def _begin_average(self) -> list[Any]:
+        return [tf.Variable(v, trainable=False, name=f"ema{i}") for i, v in enumerate(self.model.weights)]
+
     def _trace(self) -> Step:
+        # nothing in it branches on a tensor: to translate its Python anew would take half of the time to trace it
+        return tf.function(self._make_step(), autograph=False)
+
+    def _make_step(self) -> Step:
+        """One step of one replica, as Python; of several, each has its share of the batch."""
         heads = [self.model.get_layer(name) for name in self.model.output_names]
         # both ends of each sigmoid: losses need the logits, and the observers of QAT behind it need its output
         network = keras.Model(self.model.input, [*(head.input for head in heads), *self.model.outputs])
         weights = self.model.weights
 
         def forward(images: Any) -> dict[str, Any]:
-            return dict(zip(_LOGITS, network(images, training=True)[: len(heads)], strict=False))
+            logits = network(images, training=True)[: len(heads)]
+            # of a network that computes in half precision too
+            return dict(zip(_LOGITS, (tf.cast(maps, tf.float32) for maps in logits), strict=False))
 
-        # nothing in it branches on a tensor: to translate its Python anew would take half of the time to trace it
-        @tf.function(autograph=False)
         def step(tensors: Mapping[str, Any], decay: Any) -> Mapping[str, Any]:
             maps = {name: values for name, values in tensors.items() if name != "plain"}
             if "plain" in tensors:
@@ -132,19 +146,21 @@ class Optimization:
             # losses know photos, not what else the network sees
             maps["images"] = tensors["images"][..., :3]
             with tf.GradientTape() as tape:
-                total, terms = self._loss({**maps, **forward(tensors["images"])})
-            gradients = tape.gradient(total, self._trainable)
+                total, values = self._loss({**maps, **forward(tensors["images"])})
+            gradients, terms = add_up(tape.gradient(total, self._trainable), {"loss": total, **values})
             if self._clip_norm is not None:
                 gradients, norm = tf.clip_by_global_norm(gradients, self._clip_norm)
             else:
                 norm = tf.linalg.global_norm(gradients)
-            self._optimizer.apply_gradients(zip(gradients, self._trainable, strict=True))
+            self._optimizer.apply_gradients(
+                zip(gradients, self._trainable, strict=True), skip_gradients_aggregation=True
+            )
             for average, weight in zip(self._average, weights, strict=True):
                 if average.dtype.is_floating:
                     average.assign_add((1 - decay) * (weight - average))
                 else:
                     average.assign(weight)
-            return {"loss": total, "gradient_norm": norm, **terms}
+            return {"gradient_norm": norm, **terms}
 
         return step
 

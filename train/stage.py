@@ -2,6 +2,9 @@
 
 import shutil
 from collections.abc import Mapping
+from contextlib import nullcontext
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +18,16 @@ from portraitseg.data.checking import DataCheck
 from portraitseg.data.mixed import MixedDataset
 from portraitseg.errors import InputError
 from portraitseg.models import checkpoint
-from portraitseg.models.keras_route import keras, tf
 from portraitseg.models.widen import copy_widened
 from portraitseg.runs import Run
 from train import augmenter, function_matching, losses
 from train.check import check_data
 from train.evaluate import KerasEvaluator
 from train.fit import FitResult, Plan, fit
-from train.optimize import Optimization, check_losses, deployed
+from train.machines.devices import choose
+from train.machines.place import Place
+from train.machines.together import Together, begin
+from train.optimize import check_losses, deployed
 from train.stream import BatchRecipe, recipe_of
 from train.weights import pretrained
 from train.weights.terms import derived_from
@@ -30,7 +35,15 @@ from train.weights.terms import derived_from
 _TOOLS = ("tensorflow", "tf-keras", "numpy", "opencv-python-headless", "pillow")
 
 
-def train_run(run: Run, config: Config, init: Path | None = None, overwrite: bool = False) -> FitResult:
+def train_run(
+    run: Run,
+    config: Config,
+    init: Path | None = None,
+    overwrite: bool = False,
+    place: Place | None = None,
+    wait_s: float = 50.0,
+    device: str = "auto",
+) -> FitResult:
     """Trains a run, or goes on with one that was stopped.
 
     Args:
@@ -38,64 +51,81 @@ def train_run(run: Run, config: Config, init: Path | None = None, overwrite: boo
         config: everything that decides it.
         init: h5 of the same network to start from.
         overwrite: begin anew, whatever the folder holds.
+        place: of this machine among several; the first alone reads `init` and writes.
+        wait_s: for workers that have not come yet.
+        device: `auto`, `cpu` or `gpu`.
 
     Raises:
-        InputError: unusable photos, configuration or checkpoint; no epochs, and nothing to begin with.
-        CheckFailed: a loss that is not finite.
+        InputError: unusable photos, configuration or checkpoint; no epochs, and nothing to begin with; workers that do
+            not fit together.
+        CheckFailed: a loss that is not finite, or another worker that failed.
         KeyboardInterrupt: stopped by the user, with the state saved.
     """
-    if config.train.epochs == 0 and init is None:
+    is_chief = place is None or place.is_chief
+    if config.train.epochs == 0 and init is None and is_chief:
         raise InputError("train.epochs=0 keeps the weights that it begins with: name them, INIT=<an h5>")
-    with run.locked():
+    with run.locked() if is_chief else nullcontext():
         # now, not when training ends: the checkout may have moved on by then
         commit = manifest.git_commit()
         # a misspelt name shows before photos are read, and before anything is cleared
         augmenter.build(config.augment)
         losses.needs(config.loss)
-        keras.utils.set_random_seed(config.seed)
-        # resumed and uninterrupted runs are to agree to the last bit; measured cost on two cores: none
-        tf.config.experimental.enable_op_determinism()
-        model = models.build_for_training(config.model.name, config.model.size, config.model.channels)
-        needs = check_losses(model, config)
-        load_start(deployed(model), config, init)
-        optimization = Optimization(model, config)
-        # of what was loaded: by the time that all photos are read, another training may have replaced it
-        init_sha256 = files.sha256(init) if init else ""
-        function_matching.check(config)
+        devices = choose(device)
         dataset = open_dataset(config.data, config.seed)
-        recipe = recipe_of(dataset, config, needs)
-        bound = derived_from(config, dataset, recipe.blank_keys, init, init_sha256)
-        mask_free = {"blank photos": recipe.blank_keys} if recipe.blank_keys else {}
-        if config.train.blank_share and not recipe.blank_keys:
-            warn(
-                f"train.blank_share: {dataset.name} has no photos of nobody in a set called "
-                f"{' or '.join(config.data.blank_sets) or '(data.blank_sets names none)'}: training goes without"
+        with Together(place, devices, config, identity.of_training(config), dataset, wait_s) as together:
+            begin(config.seed)
+            build = partial(models.build_for_training, config.model.name, config.model.size, config.model.channels)
+            model = build()
+            needs = check_losses(model, config)
+            recipe = replace(recipe_of(dataset, config, needs), share=together.share)
+            function_matching.check(config)
+            init_sha256, bound = "", tuple[manifest.Derived, ...]()
+            if is_chief:
+                load_start(deployed(model), config, init)
+                # of what was loaded: by the time that all photos are read, another training may have replaced it
+                init_sha256 = files.sha256(init) if init else ""
+                bound = derived_from(config, dataset, recipe.blank_keys, init, init_sha256)
+            optimization = together.optimization(model, build, config)
+            checked = _check_photos(recipe, config) if is_chief else None
+            if overwrite and is_chief:
+                _check_kept(run, init)
+                clear(run)
+            plan = Plan(
+                epochs=config.train.epochs,
+                learning_rate=config.train.learning_rate,
+                init_sha256=init_sha256,
             )
-        splits = (config.data.train_split, config.data.val_split)
-        checked = check_data(dataset, splits, needs_masks=True, mask_free=mask_free)
-        if overwrite:
-            _check_kept(run, init)
-            clear(run)
-        plan = Plan(
-            epochs=config.train.epochs,
-            learning_rate=config.train.learning_rate,
-            init_sha256=init_sha256,
-        )
-        result = fit(
-            optimization,
-            recipe=recipe,
-            config=config,
-            plan=plan,
-            folder=run.folder,
-            label=f"train {run.name}",
-            on_start=lambda: _begin(run, config),
-        )
+            result = fit(
+                optimization,
+                recipe=recipe,
+                config=config,
+                plan=plan,
+                folder=run.folder,
+                label=f"train {run.name}",
+                on_start=lambda: _begin(run, config),
+                team=together.team,
+            )
+        if checked is None:
+            say(f"worker {together.team.task}: done; what was trained is with worker 0")
+            return result
         began = {"file": init.name, "sha256": init_sha256} if init else None
         record(run, config, recipe, result, commit, began, bound)
-    say_of_nobody(optimization.model, dataset, config, checked)
+    say_of_nobody(model, dataset, config, checked)
     of_what = f"in epoch {result.best_epoch}" if result.best_epoch else "of the weights as they began"
     console.print(f"best validation IoU {100 * result.best_iou:.2f} % {of_what}: {run.best}")
     return result
+
+
+def _check_photos(recipe: BatchRecipe, config: Config) -> DataCheck:
+    """Reads all photos once; the chief's are those of all."""
+    if config.train.blank_share and not recipe.blank_keys:
+        warn(
+            f"train.blank_share: {recipe.dataset.name} has no photos of nobody in a set called "
+            f"{' or '.join(config.data.blank_sets) or '(data.blank_sets names none)'}: training goes without"
+        )
+    mask_free = {"blank photos": recipe.blank_keys} if recipe.blank_keys else {}
+    splits = (config.data.train_split, config.data.val_split)
+    return check_data(recipe.dataset, splits, needs_masks=True, mask_free=mask_free)
 
 
 def _begin(run: Run, config: Config) -> None:

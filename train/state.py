@@ -1,5 +1,6 @@
 """What a training run needs to go on where it was: weights, their average, optimizer, step and history, in one file."""
 
+import io
 import json
 import lzma
 import struct
@@ -57,9 +58,36 @@ class Progress:
 
 def save(folder: Path, progress: Progress, arrays: Mapping[str, list[np.ndarray]]) -> None:
     """Writes the state atomically; `arrays` are lists by group, such as `weights`."""
-    flat = {f"{group}/{index}": array for group, values in arrays.items() for index, array in enumerate(values)}
     with files.replacing(folder / STATE_NAME) as temporary, temporary.open("wb") as file:
-        np.savez(file, progress=np.array(json.dumps(asdict(progress))), **flat)  # type: ignore[arg-type]
+        _write(file, progress, arrays)
+
+
+def to_bytes(progress: Progress, arrays: Mapping[str, list[np.ndarray]]) -> bytes:
+    """The state as `save` writes it, for another machine."""
+    content = io.BytesIO()
+    _write(content, progress, arrays)
+    return content.getvalue()
+
+
+def of_bytes(content: bytes) -> tuple[Progress, dict[str, list[np.ndarray]]]:
+    """What `to_bytes` made; anything else raises what numpy and zipfile raise."""
+    return _read(io.BytesIO(content))
+
+
+def _write(file: io.IOBase, progress: Progress, arrays: Mapping[str, list[np.ndarray]]) -> None:
+    flat = {f"{group}/{index}": array for group, values in arrays.items() for index, array in enumerate(values)}
+    np.savez(file, progress=np.array(json.dumps(asdict(progress))), **flat)  # type: ignore[arg-type]
+
+
+def _read(file: Path | io.IOBase) -> tuple[Progress, dict[str, list[np.ndarray]]]:
+    with np.load(file, allow_pickle=False) as stored:
+        progress = Progress(**json.loads(str(stored["progress"])))
+        groups: dict[str, list[np.ndarray]] = {}
+        # savez keeps the order in which the arrays were given
+        for name in stored.files:
+            if name != "progress":
+                groups.setdefault(name.partition("/")[0], []).append(stored[name])
+    return progress, groups
 
 
 def load(folder: Path) -> tuple[Progress, dict[str, list[np.ndarray]]] | None:
@@ -75,13 +103,6 @@ def load(folder: Path) -> tuple[Progress, dict[str, list[np.ndarray]]] | None:
         # numpy would take it for a pickle, and advise to load it as one
         raise InputError(f"{path}: damaged (no .npz): take it away to train anew")
     try:
-        with np.load(path, allow_pickle=False) as stored:
-            progress = Progress(**json.loads(str(stored["progress"])))
-            groups: dict[str, list[np.ndarray]] = {}
-            # savez keeps the order in which the arrays were given
-            for name in stored.files:
-                if name != "progress":
-                    groups.setdefault(name.partition("/")[0], []).append(stored[name])
-        return progress, groups
+        return _read(path)
     except _DAMAGED as error:
         raise InputError(f"{path}: damaged ({error}): take it away to train anew") from error

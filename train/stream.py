@@ -6,8 +6,9 @@ from (seed, epoch, photo).
 
 import multiprocessing
 from collections import deque
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -31,6 +32,9 @@ _ORDER, _AUGMENT, _BLANK_ORDER, _PASTE, _MATCH = 0, 1, 2, 5, 6
 
 #: From here on, one number for each of several sets that are mixed.
 _FIRST_SET_ORDER = 100
+
+#: Between two looks at whether a batch is still wanted.
+_CHECKED_S = 1.0
 
 #: Small persons behind a small one, at most.
 _MOST_BEHIND = 2
@@ -72,6 +76,19 @@ class Batch:
 
 
 @dataclass(frozen=True)
+class Share:
+    """Which photos of a batch one machine makes: those of its replicas `first` to `last` (not included), of `of`."""
+
+    first: int = 0
+    last: int = 1
+    of: int = 1
+
+    def places(self, photos: int) -> range:
+        """Their places in a batch of so many; shares differ by one photo at most."""
+        return range(photos * self.first // self.of, photos * self.last // self.of)
+
+
+@dataclass(frozen=True)
 class BatchRecipe:
     """All that a worker needs to make batch number `step`.
 
@@ -90,6 +107,7 @@ class BatchRecipe:
         with_edges, with_plain: whether batches have `Batch.edges` and `Batch.plain`.
         with_prior: whether a fourth channel of the images is a previous mask, made up from the target.
         matching: teachers that look at the augmented photos; None: the masks are the photos' own.
+        share: which photos of each batch are made; together all shares are the batch, to the bit.
     """
 
     dataset: Dataset
@@ -110,6 +128,7 @@ class BatchRecipe:
     with_plain: bool = False
     with_prior: bool = False
     matching: FunctionMatching | None = None
+    share: Share = Share()
 
     @property
     def steps_per_epoch(self) -> int:
@@ -141,23 +160,30 @@ class BatchRecipe:
         return self.keys[index]
 
     def make(self, step: int) -> Batch:
-        """Batch number `step`, counted from 0 over all epochs.
+        """Batch number `step`, counted from 0 over all epochs, or this machine's share of it.
 
         Raises:
             InputError: a photo that cannot be read or has no mask, or a file of `matching` that cannot be opened.
         """
         epoch, position = divmod(step, self.steps_per_epoch)
         order = _permutation(self.seed, _ORDER, epoch, self._epoch_photos)
-        places = [position * self.batch_size + offset for offset in range(self.batch_size)]
-        indices = [int(order[place % len(order)]) for place in places]
-        photos = [self._make_photo(index, epoch) for index in indices]
+        whole = [int(order[(position * self.batch_size + place) % len(order)]) for place in range(self.batch_size)]
+        places = self.share.places(self.batch_size)
+        indices = [whole[place] for place in places]
+        # of the last photo the next one is another machine's
+        is_borrowing = self.matching is not None and self.matching.mixup > 0 and len(places) < len(whole)
+        made = [*indices, whole[places.stop % len(whole)]] if is_borrowing else indices
+        photos = [self._make_photo(index, epoch) for index in made]
         images, targets = np.stack([photo.image for photo in photos]), np.stack([photo.target for photo in photos])
         plain = np.stack([photo.plain for photo in photos]) if self.with_plain else None
         ignored = [np.zeros(self.size, np.uint8) if photo.ignore is None else photo.ignore for photo in photos]
         if self.matching is not None:
             of_nobody = [index >= self._labelled_photos for index in indices]
-            rng = np.random.default_rng([self.seed, _MATCH, step])
-            images, targets, plain = self.matching(images, targets, plain, of_nobody, rng)
+            drawn = self.matching.draw(len(whole), np.random.default_rng([self.seed, _MATCH, step]))
+            images, targets, plain = self.matching(
+                images, targets, plain, of_nobody, [drawn[place] for place in places]
+            )
+            ignored = ignored[: len(indices)]
         return Batch(
             images=images,
             targets=targets,
@@ -295,8 +321,11 @@ def _take(keys: tuple[str, ...], number: int, seed: int, use: int) -> str:
 class BatchStream:
     """Batches `start`, `start + 1`, … in order, made ahead by worker processes. Use as a context manager."""
 
-    def __init__(self, recipe: BatchRecipe, start: int = 0, workers: int = 0) -> None:
-        """Starts the workers; `workers` = 0: one per core."""
+    def __init__(
+        self, recipe: BatchRecipe, start: int = 0, workers: int = 0, check: Callable[[], None] = lambda: None
+    ) -> None:
+        """Starts the workers; `workers` = 0: one per core. `check` is called while a batch is waited for; may raise."""
+        self._check = check
         self._workers = workers or cores()
         # spawn: TensorFlow's threads do not survive a fork
         self._pool = ProcessPoolExecutor(
@@ -308,7 +337,11 @@ class BatchStream:
     def __enter__(self) -> "BatchStream":
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None:
+            # one that hangs on a photo would be waited for
+            for process in multiprocessing.active_children():
+                process.kill()
         self._pool.shutdown(wait=True, cancel_futures=True)
 
     def __iter__(self) -> Iterator[Batch]:
@@ -317,7 +350,17 @@ class BatchStream:
             while len(self._pending) < 2 * self._workers:
                 self._pending.append(self._pool.submit(_make, self._next))
                 self._next += 1
-            yield self._pending.popleft().result()
+            yield self._wait(self._pending.popleft())
+
+    def _wait(self, batch: Future[Batch]) -> Batch:
+        while True:
+            self._check()
+            try:
+                return batch.result(_CHECKED_S)
+            except FutureTimeoutError:
+                # on Python 3.11 a worker's own TimeoutError is of this type too
+                if batch.done():
+                    return batch.result()
 
 
 _recipe: BatchRecipe

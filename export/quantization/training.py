@@ -3,13 +3,14 @@
 import json
 import shutil
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from export.quantization import preflight, qat
+from export.quantization.ranges import share_ranges
 from export.quantization.recipes import RECIPES
 from portraitseg import contract, files, identity, manifest, metrics
 from portraitseg.cli import say, warn
@@ -20,6 +21,7 @@ from portraitseg.runs import Run
 
 if TYPE_CHECKING:
     from train.fit import Plan
+    from train.machines.together import Together
 
 #: What the QAT folder was trained from; a folder of something else is taken away.
 ORIGIN_NAME = "origin.json"
@@ -59,7 +61,13 @@ class TfliteEvaluator:
 
 
 def trained_qat(
-    run: Run, source: manifest.Source, config: Config, dataset: Dataset, float_model: Any, calibration: Any
+    run: Run,
+    source: manifest.Source,
+    config: Config,
+    dataset: Dataset,
+    float_model: Any,
+    calibration: Any,
+    together: "Together | None" = None,
 ) -> Any:
     """The QAT network of a run: trained now, resumed, or read where it is finished.
 
@@ -70,6 +78,7 @@ def trained_qat(
         dataset: photos of the run.
         float_model: to start from.
         calibration: photos (n, h, w, 3) in [0, 1] that set the first ranges.
+        together: the machines and devices that train; None: TensorFlow's default device. Their chief alone writes.
 
     Raises:
         InputError: a layer that cannot be quantized.
@@ -84,18 +93,25 @@ def trained_qat(
         _record_settings(run, source, config)
         return qat.load_qat(best)
     origin, best = identity.of_qat(config, source.weights_sha256), run.qat / "best.h5"
-    _clear_if_of_another(run, origin)
-    # the next export reads its settings from here: with others it would train anew and clear what this one made
-    files.write_text(run.config, config.model_dump_json(indent=2) + "\n")
+    team = together.team if together else None
+    is_chief = team is None or team.is_chief
+    if is_chief:
+        _clear_if_of_another(run, origin)
+        # the next export reads its settings from here: with others it would train anew and clear what this one made
+        files.write_text(run.config, config.model_dump_json(indent=2) + "\n")
     for found in preflight.rewritten(float_model):
         say(f"qat {run.name}: '{found.layer}' ({found.kind}) rewritten: {found.remedy}")
     model = qat.quantize(float_model)
     qat.calibrate(model, float_model, calibration, config.qat.range_percentile)
     is_by_file = config.qat.select == "tflite"
     trained = config_of(config)
+    recipe, optimization = recipe_of(dataset, trained, losses.needs(trained.loss)), None
+    if together:
+        recipe = replace(recipe, share=together.share)
+        optimization = together.optimization(model, lambda: qat.quantize(float_model), trained, share_ranges)
     result = fit(
-        Optimization(model, trained),
-        recipe=recipe_of(dataset, trained, losses.needs(trained.loss)),
+        optimization or Optimization(model, trained),
+        recipe=recipe,
         config=trained,
         plan=plan_of(config, source.weights_sha256),
         folder=run.qat,
@@ -103,7 +119,10 @@ def trained_qat(
         evaluate=TfliteEvaluator(dataset, dataset.keys(config.data.val_split)) if is_by_file else None,
         freeze_ranges=qat.freeze_ranges,
         remedy="delete that folder to begin it anew",
+        team=team,
     )
+    if not is_chief:
+        return model
     facts = {
         "origin": origin,
         "weights_sha256": files.sha256(best),
@@ -139,8 +158,9 @@ def config_of(config: Config) -> Config:
     """The configuration of quantization-aware training: that of the run, with the losses that a single mask has."""
     from train import losses
 
-    # what is exported, and so quantized, has no boundary head
-    return config.model_copy(update={"loss": losses.without(config.loss, "boundary_logits")})
+    # what is exported, and so quantized, has no boundary head; steps of 8 bits want whole precision around them
+    train = config.train.model_copy(update={"precision": "float32"})
+    return config.model_copy(update={"loss": losses.without(config.loss, "boundary_logits"), "train": train})
 
 
 def plan_of(config: Config, init_sha256: str) -> "Plan":

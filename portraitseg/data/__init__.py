@@ -1,6 +1,6 @@
 """The data formats by name."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from portraitseg import terms
@@ -19,6 +19,7 @@ from portraitseg.data import (
     p3m10k,
     pixelannotation,
     ppm100,
+    shards,
     supervisely,
     synthetic_dataset,
     voc,
@@ -41,6 +42,7 @@ DATASETS: dict[str, Callable[[DataConfig, int], Dataset]] = {
     "cvat": cvat.open_cvat,
     "labelme": labelme.open_labelme,
     "pixelannotation": pixelannotation.open_pixelannotation,
+    "shards": shards.open_shards,
     "synthetic": synthetic_dataset.open_synthetic,
 }
 
@@ -54,16 +56,19 @@ def open_dataset(config: DataConfig, seed: int) -> Dataset:
     if config.sets:
         return mixed.open_mixed(config, lambda own: open_dataset(own, seed))
     dataset = decisions.apply(DATASETS[config.format](config, seed), config.decisions)
-    return replace(dataset, terms=find_terms(config))
+    return replace(dataset, terms=find_terms(config, dataset.terms))
 
 
-def find_terms(config: DataConfig) -> dict[str, Terms]:
+def find_terms(config: DataConfig, brought: Mapping[str, Terms] | None = None) -> dict[str, Terms]:
     """What binds the photos, by set ("" is all others').
 
-    The configuration's word counts, else terms.json of the set or the folder, else what is known of the format's set.
+    The configuration's word counts, else what was `brought` along (by shards), else terms.json of the set or the
+    folder, else what is known of the format's set.
     """
     known = catalogue.of_format(config.format) or Terms()
-    if config.root is None:
+    if brought:
+        found = dict(brought)
+    elif config.root is None:
         found = {"": known}
     else:
         found = {"": terms.read(config.root) or known}

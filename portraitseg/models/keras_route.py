@@ -12,7 +12,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 
 @contextmanager
-def _native_stderr_hidden() -> Iterator[None]:
+def native_stderr_hidden() -> Iterator[None]:
     """TensorFlow's C++ greets on stderr before its log level is read; Python's own errors still come through."""
     kept = os.dup(2)
     with Path(os.devnull).open("wb") as nowhere:
@@ -24,11 +24,11 @@ def _native_stderr_hidden() -> Iterator[None]:
         os.close(kept)
 
 
-with _native_stderr_hidden():
+with native_stderr_hidden():
     import tensorflow as tf
     import tf_keras as keras
 
 # "Compiled the loaded model, but …" at every save of a model that is never compiled
 tf.get_logger().setLevel("ERROR")
 
-__all__ = ["keras", "tf"]
+__all__ = ["keras", "native_stderr_hidden", "tf"]

@@ -18,6 +18,7 @@ from portraitseg.runs import Run
 from tests import small_network
 from train import state
 from train.fit import Interrupted, Plan, fit
+from train.machines.team import Team
 from train.optimize import Optimization
 from train.stream import recipe_of
 
@@ -38,7 +39,7 @@ def _config(**train):
     )
 
 
-def _fit(folder, config=None, plan=PLAN, evaluate=None):
+def _fit(folder, config=None, plan=PLAN, evaluate=None, team=None):
     config = config or _config()
     keras.utils.set_random_seed(config.seed)
     tf.config.experimental.enable_op_determinism()
@@ -53,6 +54,7 @@ def _fit(folder, config=None, plan=PLAN, evaluate=None):
         folder=folder,
         label="test",
         evaluate=evaluate,
+        team=team,
     )
     return model, result
 
@@ -167,6 +169,15 @@ def test_what_begins_with_weights_keeps_them_if_training_only_loses(tmp_path):
         np.testing.assert_array_equal(kept, first)
 
 
+def test_the_chief_alone_looks_at_what_training_begins_with(tmp_path):
+    class Other(Team):
+        is_chief = False
+
+    plan = Plan(epochs=1, learning_rate=1e-3, init_sha256="0" * 64)
+    _fit(tmp_path / "none", plan=plan, evaluate=lambda _: pytest.fail("evaluated"), team=Other())
+    assert not (tmp_path / "none").exists()
+
+
 def test_a_damaged_state_is_refused(whole, tmp_path):
     content = (whole[0] / "state.npz").read_bytes()
     (tmp_path / "state.npz").write_bytes(content[: len(content) // 2])
@@ -256,6 +267,7 @@ def test_overwriting_does_not_delete_what_it_begins_with(tmp_path, monkeypatch):
 def test_a_training_is_prepared_once(tmp_path, monkeypatch):
     """What is built early is what is used: the optimizer's slots and the batches."""
     from train import stage
+    from train.machines import together
 
     monkeypatch.chdir(tmp_path)
     built = []
@@ -267,8 +279,8 @@ def test_a_training_is_prepared_once(tmp_path, monkeypatch):
 
         return call
 
-    for name in ("Optimization", "recipe_of"):
-        monkeypatch.setattr(stage, name, counted(name, getattr(stage, name)))
+    for place, name in ((together, "Optimization"), (stage, "recipe_of")):
+        monkeypatch.setattr(place, name, counted(name, getattr(place, name)))
     checkpoint.save(models.build(small_network.NAME, (64, 64)), Path("begun.h5"))
     stage.train_run(Run("a"), _config(epochs=0), init=Path("begun.h5"))
     assert sorted(built) == ["Optimization", "recipe_of"]

@@ -93,7 +93,7 @@ def test_plain_photos_are_mixed_as_the_others_are(teacher):
     images = np.random.default_rng(0).integers(0, 256, (3, 24, 30, 4), np.uint8)
     targets = np.zeros((3, 24, 30), np.uint8)
     matching = function_matching.FunctionMatching((teacher,), 0.5, 1.0)
-    mixed, answers, plain = matching(images, targets, images, [False] * 3, np.random.default_rng(1))
+    mixed, answers, plain = matching(images, targets, images, [False] * 3, matching.draw(3, np.random.default_rng(1)))
     assert answers.shape == targets.shape and answers.any() and not targets.any()
     np.testing.assert_array_equal(mixed, plain)
     assert all(not np.array_equal(mixed[i], images[i]) for i in range(3))
@@ -103,11 +103,12 @@ def test_the_masks_of_photos_of_nobody_stay(teacher):
     images = np.random.default_rng(0).integers(0, 256, (3, 24, 30, 3), np.uint8)
     targets = np.zeros((3, 24, 30), np.uint8)
     matching = function_matching.FunctionMatching((teacher,), 0.5, 0.0)
-    same, answers, _ = matching(images, targets, None, [False, True, False], np.random.default_rng(1))
+    same, answers, _ = matching(images, targets, None, [False, True, False], matching.draw(3, np.random.default_rng(1)))
     assert answers[0].any() and answers[2].any() and not answers[1].any()
     np.testing.assert_array_equal(same, images)
     # mixed with another photo, it is known no longer
-    _, answers, _ = replace(matching, mixup=1.0)(images, targets, None, [False, True, False], np.random.default_rng(1))
+    matching = replace(matching, mixup=1.0)
+    _, answers, _ = matching(images, targets, None, [False, True, False], matching.draw(3, np.random.default_rng(1)))
     assert answers[1].any()
 
 
@@ -116,14 +117,16 @@ def test_batches_say_which_photos_show_nobody(teacher, monkeypatch):
     recipe = recipe_of(dataset, config)
     seen = []
 
-    def note(self, images, targets, plain, is_certain, rng):
+    def note(self, images, targets, plain, is_certain, shares):
         seen.append(is_certain)
         return images, targets, plain
 
     monkeypatch.setattr(function_matching.FunctionMatching, "__call__", note)
     recipe.make(0)
     replace(recipe, blank_keys=recipe.keys[:1], blank_per_epoch=10 * len(recipe.keys)).make(0)
-    assert not any(seen[0]) and any(seen[1])
+    # a set that comes three times has places beyond the number of its keys
+    replace(recipe, runs=((len(recipe.keys), 3.0),)).make(0)
+    assert not any(seen[0]) and any(seen[1]) and not any(seen[2])
 
 
 def test_what_cannot_teach_is_refused(tmp_path):

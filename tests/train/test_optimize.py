@@ -85,7 +85,7 @@ def test_the_average_is_the_one_by_hand_and_swap_exchanges_it() -> None:
 
 
 def test_the_gradient_is_clipped_to_its_global_norm(monkeypatch: pytest.MonkeyPatch) -> None:
-    def descend(pairs: Any) -> None:
+    def descend(pairs: Any, **_: Any) -> None:
         for gradient, variable in pairs:
             variable.assign_sub(gradient)
 

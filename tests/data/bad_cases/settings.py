@@ -76,7 +76,7 @@ def cases() -> Iterator[Case]:
         "unknown format",
         2,
         ("data.format:", "'folder', 'eg1800', "),
-        arguments=(*CHECK, "--format", "coco"),
+        arguments=(*CHECK, "--format", "tiff"),
     )
     yield Case("--set without a value", 2, ("--set seed", "section.key=value"), arguments=_set("seed"))
     yield Case(
