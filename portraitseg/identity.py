@@ -36,6 +36,8 @@ DECIDES_NOTHING = frozenset(
     }
 )
 
+_OF_SETS = ("format", "mask", "person_labels", "ignore_labels")
+
 #: Sections that come after float training.
 AFTER_TRAINING = frozenset({"qat", "export"})
 
@@ -109,6 +111,8 @@ def differences(config: Config, without: Collection[str] = ()) -> dict[str, Any]
         # shares of nobody's answer
         values = {name: value for name, value in values.items() if not name.startswith("distill.")}
     if config.data.sets:
+        # each has its own in place of these
+        values = {name: value for name, value in values.items() if name.removeprefix("data.") not in _OF_SETS}
         values["data.sets"] = [_of_set(item) for item in config.data.sets]
     defaults = _flat(_DEFAULTS)
     left_out = {name for name in values if name in without or name.partition(".")[0] in without}

@@ -23,7 +23,7 @@ MAX_TEXT = 2000
 _FORBIDS = re.compile(r"non-?commercial|\bnc\b|\bacademic\b|\bresearch\b|personal use|evaluation only", re.IGNORECASE)
 _DOUBTS = re.compile(r"unknown|unclear|not stated|none stated|unsure|\?", re.IGNORECASE)
 _ALLOWS = re.compile(
-    r"\b(apache-2\.0|mit|bsd-[23]-clause|cc0(-1\.0)?|cc-by(-sa)?-[234]\.0|odc-by-1\.0|pddl-1\.0|unlicense|"
+    r"\b(apache-2\.0|mit|bsd-[23]-clause|cc0(-1\.0)?|cc[ -]by([ -]sa)?[ -][234]\.0|odc-by-1\.0|pddl-1\.0|unlicense|"
     r"public domain)\b",
     re.IGNORECASE,
 )
@@ -46,12 +46,11 @@ class Terms(Record):
 
 def use_of(licence: str, said: Use = "unknown") -> Use:
     """What a licence allows, by its text, each part between semicolons by itself; `said` counts where it is silent."""
-    text = licence.replace("CC BY", "CC-BY").replace("BY SA", "BY-SA").replace("SA 4", "SA-4").replace("BY 4", "BY-4")
-    if _FORBIDS.search(text):
+    if _FORBIDS.search(licence):
         return "non-commercial"
     if said != "unknown":
         return said
-    parts = text.split(";")
+    parts = licence.split(";")
     return "any" if all(_ALLOWS.search(part) and not _DOUBTS.search(part) for part in parts) else "unknown"
 
 

@@ -126,6 +126,9 @@ def test_identity(tmp_path: Path) -> None:
             != known
         )
     assert identity.of_training(Config()) != known
+    # what DATA= on a command line sets beside the sets
+    moved = base.model_copy(update={"data": base.data.model_copy(update={"format": "folder", "root": Path("x")})})
+    assert identity.of_training(moved) == known
 
 
 def test_a_saved_configuration_reads_the_same_sets(tmp_path: Path) -> None:
