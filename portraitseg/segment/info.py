@@ -1,6 +1,5 @@
 """`portraitseg info`: what is known of a model before it is run: what is in the file, and what its manifest says."""
 
-
 from portraitseg import files, manifest
 from portraitseg.errors import InputError
 from portraitseg.manifest import FileEntry, Manifest
