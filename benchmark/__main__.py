@@ -93,6 +93,7 @@ def speed(
 ) -> None:
     """Our own speed, as Markdown: training against cores, export by file, memory against the number of photos."""
     from benchmark.studies import speed as own
+    from portraitseg import markdown
     from portraitseg.runs import Run
 
     counts, sizes = _host_threads("all"), _parse_threads(photos, "--photos")
@@ -104,18 +105,18 @@ def speed(
     for count, rates in own.training_rates([*chosen, *place, *sets], counts, steps):
         cli.say(f"training on {count} cores: {rates}")
         rows.append([str(count), *(str(rates.get(name, "")) for name in ("step", "pipeline", "both"))])
-    tables = [own.markdown(("Cores", "step, images/s", "input pipeline, images/s", "both, images/s"), rows)]
+    tables = [markdown.table(("Cores", "step, images/s", "input pipeline, images/s", "both, images/s"), rows)]
     if run_name is not None:
         made = own.export_seconds(Run(run_name), ("android", "onnx", "ios"))
         rows = [[target, str(count), f"{seconds:.1f}"] for target, count, seconds in made]
-        tables.append(own.markdown(("Target", "Files", "s by file"), rows))
+        tables.append(markdown.table(("Target", "Files", "s by file"), rows))
     trained = own.training_memory([*chosen, *sets], [max(8, size) for size in sizes])
     memory = [[f"{count:,}", "training", f"{peak or 0:.0f}", ""] for count, peak in trained]
     if file is not None:
         scored = own.scoring_memory(file, sizes, counts[-1])
         memory += [[f"{count:,}", "scoring", f"{peak or 0:.0f}", f"{seconds:.0f}"] for count, peak, seconds in scored]
-    tables.append(own.markdown(("Photos", "What", "MB, all processes", "s"), memory))
-    typer.echo("\n".join(tables))
+    tables.append(markdown.table(("Photos", "What", "MB, all processes", "s"), memory))
+    typer.echo("\n\n".join("\n".join(lines) for lines in tables))
 
 
 @app.command()

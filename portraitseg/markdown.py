@@ -18,5 +18,5 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]], texts: int | Seq
             are aligned to the right.
     """
     left = header[:texts] if isinstance(texts, int) else texts
-    rule = "|" + "|".join("---" if name in left else "--:" for name in header) + "|"
-    return [line(header), rule, *(line(cells) for cells in rows)]
+    rule = ["---" if name in left else "--:" for name in header]
+    return [line(cells) for cells in (header, rule, *rows)]

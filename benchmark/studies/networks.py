@@ -10,8 +10,8 @@ from benchmark.measuring.measure import Measurement
 from benchmark.measuring.paired import changes
 from benchmark.measuring.targets import FOREIGN, Target, collect_targets
 from benchmark.tables.rows import make_rows
-from benchmark.tables.table import Row, lines_to_csv, markdown_line, parse_cell, read_lines
-from portraitseg import manifest
+from benchmark.tables.table import Row, lines_to_csv, parse_cell, read_lines
+from portraitseg import manifest, markdown
 from portraitseg.config import Config, load_config
 from portraitseg.data.base import Dataset, blank_per_epoch, is_test_split, trainable_keys
 from portraitseg.errors import InputError
@@ -199,12 +199,12 @@ def to_markdown(rows: Sequence[NetworkRow]) -> str:
     for split in splits:
         header += [f"IoU {split}", f"boundary {split}", f"IoU − base {split}"]
     header += [f"× reference, {count} thread{'s' * (count > 1)}" for count in timed]
-    lines = [markdown_line(header), markdown_line(["---"] * 4 + ["--:"] * (len(header) - 4))]
+    lines = []
     for network, recipe in dict.fromkeys((row.network, row.recipe) for row in rows):
         own = [row for row in rows if (row.network, row.recipe) == (network, recipe)]
         scores = [text for split in splits for text in _scores(own, split)]
-        lines.append(markdown_line([*_identity(own[0]), *scores, *(_ratio(own, count) for count in timed)]))
-    return "\n".join([*lines, "", _conditions(rows, splits)]) + "\n"
+        lines.append([*_identity(own[0]), *scores, *(_ratio(own, count) for count in timed)])
+    return "\n".join([*markdown.table(header, lines, texts=4), "", _conditions(rows, splits)]) + "\n"
 
 
 def to_short_markdown(rows: Sequence[NetworkRow]) -> str:
@@ -214,13 +214,13 @@ def to_short_markdown(rows: Sequence[NetworkRow]) -> str:
     timed = sorted({row.threads for row in rows if row.threads is not None})
     header = ["Network", "MACs", "MB", *(f"{split}: IoU / boundary IoU, %" for split in splits)]
     header += [f"time ÷ reference's, {count} thread{'s' * (count > 1)}" for count in timed]
-    lines = [markdown_line(header), markdown_line(["---"] + ["--:"] * (len(header) - 1))]
+    lines = []
     for network, recipe in dict.fromkeys((row.network, row.recipe) for row in rows):
         own = [row for row in rows if (row.network, row.recipe) == (network, recipe)]
         macs, megabytes = _identity(own[0])[-2:]
         scores = [" / ".join(filter(None, _scores(own, split)[:2])) for split in splits]
-        lines.append(markdown_line([network, macs, megabytes, *scores, *(_ratio(own, count) for count in timed)]))
-    return "\n".join([*lines, "", _conditions(rows, splits, with_base=False)]) + "\n"
+        lines.append([network, macs, megabytes, *scores, *(_ratio(own, count) for count in timed)])
+    return "\n".join([*markdown.table(header, lines), "", _conditions(rows, splits, with_base=False)]) + "\n"
 
 
 def _is_compared(target: Target) -> bool:

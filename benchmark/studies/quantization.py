@@ -11,8 +11,8 @@ from benchmark.measuring.measure import Measurement
 from benchmark.measuring.paired import changes, measure_together, open_measured
 from benchmark.measuring.targets import FOREIGN, Target, choose_reference, collect_peers, collect_targets
 from benchmark.tables.rows import make_rows
-from benchmark.tables.table import Row, lines_to_csv, markdown_line
-from portraitseg import cli, files
+from benchmark.tables.table import Row, lines_to_csv
+from portraitseg import cli, files, markdown
 from portraitseg.config import Config
 from portraitseg.errors import InputError
 from portraitseg.runs import Run
@@ -182,7 +182,7 @@ def to_markdown(rows: Sequence[RecipeRow]) -> str:
     for count in timed:
         threads = f"{count} thread{'s' * (count > 1)}"
         header += [f"× float, {threads}", f"× reference, {threads}"]
-    lines = [markdown_line(header), markdown_line(["---"] * 2 + ["--:"] * (len(header) - 2))]
+    lines = []
     for run, file in dict.fromkeys((row.run, row.file) for row in rows):
         own = [row for row in rows if (row.run, row.file) == (run, file)]
         name = own[0].recipe if own[0].recipe != FOREIGN else Path(file).stem
@@ -191,8 +191,8 @@ def to_markdown(rows: Sequence[RecipeRow]) -> str:
             cells += _scores(own, split)
         for count in timed:
             cells += _ratios(own, count)
-        lines.append(markdown_line(cells))
-    return "\n".join([*lines, "", _conditions(rows, splits)]) + "\n"
+        lines.append(cells)
+    return "\n".join([*markdown.table(header, lines, texts=2), "", _conditions(rows, splits)]) + "\n"
 
 
 def _scores(rows: Sequence[RecipeRow], split: str) -> list[str]:

@@ -7,8 +7,8 @@ from pathlib import Path
 from benchmark.measuring.targets import FOREIGN
 from benchmark.studies import networks
 from benchmark.studies.networks import NetworkRow
-from benchmark.tables.table import Row, markdown_line, read_csv
-from portraitseg import files
+from benchmark.tables.table import Row, read_csv
+from portraitseg import files, markdown
 from portraitseg.errors import CheckFailed, InputError
 
 #: Where the results behind the documents' tables are committed.
@@ -39,13 +39,13 @@ def table(rows: Sequence[Row]) -> str:
     for split in splits:
         header += [f"IoU {split}", f"boundary IoU {split}"]
     header += [f"× reference, {_threads(count)}" for count in timed]
-    texts = 4
-    lines = [_line(header), "|" + "|".join("---" if i < texts else "--:" for i in range(len(header))) + "|"]
+    lines = []
     for name in dict.fromkeys(row.file for row in rows):
         own = [row for row in rows if row.file == name]
         scores = [cell for split in splits for cell in _scores(own, split)]
-        lines.append(_line([*_identity(own[0]), *scores, *(_ratio(own, count) for count in timed)]))
-    return "\n".join([*lines, "", _conditions(rows, splits, timed)]) + "\n"
+        lines.append([*_identity(own[0]), *scores, *(_ratio(own, count) for count in timed)])
+    plain = [[_plain(cell) for cell in line] for line in (header, *lines)]
+    return "\n".join([*markdown.table(plain[0], plain[1:], texts=4), "", _conditions(rows, splits, timed)]) + "\n"
 
 
 def is_table(path: Path) -> bool:
@@ -158,10 +158,6 @@ def update(readme: Path, results: Sequence[Path], is_check: bool) -> list[str]:
 
 def _block(name: str, content: str) -> str:
     return f"<!-- results:begin {name} -->\n{content}<!-- results:end {name} -->"
-
-
-def _line(cells: Sequence[str]) -> str:
-    return markdown_line([_plain(cell) for cell in cells])
 
 
 def _plain(text: str) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 from benchmark.measuring import refinement
 from benchmark.measuring.targets import collect_peers
-from portraitseg import cli, files, manifest
+from portraitseg import cli, files, manifest, markdown
 from portraitseg.data.base import Dataset, is_test_split
 from portraitseg.errors import InputError
 from portraitseg.manifest import ChosenOn, Manifest, Refine, Smooth
@@ -84,7 +84,7 @@ def measure(
     files.write_text(out.with_name(f"{out.name}-photos.csv"), _csv(photo_rows))
     if clip_rows:
         files.write_text(out.with_name(f"{out.name}-clips.csv"), _csv(clip_rows))
-    files.write_text(out.with_name(f"{out.name}.md"), markdown(photo_rows, clip_rows))
+    files.write_text(out.with_name(f"{out.name}.md"), to_markdown(photo_rows, clip_rows))
     cli.say(f"{out}-photos.csv{f', {out}-clips.csv' if clip_rows else ''} and {out}.md written")
 
 
@@ -95,27 +95,37 @@ def _csv(rows: Sequence[dict[str, Any]]) -> str:
     return lines_to_csv(list(rows[0]), cells)
 
 
-def markdown(photo_rows: Sequence[dict[str, Any]], clip_rows: Sequence[dict[str, Any]]) -> str:
+def to_markdown(photo_rows: Sequence[dict[str, Any]], clip_rows: Sequence[dict[str, Any]]) -> str:
     """Both tables: shares as percent, differences in points with their 95 % intervals over photos or clips."""
-    lines = ["| File | Split | IoU → refined | Boundary IoU → refined | Change | Better on | Stray pieces | Holes |"]
-    lines.append("|---|---|--:|--:|--:|--:|--:|--:|")
-    for row in photo_rows:
-        cells = [row["file"], row["split"]]
-        cells += [f"{100 * row[name]:.2f} → {100 * row[f'{name}_refined']:.2f}" for name in ("iou", "boundary_iou")]
-        cells += [_change(row, "boundary_iou_change"), f"{row['better_share']:.0%}"]
-        cells += [f"{row[name]:.2f} → {row[f'{name}_refined']:.2f}" for name in ("islands", "holes")]
-        lines.append(f"| {' | '.join(cells)} |")
-    if not clip_rows:
-        return "\n".join(lines) + "\n"
-    lines += ["", "| File | Split | Clip | Way | Flipped % | dtSSD | IoU | Boundary IoU | Change | Ghost % |"]
-    lines.append("|---|---|---|---|--:|--:|--:|--:|--:|--:|")
-    for row in clip_rows:
-        cells = [row["file"], row["split"], row["clip"], row["way"], f"{100 * row['flipped_share']:.3f}"]
-        cells += [f"{row['dtssd']:.3f}", f"{100 * row['iou']:.2f}", f"{100 * row['boundary_iou']:.2f}"]
-        cells += ["" if row["way"] == "plain" else _change(row, "boundary_change")]
-        cells += [f"{100 * row['ghost']:.1f}" if row["clip"].startswith("moving") else ""]
-        lines.append(f"| {' | '.join(cells)} |")
+    photos = (
+        "File",
+        "Split",
+        "IoU → refined",
+        "Boundary IoU → refined",
+        "Change",
+        "Better on",
+        "Stray pieces",
+        "Holes",
+    )
+    clips = ("File", "Split", "Clip", "Way", "Flipped %", "dtSSD", "IoU", "Boundary IoU", "Change", "Ghost %")
+    lines = markdown.table(photos, map(_photo_cells, photo_rows), texts=2)
+    if clip_rows:
+        lines += ["", *markdown.table(clips, map(_clip_cells, clip_rows), texts=4)]
     return "\n".join(lines) + "\n"
+
+
+def _photo_cells(row: dict[str, Any]) -> list[str]:
+    cells = [row["file"], row["split"]]
+    cells += [f"{100 * row[name]:.2f} → {100 * row[f'{name}_refined']:.2f}" for name in ("iou", "boundary_iou")]
+    cells += [_change(row, "boundary_iou_change"), f"{row['better_share']:.0%}"]
+    return cells + [f"{row[name]:.2f} → {row[f'{name}_refined']:.2f}" for name in ("islands", "holes")]
+
+
+def _clip_cells(row: dict[str, Any]) -> list[str]:
+    cells = [row["file"], row["split"], row["clip"], row["way"], f"{100 * row['flipped_share']:.3f}"]
+    cells += [f"{row['dtssd']:.3f}", f"{100 * row['iou']:.2f}", f"{100 * row['boundary_iou']:.2f}"]
+    cells += ["" if row["way"] == "plain" else _change(row, "boundary_change")]
+    return [*cells, f"{100 * row['ghost']:.1f}" if row["clip"].startswith("moving") else ""]
 
 
 def _change(row: dict[str, Any], name: str) -> str:

@@ -140,12 +140,6 @@ def score_small_photos(file: Path, photos: int, workers: int) -> float:
         return scores.mean("iou")
 
 
-def markdown(title: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table; all columns but the first are numbers."""
-    lines = ["| " + " | ".join(title) + " |", "|---|" + "--:|" * (len(title) - 1)]
-    return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)]) + "\n"
-
-
 def _watch(command: Sequence[str], cores: int | None = None) -> Measured:
     allowed = sorted(os.sched_getaffinity(0))[:cores] if hasattr(os, "sched_getaffinity") else []
     begin_s = time.perf_counter()

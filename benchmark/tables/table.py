@@ -98,11 +98,6 @@ def lines_to_csv(columns: Sequence[str], lines: Iterable[Mapping[str, Any]]) -> 
     return text.getvalue()
 
 
-def markdown_line(cells: Sequence[str]) -> str:
-    """A line of a Markdown table."""
-    return "| " + " | ".join(text.replace("|", r"\|").replace("\n", " ") for text in cells) + " |"
-
-
 def as_dict(row: Row) -> dict[str, Any]:
     """A row by column; None where nothing was measured."""
     further = {name: row.further_scores.get(name) for name in _FURTHER}

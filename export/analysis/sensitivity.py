@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from jaxtyping import Float32, UInt8
 
-from portraitseg import files
+from portraitseg import files, markdown
 from portraitseg.config import Config
 from portraitseg.errors import InputError
 from portraitseg.runners import open_runner
@@ -202,10 +202,10 @@ def to_csv(rows: Sequence[Row]) -> str:
 
 def to_markdown(rows: Sequence[Row], title: str) -> str:
     """The layers that lose most, the worst first."""
-    lines = [f"# {title}", "", "| layer | operator | SNR, dB | lost here, dB |", "|---|---|---:|---:|"]
     worst = sorted(rows, key=lambda row: -row.added_db)[:_SHOWN_ROWS]
-    lines += [f"| {row.layer} | {row.operator} | {row.snr_db:.1f} | {row.added_db:.1f} |" for row in worst]
-    return "\n".join([*lines, ""])
+    cells = [(row.layer, row.operator, f"{row.snr_db:.1f}", f"{row.added_db:.1f}") for row in worst]
+    table = markdown.table(("layer", "operator", "SNR, dB", "lost here, dB"), cells, texts=2)
+    return "\n".join([f"# {title}", "", *table, ""])
 
 
 def draw(rows: Sequence[Row], title: str) -> UInt8[np.ndarray, "h w 3"]:

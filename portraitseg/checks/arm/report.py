@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from portraitseg import files
+from portraitseg import files, markdown
 from portraitseg.checks.arm.check import ArmRun, FileReport
 from portraitseg.checks.arm.cores import CORES
 from portraitseg.checks.arm.counts import Count, short_name
@@ -55,7 +55,7 @@ def to_markdown(report: FileReport) -> str:
     lines = [f"# {report.path.name}", "", f"{kind}; {report.photos} photos, black, white, noise. {_NOTE}", ""]
     head = ["core", "verdict", "greatest", "mean", "bound", "mask IoU", "M instructions", "ratio"]
     head += ["MB loaded", "stored"]
-    lines += [f"| {' | '.join(head)} |", "|---|---|" + "--:|" * (len(head) - 2)]
+    table = []
     for run in report.runs:
         count = run.count
         cells = [run.core, run.verdict, figure(run.max_abs, ".3g"), figure(run.mean_abs, ".3g")]
@@ -63,8 +63,10 @@ def to_markdown(report: FileReport) -> str:
         cells += [figure(count.instructions / 1e6 if count else None, ".2f"), figure(run.ratio, ".3f")]
         moved = (count.loaded, count.stored) if count else (None, None)
         cells += [figure(number / 1e6 if number is not None else None, ".1f") for number in moved]
-        lines.append(f"| {' | '.join(cells)} |")
-    lines += [""] + [f"- {run.core}: {run.reason}" for run in report.runs if run.reason]
+        table.append(cells)
+    lines += [*markdown.table(head, table, texts=2), ""] + [
+        f"- {run.core}: {run.reason}" for run in report.runs if run.reason
+    ]
     if report.reference:
         lines += ["", f"Ratio: of the instructions, to {report.reference} on the same core."]
     for run in report.runs:
@@ -77,15 +79,14 @@ def _core_lines(run: ArmRun, count: Count) -> list[str]:
     lines = [f"## {run.core}: {CORES[run.core].describes}", ""]
     shares = [f"{name} {number / count.instructions:.1%}" for name, number in count.classes.items()]
     lines += [f"Instructions by class: {', '.join(shares)}.", ""]
-    lines += ["| kernel | share |", "|---|--:|"]
-    lines += [f"| {short_name(name)} | {number / count.instructions:.1%} |" for name, number in count.kernels.items()]
+    kernels = [(short_name(name), f"{number / count.instructions:.1%}") for name, number in count.kernels.items()]
     head = ("operator", "n", "share of instructions", "share of MACs", "instructions a MAC")
-    lines += ["", f"| {' | '.join(head)} |", "|---" + "|--:" * (len(head) - 1) + "|"]
+    operators = []
     for name, (number, instructions, macs) in by_operator(count).items():
         share = macs / max(1, sum(cost.macs for cost in count.operators))
         per = f"{instructions / macs:.3f}" if macs else "–"
-        lines.append(f"| {name} | {number} | {instructions / count.instructions:.1%} | {share:.1%} | {per} |")
-    return lines
+        operators.append((name, str(number), f"{instructions / count.instructions:.1%}", f"{share:.1%}", per))
+    return [*lines, *markdown.table(("kernel", "share"), kernels), "", *markdown.table(head, operators)]
 
 
 def by_operator(count: Count) -> dict[str, tuple[int, int, int]]:

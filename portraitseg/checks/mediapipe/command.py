@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.markup import escape
 from rich.table import Table
 
-from portraitseg import files, manifest
+from portraitseg import files, manifest, markdown
 from portraitseg.checks.mediapipe import check
 from portraitseg.checks.mediapipe.check import Result
 from portraitseg.cli import console, say, table_console
@@ -88,14 +88,14 @@ def to_markdown(results: Sequence[Result]) -> str:
         "The confidence mask of the Python ImageSegmenter on the CPU beside that of the interpreter, on portraits and "
         "noise. Milliseconds are only a sign of life.",
         "",
-        "| file | segmenter | greatest | mean | mask IoU | benchmark | ms | reason |",
-        "|---|---|--:|--:|--:|---|--:|---|",
     ]
+    head = ("file", "segmenter", "greatest", "mean", "mask IoU", "benchmark", "ms", "reason")
+    table = []
     for result in results:
         milliseconds = _text(result.benchmark.median_ms, ".1f")
         cells = [result.path, result.segmenter.verdict, *_figures(result), result.benchmark.verdict, milliseconds]
-        lines.append("| " + " | ".join([*cells, "; ".join(result.reasons).replace("|", "\\|")]) + " |")
-    return "\n".join([*lines, ""])
+        table.append([*cells, "; ".join(result.reasons)])
+    return "\n".join([*lines, *markdown.table(head, table, ("file", "segmenter", "benchmark", "reason")), ""])
 
 
 def _table(results: Sequence[Result]) -> Table:
