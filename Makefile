@@ -16,7 +16,7 @@ WITH_CONFIG = $(if $(CONFIG),--config "$(CONFIG)")
 WITH_SET = $(foreach pair,$(SET),--set "$(pair)")
 
 .DEFAULT_GOAL := demo
-.PHONY: demo segment web web-build train data-preview output-preview export-android export-ios export-onnx benchmark compare check-gpu check-gpu-classic check-gpu-web gpu-driver check-arm check-mediapipe check-assets release apps-tools test test-full lint format lock clean help
+.PHONY: demo data segment web web-build train data-preview output-preview export-android export-ios export-onnx benchmark compare check-gpu check-gpu-classic check-gpu-web gpu-driver check-arm check-mediapipe check-assets release apps-tools test test-full lint format lock clean help
 
 # whichever photos, files or settings are named: the demo is of the synthetic portraits, as its configuration says
 DEMO = $(MAKE) --no-print-directory RUN=demo DATA= FORMAT= SPLITS= PEERS= REFERENCE= SET=
@@ -27,6 +27,9 @@ demo: ## train, export and benchmark on the embedded synthetic portraits, as run
 	@# a file that fails its checks is not published and makes the whole fail, but the others are measured all the same
 	@+status=0; $(DEMO) export-ios || status=$$?; \
 	$(DEMO) benchmark && exit $$status
+
+data: $(ENV) ## fetch a public set, or say how to get it: DATASET= (none: what there is) DATA=folder
+	@$(PY) -m train data $(if $(DATASET),"$(DATASET)" $(if $(DATA),"$(DATA)"))
 
 train: $(ENV) ## train a network: RUN= CONFIG= DATA= FORMAT= INIT= SET="section.key=value …" OVERWRITE=1
 	@$(PY) -m train fit --run "$(RUN)" $(WITH_CONFIG) $(WITH_DATA) $(WITH_SET) $(if $(INIT),--init "$(INIT)") $(if $(OVERWRITE),--overwrite)
@@ -67,8 +70,8 @@ check-arm: $(ENV) ## what phones' processors make of .tflite files, emulated: ma
 check-mediapipe: $(ENV) ## whether MediaPipe and litert-benchmark open .tflite files: FILES="a.tflite …" (default: those of RUN=) REPORT=folder
 	@$(PY) -m export check-mediapipe $(if $(FILES),$(FILES),--run "$(RUN)") $(if $(REPORT),--report "$(REPORT)")
 
-release: $(ENV) ## keep of an exported run what can be committed: files for apps, golden vectors, weights: RUN=
-	@$(PY) -m export release --run "$(RUN)"
+release: $(ENV) ## keep of an exported run what can be committed: files for apps, golden vectors, weights: RUN= COMMERCIAL=1
+	@$(PY) -m export release --run "$(RUN)" $(if $(COMMERCIAL),--commercial)
 
 check-assets: $(ENV) ## whether the files of RUN= are what was exported: hashes and golden masks
 	@for folder in $(or $(wildcard android_assets/$(RUN) ios_assets/$(RUN)),android_assets/$(RUN)); do $(PY) -m export check-assets "$$folder" || exit $$?; done

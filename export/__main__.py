@@ -56,12 +56,18 @@ def onnx(
 
 
 @app.command()
-def release(run: options.Run = "default") -> None:
+def release(
+    run: options.Run = "default",
+    commercial: Annotated[
+        bool,
+        typer.Option("--commercial", help="Refuse, unless all that the weights learnt from allows it."),
+    ] = False,
+) -> None:
     """Keep of an exported run what is committed: files for apps, their manifest, golden vectors, weights."""
     from export.release import release as reduce
     from portraitseg.runs import Run
 
-    cli.say(f"to be committed: {' '.join(map(str, reduce(Run(run))))}")
+    cli.say(f"to be committed: {' '.join(map(str, reduce(Run(run), commercial=commercial)))}")
 
 
 @app.command("check-assets")
@@ -87,16 +93,6 @@ def handout(
 
     for folder in folders:
         cli.say(f"{folder}: README.md" + (" and sources" if rewrite(folder) else "; it has not the files for sources"))
-
-
-@app.command()
-def info(
-    file: Annotated[Path, typer.Argument(help="A .tflite, ours or anybody's; nothing in it is executed.")],
-) -> None:
-    """Tensors, operators, metadata and labels of a .tflite."""
-    from portraitseg.tflite.info import show
-
-    show(file)
 
 
 @app.command()

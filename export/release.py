@@ -7,7 +7,7 @@ from pathlib import Path
 from export.publishing import golden, handout, sources
 from export.stage import recommend, verified_source
 from export.targets import TARGETS, Target
-from portraitseg import files, manifest
+from portraitseg import files, manifest, terms
 from portraitseg.errors import CheckFailed, InputError
 from portraitseg.manifest import RECOMMENDED_NAME, FileEntry, Manifest
 from portraitseg.models import checkpoint
@@ -20,23 +20,33 @@ MAX_BYTES = 8_000_000
 WEIGHTS = Path("weights")
 
 
-def release(run: Run, targets: Sequence[str] = ("android", "ios")) -> list[Path]:
+def release(run: Run, targets: Sequence[str] = ("android", "ios"), commercial: bool = False) -> list[Path]:
     """Takes away what is not released from the run's folders of assets and puts its weights into weights/.
 
     The manifest, recommended.json and golden vectors are those of the files that stay. What goes can be exported again.
+
+    Args:
+        run: exported.
+        targets: whose folders are reduced.
+        commercial: whether the files are for use for money: refused unless all that the weights learnt from allows it.
 
     Returns:
         What is there to be committed.
 
     Raises:
         InputError: nothing exported for one of the targets, or files of other weights than the run's.
-        CheckFailed: a file over 8 MB; nothing has changed then. Golden masks out of tolerance: that target's folder has
-            not changed.
+        CheckFailed: a file over 8 MB, or what does not allow commercial use; nothing has changed then. Golden masks out
+            of tolerance: that target's folder has not changed.
     """
     # asked before the lock too, which would make the folder of a run that is a misspelling
     verified_source(run)
     with run.locked():
         source = verified_source(run)
+        if commercial and (bound := terms.binding(source)):
+            raise CheckFailed(
+                f"{run.name}: not for commercial use, by what the weights learnt from: {'; '.join(bound)}: train "
+                "without these, or state what they allow (docs/data.md)"
+            )
         # all is looked at before anything changes
         listed = {name: _read_listed(run, TARGETS[name], source.weights_sha256) for name in targets}
         weights = _weights(run)

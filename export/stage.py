@@ -17,7 +17,7 @@ from export.publishing import golden, handout, sources
 from export.quantization.training import trained_qat
 from export.quantization.unwrap import pick_weights
 from export.targets import TARGETS, Target
-from portraitseg import contract, files, manifest
+from portraitseg import contract, files, manifest, terms
 from portraitseg.checks.gpu.report import check_gpu
 from portraitseg.cli import console, table_console, warn
 from portraitseg.config import Config
@@ -166,7 +166,7 @@ def load_networks(run: Run, source: Source, config: Config, dataset: Dataset, wi
         qat_model=model,
         calibration=calibration,
         run=run.name,
-        licence=", ".join(sorted({item.licence for item in source.data})),
+        licence=terms.sentence(source),
     )
 
 

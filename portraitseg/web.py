@@ -164,8 +164,8 @@ def _released(name: str, site: Site) -> dict[str, Any]:
         "title": ", ".join([name, *(f"IoU {iou * 100:.1f}" for iou in scores), f"{entry.bytes / 1e6:.1f} MB"]),
         "isDefault": name == released.DEFAULT,
         "size": list(entry.input.shape[1:3]),
-        "refine": source.refine.model_dump(exclude={"chosen_on"}),
-        "smooth": source.smooth.model_dump(exclude={"chosen_on"}),
+        "refine": source.refine.parameters,
+        "smooth": source.smooth.parameters,
         "files": {engine: _add(path, f"networks/{name}/{path.name}", site) for engine, path in paths.items()},
     }
     golden = cpu.parent / "golden"

@@ -151,3 +151,12 @@ def test_specks_of_the_small_mask_have_no_coefficients() -> None:
 def test_impossible_parameters(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
         EdgeRefiner(**wrong)  # type: ignore[arg-type]
+
+
+@quick
+@given(seed=seeds, share=st.sampled_from([0.0, 0.004, 0.02]), neighbours=st.sampled_from([4, 8]))
+def test_small_pieces_are_those_of_few_pixels(seed: int, share: float, neighbours: int) -> None:
+    mask = np.random.default_rng(seed).random((20, 30)) > 0.6
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=neighbours)
+    few = [label for label, row in enumerate(stats) if label and row[cv2.CC_STAT_AREA] < share * mask.size]
+    np.testing.assert_array_equal(refine._small(mask, share, neighbours), np.isin(labels, few))

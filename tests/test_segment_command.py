@@ -230,6 +230,48 @@ def test_plan_keeps_the_order_and_takes_doubles_once(portraits: Path) -> None:
     assert [job.source.name for job in jobs] == ["p2.jpg", "p0.jpg", "p1.jpg"]
 
 
+@pytest.fixture
+def tree(portraits: Path, tmp_path: Path) -> Path:
+    """Photos of one name in several folders, a hidden one, and a link that leads in a circle."""
+    folder = tmp_path / "in"
+    for place in ("a.jpg", "x/a.jpg", "x/y/a.jpg", "x/y/b.jpg", ".thumbnails/a.jpg", "x/._a.jpg"):
+        _write(folder / place, (portraits / "p0.jpg").read_bytes())
+    _write(folder / "x/notes.txt")
+    (folder / "x/round").symlink_to(folder)
+    return folder
+
+
+def _made(out: Path) -> set[str]:
+    return {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("inside", [False, True])
+def test_folders_in_folders_keep_their_places(tree: Path, tmp_path: Path, inside: bool) -> None:
+    out = tree / "x/masks" if inside else tmp_path / "out"
+    call("segment", tree, "--out", out, "--recursive", *SMALL)
+    assert _made(out) == {"a.png", "x/a.png", "x/y/a.png", "x/y/b.png"}
+    # masks are no photos, though they lie among them
+    assert "4 of 4 are there already" in call("segment", tree, "--out", out, "-r", *SMALL)
+    call("segment", tree, "--out", tmp_path / "flat", *SMALL)
+    assert _made(tmp_path / "flat") == {"a.png"}
+    (tree / "a.jpg").unlink()
+    with pytest.raises(InputError, match="there are folders in it: --recursive"):
+        call("segment", tree, "--out", tmp_path / "flat", *SMALL)
+
+
+def test_a_pattern_keeps_what_its_stars_stand_for(tree: Path) -> None:
+    def targets(pattern: str) -> list[str]:
+        jobs = batch.plan([str(tree / pattern)], Path("out"), "mask")
+        return [job.target.relative_to("out").as_posix() for job in jobs]
+
+    (tree / "x/round").unlink()
+    assert targets("**/*.jpg") == ["a.png", "x/a.png", "x/y/a.png", "x/y/b.png"]
+    assert targets("x/**/b.jpg") == ["y/b.png"] and targets("x/*/b.jpg") == ["y/b.png"]
+    assert targets("x/y/*.jpg") == ["a.png", "b.png"]
+    # a file that is named lies in OUT itself
+    assert targets("x/y/a.jpg") == ["a.png"]
+
+
 def test_a_sheet(portraits: Path, tmp_path: Path) -> None:
     models = ["--model", "contour_small", "--model", "contour_medium"]
     call("sheet", *models, portraits / "p0.jpg", portraits / "p1.jpg", "--out", tmp_path / "s.png")
@@ -247,6 +289,8 @@ def test_info_of_released_and_foreign_files(tmp_path: Path) -> None:
     copy = tmp_path / "mine.tflite"
     copy.write_bytes(released.find("contour_small").read_bytes())
     assert "licence" not in dict(describe(str(copy))) and dict(describe(str(copy)))["sha256"] == rows["sha256"]
+    # what a stranger sees of the file itself is the same
+    assert dict(describe(str(copy))).items() >= {key: rows[key] for key in ("size", "operators", "labels")}.items()
     copy.write_bytes(b"no flatbuffer")
     for model in (str(copy), "nowhere.tflite", "contour_huge"):
         with pytest.raises(InputError):

@@ -38,6 +38,20 @@ def fit(
     train_run(place, resolved, init, overwrite)
 
 
+@app.command("data")
+def get_data(
+    name: Annotated[str | None, typer.Argument(help="A public set; without one: what there is.")] = None,
+    folder: Annotated[Path | None, typer.Argument(help="Folder that it goes to, or lies in.")] = None,
+) -> None:
+    """Fetch a public set, resumed and checked, or say how to get it; its licence and citation go beside the photos."""
+    from train.fetch import fetch, show_sets
+
+    if name is None:
+        show_sets()
+        return
+    fetch(name, folder)
+
+
 @app.command("check-data")
 def check_data(
     config: options.Config = None,

@@ -2,6 +2,7 @@
 
 import base64
 import html
+import json
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -29,6 +30,9 @@ JSON_NAME, PAGE_NAME = "report.json", "report.html"
 SHOWN = 200
 _SIDE_PX = 160
 
+#: Near-duplicates that are named with a photo, and pairs that are listed: of a video each frame is all others'.
+_NAMED, LISTED = 5, 10_000
+
 #: Photos in memory at once, for each thread.
 _AHEAD = 4
 
@@ -44,9 +48,9 @@ _DARKEST, _BRIGHTEST = 25.0, 235.0
 _LEAST_SHARP = 15.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Facts:
-    """What was seen of a photo.
+    """What was seen of a photo; small, since all of a hundred thousand are in memory.
 
     Attributes:
         key: of the photo.
@@ -55,8 +59,11 @@ class Facts:
         person: share of the known pixels that is person; None without a mask.
         brightness: mean of all bytes.
         sharpness: variance of the Laplacian, at 256 px.
-        notes: oddities.
-        severity: sum of what they weigh; the worst are first.
+        notes: oddities; of photos that are nearly the same `_NAMED` are named.
+        twins: how many are nearly the same.
+        first_twin: the first of them by name, itself included: equally bad ones stand beside each other.
+        twins_weigh: what they add to `severity`, the worst of them.
+        severity: sum of what all weighs; the worst are first.
     """
 
     key: str
@@ -66,6 +73,9 @@ class Facts:
     brightness: float = 0.0
     sharpness: float = 0.0
     notes: tuple[str, ...] = ()
+    twins: int = 0
+    first_twin: str = ""
+    twins_weigh: float = 0.0
     severity: float = 0.0
     error: str | None = None
 
@@ -84,26 +94,28 @@ def write_report(dataset: Dataset, val_split: str, folder: Path) -> list[Facts]:
     Raises:
         InputError: the disk refuses.
     """
-    of_key: dict[str, list[str]] = {}
+    of_key: dict[str, tuple[str, ...]] = {}
+    shared: dict[tuple[str, ...], tuple[str, ...]] = {}
     for name, own in dataset.splits.items():
         for key in own:
-            of_key.setdefault(key, []).append(name)
+            splits = (*of_key.get(key, ()), name)
+            of_key[key] = shared.setdefault(splits, splits)
     keys = sorted(of_key)
     facts: dict[str, Facts] = {}
     hashes = np.zeros((len(keys), 2, 4), np.uint64)
     readable = np.zeros(len(keys), bool)
     for place, (found, values) in enumerate(_look_at_all(dataset, keys)):
-        facts[found.key] = replace(found, splits=tuple(of_key[found.key]))
+        facts[found.key] = replace(found, splits=of_key.pop(found.key))
         if values is not None:
             hashes[place], readable[place] = values, True
-    pairs = [
-        (keys[one], keys[other], bits)
-        for one, other, bits in twins.near_pairs(hashes)
-        if readable[one] and readable[other]
-    ]
-    for one, other, bits in pairs:
-        _note_twins(facts, one, other, bits, val_split)
-    ordered = sorted(facts.values(), key=lambda item: (-item.severity, item.key))
+    hashes[~readable] = 0
+    count, pairs = 0, []
+    for place, twin, bits in twins.near_pairs(hashes):
+        _note_twins(facts, keys[place], keys[twin], bits, val_split)
+        count += 1
+        if count <= LISTED:
+            pairs.append({"photos": [keys[place], keys[twin]], "bits": bits})
+    ordered = sorted(facts.values(), key=lambda item: (-item.severity, item.first_twin or item.key, item.key))
     folder.mkdir(parents=True, exist_ok=True)
     content = {
         "data": dataset.name,
@@ -112,13 +124,19 @@ def write_report(dataset: Dataset, val_split: str, folder: Path) -> list[Facts]:
             name: {"photos": len(own), "sha256_16": dataset.split_hash(name)} for name, own in dataset.splits.items()
         },
         "notes": dict(_counts(ordered).most_common()),
-        "near_duplicates": [{"photos": [one, other], "bits": bits} for one, other, bits in pairs],
-        "photos": [asdict(item) for item in ordered],
+        "pairs_of_near_duplicates": count,
+        "near_duplicates": pairs,
     }
-    files.write_json(folder / JSON_NAME, content)
-    files.write_text(folder / PAGE_NAME, "".join(_page(dataset, ordered)))
+    with files.replacing(folder / JSON_NAME) as scratch, scratch.open("w", encoding="utf-8") as file:
+        # a photo a line: as one text it would be in memory several times
+        file.write(json.dumps(content, indent=2, ensure_ascii=False).removesuffix("\n}") + ',\n  "photos": [')
+        for place, item in enumerate(ordered):
+            file.write(f"{',' if place else ''}\n    {json.dumps(asdict(item), ensure_ascii=False)}")
+        file.write("\n  ]\n}\n")
+    with files.replacing(folder / PAGE_NAME) as scratch, scratch.open("w", encoding="utf-8") as file:
+        file.writelines(_page(dataset, ordered))
     odd = sum(bool(item.severity) for item in ordered)
-    say(f"{folder / PAGE_NAME}: {odd} of {len(ordered)} photos to look at, {len(pairs)} pairs of near-duplicates")
+    say(f"{folder / PAGE_NAME}: {odd} of {len(ordered)} photos to look at, {count} pairs of near-duplicates")
     return ordered
 
 
@@ -145,7 +163,7 @@ def describe(sample: Sample) -> Facts:
     scale = _BLUR_SIDE_PX / max(height, width)
     reduced = (max(1, round(width * scale)), max(1, round(height * scale)))
     grey = cv2.resize(cv2.cvtColor(sample.image, cv2.COLOR_RGB2GRAY), reduced, interpolation=cv2.INTER_AREA)
-    sharpness, brightness = float(cv2.Laplacian(grey, cv2.CV_64F).var()), float(sample.image.mean())
+    sharpness, brightness = float(cv2.Laplacian(grey, cv2.CV_64F).var()), float(np.mean(cv2.mean(sample.image)[:3]))
     person = None
     found: list[tuple[str, float]] = [
         (note, _MASK if note in ("mask: all black", "mask: all white") else _CONVERTED) for note in sample.notes
@@ -153,7 +171,7 @@ def describe(sample: Sample) -> Facts:
     if sample.mask is not None:
         known = slice(None) if sample.ignore is None else ~sample.ignore
         pixels = contract.truth_to_mask(sample.mask)[known]
-        person = float(pixels.mean()) if pixels.size else 0.0
+        person = float(np.count_nonzero(pixels) / pixels.size) if pixels.size else 0.0
         if 0 < person < _LEAST_PERSON:
             found.append((f"mask: under {_LEAST_PERSON:.0%} of the photo is person", _MASK))
         if _MOST_PERSON < person < 1:
@@ -182,14 +200,26 @@ def _note_twins(facts: dict[str, Facts], one: str, other: str, bits: int, val_sp
         where = f" in {', '.join(facts[twin].splits)}" if leaks else ""
         note = f"nearly the same as {twin}{where} ({bits} of 256 bits differ)"
         weight = _LEAK if leaks else _TWIN
-        facts[key] = replace(facts[key], notes=(*facts[key].notes, note), severity=facts[key].severity + weight)
+        own = facts[key]
+        # a leak is named beside those of the same split
+        named = own.twins if not leaks else sum(" in " in known for known in own.notes)
+        facts[key] = replace(
+            own,
+            notes=own.notes if named >= _NAMED else (*own.notes, note),
+            twins=own.twins + 1,
+            first_twin=min(own.first_twin or key, twin),
+            twins_weigh=max(own.twins_weigh, weight),
+            # once, however many there are: a burst is no worse than a file that cannot be read
+            severity=own.severity + max(0.0, weight - own.twins_weigh),
+        )
 
 
 def _counts(ordered: Sequence[Facts]) -> Counter[str]:
     """Kinds of notes; twins name each other, and are one kind."""
     counts: Counter[str] = Counter()
     for item in ordered:
-        counts.update({"nearly the same as another" if note.startswith("nearly") else note for note in item.notes})
+        counts.update(note for note in item.notes if not note.startswith("nearly the same as "))
+        counts.update(["nearly the same as another"] if item.twins else [])
         counts.update(["cannot be used"] if item.error else [])
     return counts
 
@@ -203,6 +233,7 @@ def _page(dataset: Dataset, ordered: Sequence[Facts]) -> Iterator[str]:
         'style-src \'unsafe-inline\'"><meta name="viewport" content="width=device-width">'
         "<style>body{font:15px system-ui;margin:2em;max-width:80em}figure{display:inline-block;width:340px;"
         "vertical-align:top;margin:0 1em 1.5em 0}img{max-height:160px}td{padding:.1em 1em .1em 0}"
+        "td+td{text-align:right}ul{margin:.3em 0}"
         "figcaption{overflow-wrap:anywhere}li{margin-left:-1.5em}@media(prefers-color-scheme:dark)"
         "{body{background:#111;color:#ddd}}</style>"
     )
@@ -211,11 +242,13 @@ def _page(dataset: Dataset, ordered: Sequence[Facts]) -> Iterator[str]:
     splits = "".join(f"<tr><td>{text(name)}<td>{len(keys)}" for name, keys in dataset.splits.items())
     counts = "".join(f"<tr><td>{text(note)}<td>{count}" for note, count in _counts(ordered).most_common())
     yield f"<h2>Splits</h2><table>{splits}</table><h2>What was found</h2><table>{counts}</table>"
-    worst = [item for item in ordered if item.severity][:SHOWN]
+    odd = sum(bool(item.severity) for item in ordered)
+    worst = ordered[: min(odd, SHOWN)]
     if not worst:
         yield "<p>Nothing odd."
         return
-    yield f"<h2>Worst first</h2><p>{len(worst)} photos, each beside itself with all but the person shaded.</p>"
+    shown = f"{odd} photos" if odd == len(worst) else f"The worst {len(worst)} of {odd} photos; {JSON_NAME} has all"
+    yield f"<h2>Worst first</h2><p>{shown}. Each beside itself with all but the person shaded.</p>"
     with ThreadPoolExecutor(cores()) as pool:
         for item, picture in zip(worst, pool.map(lambda item: _picture(dataset, item), worst), strict=True):
             notes = "".join(f"<li>{text(note)}" for note in ([item.error] if item.error else item.notes))

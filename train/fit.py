@@ -181,6 +181,9 @@ class _Loop:
 
     def _train(self, progress: Progress, total: int) -> None:
         steps = self.recipe.steps_per_epoch
+        if self.plan.init_sha256 and progress.step == 0:
+            # a training that only loses keeps what it began with
+            self._keep(progress)
         self._freeze(progress.step, is_resumed=True)
         stream = BatchStream(self.recipe, progress.step, self.config.train.workers)
         board = Board(self.folder, self.recipe.dataset, self.examples, self.config.model.size)

@@ -16,8 +16,9 @@ from portraitseg.cli import console, say, warn
 from portraitseg.config import Config
 from portraitseg.data import decisions, masks, reading
 from portraitseg.data.base import Sample, hash_keys, set_of
-from portraitseg.data.folder import SPLITS_NAME, FolderDataset, open_folder, place
+from portraitseg.data.folder import SPLITS_NAME, FolderDataset, open_folder, place, require_folder
 from portraitseg.errors import InputError
+from portraitseg.terms import TERMS_NAME
 from portraitseg.workers import cores
 from train.audit.redraw import Redrawn
 
@@ -83,9 +84,7 @@ def write_fixed(config: Config, out: Path, redrawn: Path | None = None) -> None:
     Raises:
         InputError: no folder of photos, masks whose meaning is not clear, `out` is not empty or lies in the folder.
     """
-    if config.data.format != "folder" or config.data.root is None:
-        raise InputError("--fix: copies a folder of photos: give it with --data, format folder")
-    root = config.data.root.resolve()
+    root = require_folder(config.data, "--fix: copies a folder of photos").resolve()
     if out.resolve() == root or root in out.resolve().parents:
         raise InputError(f"--fix {out}: lies in the folder that is copied: name another place")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
@@ -97,6 +96,9 @@ def write_fixed(config: Config, out: Path, redrawn: Path | None = None) -> None:
     splits = {name: keys for name, keys in splits.items() if keys}
     hashes = {name: hash_keys(keys) for name, keys in splits.items()}
     files.write_json(out / SPLITS_NAME, {"splits": splits, "sha256_16": hashes})
+    for path in (*root.glob(TERMS_NAME), *root.glob(f"*/{TERMS_NAME}")):
+        # what binds the photos binds their copies
+        files.write_bytes(out / path.relative_to(root), path.read_bytes())
     changed = {fix.key: list(fix.notes) for fix in fixes if fix.notes}
     files.write_json(out / FIXES_NAME, {"changed": changed, "left_out": left_out})
     for why in left_out.values():

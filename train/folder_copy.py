@@ -10,7 +10,7 @@ from portraitseg import files
 from portraitseg.config import Config
 from portraitseg.data import decisions
 from portraitseg.data.base import hash_keys
-from portraitseg.data.folder import LABELS_NAME, SPLITS_NAME, FolderDataset, open_folder
+from portraitseg.data.folder import LABELS_NAME, SPLITS_NAME, FolderDataset, open_folder, require_folder
 from portraitseg.errors import InputError
 
 #: Masks of nothing but 0 and 1 are read as 0 and 255: what is that transparent becomes 0.
@@ -23,9 +23,8 @@ def open_copied(config: Config, out: Path, command: str) -> FolderDataset:
     Raises:
         InputError: no folder, `out` lies in it, or its masks are classes.
     """
-    if config.data.format != "folder" or config.data.root is None:
-        raise InputError(f"{command}: copies a folder of photos with its masks: give it with --data, format folder")
-    if out.resolve() == config.data.root.resolve() or config.data.root.resolve() in out.resolve().parents:
+    root = require_folder(config.data, f"{command}: copies a folder of photos with its masks").resolve()
+    if out.resolve() == root or root in out.resolve().parents:
         raise InputError(f"--out {out}: lies in the folder that is copied: name another place")
     dataset = decisions.apply(open_folder(config.data, config.seed), config.data.decisions)
     if dataset.has_classes:

@@ -17,12 +17,15 @@ from rich.progress import track
 from portraitseg import contract, files
 from portraitseg.cli import console, say
 from portraitseg.config import Config
+from portraitseg.data import find_terms
 from portraitseg.data.base import hash_keys, is_measured, set_of
 from portraitseg.data.folder import FolderDataset, place
 from portraitseg.errors import InputError
 from portraitseg.models import checkpoint
+from portraitseg.terms import TERMS_NAME, Terms, worst
 from train.folder_copy import LEAST, begin, copy_file, open_copied, write_splits
 from train.function_matching import SUFFIXES, Teacher, open_file, require_rgb, teach
+from train.weights.terms import of_weights
 
 
 def label(config: Config, weights: Sequence[Path], out: Path, blend: float) -> None:
@@ -53,6 +56,7 @@ def label(config: Config, weights: Sequence[Path], out: Path, blend: float) -> N
         "photos": {key: hash_keys(keys) for key, keys in (("train", train), ("unlabelled", unlabelled))},
     }
     begin(out, origin)
+    files.write_json(out / TERMS_NAME, _terms(config, weights).model_dump(mode="json"))
     # what was a split of photos without masks is part of the training split now
     splits = {name: list(keys) for name, keys in dataset.splits.items() if not set(keys) <= set(unlabelled)}
     splits[config.data.train_split] = list(dict.fromkeys((*train, *unlabelled)))
@@ -73,6 +77,19 @@ def label(config: Config, weights: Sequence[Path], out: Path, blend: float) -> N
         f"{out}: {len(train)} photos with blended masks, {len(unlabelled)} with the teachers' alone "
         f"({config.data.train_split} {hashes[config.data.train_split]}); train on it with data.soft_masks=true and "
         "without data.unlabelled_sets"
+    )
+
+
+def _terms(config: Config, weights: Sequence[Path]) -> Terms:
+    """What binds the drawn masks: the photos and whoever drew."""
+    said = config.distill.licence
+    parts = [part for path in weights for part in of_weights(path, said)]
+    photos = list(find_terms(config.data).values())
+    licences = dict.fromkeys([*(item.licence for item in photos), *(f"masks: {part.licence}" for part in parts)])
+    return Terms(
+        licence="; ".join(licences),
+        use=worst([*(item.use for item in photos), *(part.use for part in parts)]),
+        citation="; ".join(dict.fromkeys(item.citation for item in photos if item.citation)) or None,
     )
 
 

@@ -16,7 +16,7 @@ from portraitseg.cli import console, say
 from portraitseg.config import Config
 from portraitseg.data import reading, twins
 from portraitseg.data.base import hash_keys, is_test_split, set_of
-from portraitseg.data.folder import SPLITS_NAME, FolderDataset, open_folder
+from portraitseg.data.folder import SPLITS_NAME, FolderDataset, open_folder, require_folder
 from portraitseg.errors import CheckFailed, InputError
 from portraitseg.workers import cores
 
@@ -154,8 +154,7 @@ def hash_photos(dataset: FolderDataset, keys: Sequence[str]) -> UInt64[np.ndarra
 
 
 def _open(config: Config) -> FolderDataset:
-    if config.data.format != "folder" or config.data.root is None:
-        raise InputError("split: divides a folder of photos: give it with --data, format folder")
+    require_folder(config.data, "split: divides a folder of photos")
     return open_folder(config.data, config.seed)
 
 

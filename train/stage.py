@@ -5,13 +5,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from portraitseg import files, identity, manifest, models
+from portraitseg import files, identity, manifest, models, terms
 from portraitseg.cli import console, say, warn
 from portraitseg.config import Config
 from portraitseg.contract import CHANNEL_COUNT
 from portraitseg.data import open_dataset
 from portraitseg.data.base import Dataset, hash_keys, set_of
 from portraitseg.data.checking import DataCheck
+from portraitseg.data.mixed import MixedDataset
 from portraitseg.errors import InputError
 from portraitseg.models import checkpoint
 from portraitseg.models.keras_route import keras, tf
@@ -24,6 +25,7 @@ from train.fit import FitResult, Plan, fit
 from train.optimize import Optimization, check_losses, deployed
 from train.stream import BatchRecipe, recipe_of
 from train.weights import pretrained
+from train.weights.terms import derived_from
 
 _TOOLS = ("tensorflow", "tf-keras", "numpy", "opencv-python-headless", "pillow")
 
@@ -62,6 +64,7 @@ def train_run(run: Run, config: Config, init: Path | None = None, overwrite: boo
         function_matching.check(config)
         dataset = open_dataset(config.data, config.seed)
         recipe = recipe_of(dataset, config, needs)
+        bound = derived_from(config, dataset, recipe.blank_keys, init, init_sha256)
         mask_free = {"blank photos": recipe.blank_keys} if recipe.blank_keys else {}
         if config.train.blank_share and not recipe.blank_keys:
             warn(
@@ -88,7 +91,7 @@ def train_run(run: Run, config: Config, init: Path | None = None, overwrite: boo
             on_start=lambda: _begin(run, config),
         )
         began = {"file": init.name, "sha256": init_sha256} if init else None
-        record(run, config, recipe, result, commit, began)
+        record(run, config, recipe, result, commit, began, bound)
     say_of_nobody(optimization.model, dataset, config, checked)
     of_what = f"in epoch {result.best_epoch}" if result.best_epoch else "of the weights as they began"
     console.print(f"best validation IoU {100 * result.best_iou:.2f} % {of_what}: {run.best}")
@@ -113,6 +116,26 @@ def say_of_nobody(model: Any, dataset: Dataset, config: Config, checked: DataChe
         f"{len(of_nobody)} of {len(keys)} validation photos show nobody; on {sum(map(bool, of_nobody))} of them "
         f"nothing was found, which counts as IoU 1; the others alone have {100 * sum(others) / len(others):.2f} %"
     )
+
+
+def _data_sources(dataset: Dataset, split: str) -> tuple[manifest.DataSource, ...]:
+    names = dataset.sets(split)
+    weights = dataset.weights if isinstance(dataset, MixedDataset) else {}
+    found = []
+    for name in names:
+        own = dataset.terms_of(name)
+        found.append(
+            manifest.DataSource(
+                set=name,
+                split=split,
+                sha256_16=dataset.split_hash(split),
+                licence=own.licence,
+                use=own.use,
+                citation=own.citation,
+                weight=weights.get(name.partition("/")[0]),
+            )
+        )
+    return tuple(found)
 
 
 def load_start(model: Any, config: Config, init: Path | None) -> None:
@@ -158,23 +181,33 @@ def _check_kept(run: Run, init: Path | None) -> None:
 
 
 def record(
-    run: Run, config: Config, recipe: BatchRecipe, result: FitResult, commit: str, init: Mapping[str, str] | None = None
+    run: Run,
+    config: Config,
+    recipe: BatchRecipe,
+    result: FitResult,
+    commit: str,
+    init: Mapping[str, str] | None = None,
+    bound: tuple[manifest.Derived, ...] = (),
 ) -> None:
-    """Writes artifact.json: where the weights come from (`commit`: of the code that trained), and how it went."""
+    """Writes artifact.json: where the weights come from (`commit`: of the code that trained), and how it went.
+
+    What binds them (their photos, and `bound`) is written into best.h5 too, so that it goes with a copy of it.
+    """
     dataset, split = recipe.dataset, config.data.train_split
-    weights = files.sha256(run.best)
     source = manifest.Source(
         model=config.model.name,
         config_sha256=identity.of_config(config),
         git_commit=commit,
         seed=config.seed,
-        weights_sha256=weights,
-        data=tuple(
-            manifest.DataSource(set=name, split=split, sha256_16=dataset.split_hash(split), licence=dataset.licence)
-            for name in dataset.sets(split)
-        ),
+        weights_sha256=files.sha256(run.best),
+        data=_data_sources(dataset, split),
+        derived_from=bound,
         tools=manifest.tool_versions(*_TOOLS),
     )
+    checkpoint.annotate(run.best, terms.note(source))
+    weights = files.sha256(run.best)
+    source = source.model_copy(update={"weights_sha256": weights, "use": terms.use_of_source(source)})
+    say(f"licence of the weights: {terms.sentence(source)}")
     if run.artifact.exists():
         earlier = manifest.read(manifest.Artifact, run.artifact).source
         if earlier.weights_sha256 == weights:

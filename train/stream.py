@@ -6,7 +6,7 @@ from (seed, epoch, photo).
 
 import multiprocessing
 from collections import deque
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -28,6 +28,9 @@ from train.function_matching import FunctionMatching
 
 #: Keep the random numbers of different uses apart; 3 and 4 were used once, and trainings go on as they began.
 _ORDER, _AUGMENT, _BLANK_ORDER, _PASTE, _MATCH = 0, 1, 2, 5, 6
+
+#: From here on, one number for each of several sets that are mixed.
+_FIRST_SET_ORDER = 100
 
 #: Small persons behind a small one, at most.
 _MOST_BEHIND = 2
@@ -77,6 +80,7 @@ class BatchRecipe:
         size: (height, width) of the network's input.
         batch_size: photos.
         is_soft: True: values between 0 and 255 of a mask are alpha.
+        runs: how many of `keys`, one after the other, come how often in an epoch; none: all once.
         blank_keys, blank_per_epoch: photos of nobody, and how many of them each epoch has on top of `keys`.
         paste_share: probability that the person of a training photo stands before another photo, one half of them of
             `keys`, one half of `blank_keys` where there are any.
@@ -95,6 +99,7 @@ class BatchRecipe:
     seed: int
     augment: Augmenter
     is_soft: bool
+    runs: tuple[tuple[int, float], ...] = ()
     blank_keys: tuple[str, ...] = ()
     blank_per_epoch: int = 0
     paste_share: float = 0.0
@@ -113,7 +118,27 @@ class BatchRecipe:
 
     @property
     def _epoch_photos(self) -> int:
-        return len(self.keys) + self.blank_per_epoch
+        return self._labelled_photos + self.blank_per_epoch
+
+    @property
+    def _labelled_photos(self) -> int:
+        return epoch_photos(self.runs) if self.runs else len(self.keys)
+
+    def _key(self, index: int, epoch: int) -> str:
+        """The key of place `index` of an epoch, counted before its order is drawn."""
+        if index >= self._labelled_photos:
+            number = epoch * self.blank_per_epoch + index - self._labelled_photos
+            return _take(self.blank_keys, number, self.seed, _BLANK_ORDER)
+        first = 0
+        for run, (count, weight) in enumerate(self.runs):
+            places = epoch_photos([(count, weight)])
+            if index < places:
+                if places == count:
+                    return self.keys[first + index]
+                own = self.keys[first : first + count]
+                return _take(own, epoch * places + index, self.seed, _FIRST_SET_ORDER + run)
+            index, first = index - places, first + count
+        return self.keys[index]
 
     def make(self, step: int) -> Batch:
         """Batch number `step`, counted from 0 over all epochs.
@@ -130,7 +155,7 @@ class BatchRecipe:
         plain = np.stack([photo.plain for photo in photos]) if self.with_plain else None
         ignored = [np.zeros(self.size, np.uint8) if photo.ignore is None else photo.ignore for photo in photos]
         if self.matching is not None:
-            of_nobody = [index >= len(self.keys) for index in indices]
+            of_nobody = [index >= self._labelled_photos for index in indices]
             rng = np.random.default_rng([self.seed, _MATCH, step])
             images, targets, plain = self.matching(images, targets, plain, of_nobody, rng)
         return Batch(
@@ -144,15 +169,11 @@ class BatchRecipe:
 
     def _make_photo(self, index: int, epoch: int) -> Photo:
         """Training photo `index` of an epoch; those from `len(keys)` on are blank ones."""
-        if index < len(self.keys):
-            key = self.keys[index]
-        else:
-            number = epoch * self.blank_per_epoch + index - len(self.keys)
-            key = _take(self.blank_keys, number, self.seed, _BLANK_ORDER)
+        key = self._key(index, epoch)
         rng = np.random.default_rng([self.seed, _AUGMENT, epoch, index])
         photo = self._load_labelled(key, rng)
         # a photo of nobody has no person to put elsewhere
-        if self.paste_share and index < len(self.keys):
+        if self.paste_share and index < self._labelled_photos:
             photo = self._pasted(photo, np.random.default_rng([self.seed, _PASTE, epoch, index]))
         return self._with_previous(photo, rng)
 
@@ -229,6 +250,8 @@ def recipe_of(dataset: Dataset, config: Config, needs: Collection[str] = ()) -> 
             photos there is none in a batch: `train_run` says so.
     """
     keys = dataset.keys(config.data.train_split)
+    weighted = dataset.weighted(config.data.train_split)
+    runs = weighted if any(weight != 1 for _, weight in weighted) else ()
     share = config.train.blank_share
     blank_keys = trainable_keys(dataset, config.data.blank_sets, config.data.val_split) if share else ()
     return BatchRecipe(
@@ -239,8 +262,9 @@ def recipe_of(dataset: Dataset, config: Config, needs: Collection[str] = ()) -> 
         seed=config.seed,
         augment=augmenter.build(config.augment),
         is_soft=config.data.soft_masks,
+        runs=runs,
         blank_keys=blank_keys,
-        blank_per_epoch=blank_per_epoch(len(keys), share) if blank_keys else 0,
+        blank_per_epoch=blank_per_epoch(epoch_photos(weighted), share) if blank_keys else 0,
         paste_share=config.train.paste_share,
         shrink_share=config.train.shrink_share,
         match_light=config.train.match_light,
@@ -252,7 +276,12 @@ def recipe_of(dataset: Dataset, config: Config, needs: Collection[str] = ()) -> 
     )
 
 
-@lru_cache(maxsize=8)
+def epoch_photos(runs: Iterable[tuple[int, float]]) -> int:
+    """Photos of an epoch by how many come how often; of each run at least one."""
+    return sum(max(1, round(count * weight)) for count, weight in runs)
+
+
+@lru_cache(maxsize=32)
 def _permutation(seed: int, use: int, number: int, count: int) -> np.ndarray:
     return np.random.default_rng([seed, use, number]).permutation(count)
 

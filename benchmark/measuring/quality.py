@@ -12,6 +12,7 @@ from portraitseg import contract
 from portraitseg.data.base import Sample
 from portraitseg.errors import InputError
 from portraitseg.metrics import COUNTS, MATTE_METRICS, METRICS, known_truth
+from portraitseg.refine import EdgeRefiner
 from portraitseg.runners import Runner
 
 #: How far a probability may leave [0, 1]: float rounding is far below, logits and bytes far above.
@@ -23,10 +24,14 @@ EXTREMES = ("lowest", "highest")
 #: 1 where truth and mask both show nobody: such a photo scores 1, and says little of a file.
 BOTH_EMPTY = "both_empty"
 
+#: Column of a refined mask → its measure.
+REFINED = {f"{name}_refined": METRICS[name] for name in ("iou", "boundary_iou")}
 
-def columns(is_soft: bool) -> tuple[str, ...]:
+
+def columns(is_soft: bool, is_refined: bool = False) -> tuple[str, ...]:
     """What is written down of each photo: the measures, those of mattes where the truth is soft, and more."""
-    return (*METRICS, *COUNTS, *(MATTE_METRICS if is_soft else ()), *EXTREMES, BOTH_EMPTY)
+    further = (*(MATTE_METRICS if is_soft else ()), *(REFINED if is_refined else ()))
+    return (*METRICS, *COUNTS, *further, *EXTREMES, BOTH_EMPTY)
 
 
 @dataclass(frozen=True)
@@ -112,6 +117,7 @@ def score_image(
     truth_mask: UInt8[np.ndarray, "h2 w2"],
     is_soft: bool = False,
     ignore: Bool[np.ndarray, "h2 w2"] | None = None,
+    refiner: EdgeRefiner | None = None,
 ) -> dict[str, float]:
     """Scores one file on one image, at the size of the truth; the image may have another one.
 
@@ -121,6 +127,7 @@ def score_image(
         truth_mask: 0..255.
         is_soft: True where the truth holds alpha: the matte is scored too.
         ignore: pixels of the truth that count in no score.
+        refiner: the refined mask of the same run is scored too; the image then has the truth's size.
 
     Returns:
         Column → value.
@@ -136,6 +143,9 @@ def score_image(
         alpha = contract.probability_to_alpha(probability, truth.shape)
         soft_truth = known_truth(alpha, contract.bytes_to_float(truth_mask), ignore)
         scores |= {name: measure(alpha, soft_truth) for name, measure in MATTE_METRICS.items()}
+    if refiner is not None:
+        refined = refiner(image, np.clip(probability, 0, 1)) > contract.PROBABILITY_THRESHOLD
+        scores |= {name: float(measure(refined, truth, ignore)) for name, measure in REFINED.items()}
     known = slice(None) if ignore is None else ~ignore
     scores |= {"lowest": float(probability.min()), "highest": float(probability.max())}
     return scores | {BOTH_EMPTY: float(not (mask[known].any() or truth[known].any()))}

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from multiprocessing.synchronize import Event
 from pathlib import Path
@@ -19,12 +19,13 @@ import numpy as np
 from benchmark.measuring.journal import Journal
 from benchmark.measuring.peers import open_target
 from benchmark.measuring.quality import FileScores, columns, score_image, truth_of
-from benchmark.measuring.robustness import ALL_CONDITIONS
+from benchmark.measuring.robustness import ALL_CONDITIONS, CLEAN
 from benchmark.measuring.targets import Target
 from portraitseg import files
 from portraitseg.data.base import Dataset, Sample
 from portraitseg.data.folder import FolderDataset
 from portraitseg.errors import InputError
+from portraitseg.refine import EdgeRefiner
 from portraitseg.runners import Runner
 from portraitseg.workers import cores, settle
 
@@ -45,6 +46,10 @@ class Chunk:
     keys: tuple[str, ...]
     indices: tuple[int, ...]
     work: tuple[tuple[str, str], ...]
+
+
+#: Of a chunk: scores by (photo, column) for each of its work, and what the loader converted.
+Scored = tuple[list[np.ndarray], list[str]]
 
 
 @dataclass
@@ -85,10 +90,14 @@ class Scoring:
         }
         for target in self.targets:
             for condition in self.conditions:
+                refiner = _refiner(target, condition)
                 identity = {**shared, "file": identify_file(target), "condition": condition}
+                if refiner is not None:
+                    identity["refine"] = asdict(refiner)
                 name = hashlib.sha256(f"{target.name}\n{self.split}\n{condition}".encode()).hexdigest()[:24]
                 path = self.folder / f"{name}.scores"
-                journal = Journal(path, identity, columns(self.is_soft), len(self.keys))
+                names = columns(self.is_soft, refiner is not None)
+                journal = Journal(path, identity, names, len(self.keys))
                 self._journals[target.name, condition] = journal
 
     @property
@@ -117,13 +126,13 @@ class Scoring:
         """File name → its scores under a condition, once all photos are done."""
         return {target.name: FileScores(self.keys, self._journals[target.name, condition]) for target in self.targets}
 
-    def _results(self) -> Iterator[tuple[Chunk, np.ndarray, list[str]]]:
+    def _results(self) -> Iterator[tuple[Chunk, list[np.ndarray], list[str]]]:
         if self.workers == 1:
-            worker = _Worker(self.is_soft, self.runners, is_stopped=lambda: False)
+            worker = _Worker(self.targets, self.is_soft, self.runners, is_stopped=lambda: False)
             yield from ((chunk, *worker.score(self.dataset, chunk)) for chunk in self._chunks())
             return
         with _pool(self.workers, self.is_soft, self.targets) as pool:
-            pending: deque[tuple[Chunk, Future[tuple[np.ndarray, list[str]]]]] = deque()
+            pending: deque[tuple[Chunk, Future[Scored]]] = deque()
             for chunk in self._chunks():
                 # a list of all photos in each process would make as many times its memory
                 pending.append((chunk, pool.submit(_score, self.dataset.excerpt(chunk.keys), chunk)))
@@ -175,7 +184,7 @@ def identify_photos(dataset: Dataset, keys: Sequence[str]) -> str:
     return digest.hexdigest()
 
 
-def _taken(chunk: Chunk, future: "Future[tuple[np.ndarray, list[str]]]") -> tuple[Chunk, np.ndarray, list[str]]:
+def _taken(chunk: Chunk, future: "Future[Scored]") -> tuple[Chunk, list[np.ndarray], list[str]]:
     try:
         return (chunk, *future.result())
     except BrokenProcessPool as error:
@@ -209,17 +218,21 @@ class Stopped(Exception):
 class _Worker:
     """Scores chunks; the files stay open from one to the next."""
 
-    def __init__(self, is_soft: bool, runners: Mapping[str, Runner], is_stopped: Callable[[], bool]) -> None:
+    def __init__(
+        self, targets: Sequence[Target], is_soft: bool, runners: Mapping[str, Runner], is_stopped: Callable[[], bool]
+    ) -> None:
+        self.targets = {target.name: target for target in targets}
         self.is_soft, self.runners, self.is_stopped = is_soft, runners, is_stopped
 
-    def score(self, dataset: Dataset, chunk: Chunk) -> tuple[np.ndarray, list[str]]:
-        """Scores by (work, photo, column), and the notes of the loader.
+    def score(self, dataset: Dataset, chunk: Chunk) -> Scored:
+        """Scores by (photo, column) for each work, and the notes of the loader.
 
         Raises:
             Stopped: nobody wants them any more.
         """
-        names = columns(self.is_soft)
-        values = np.zeros((len(chunk.work), len(chunk.keys), len(names)), np.float64)
+        refiners = [_refiner(self.targets[name], condition) for name, condition in chunk.work]
+        names = [columns(self.is_soft, refiner is not None) for refiner in refiners]
+        values = [np.zeros((len(chunk.keys), len(own)), np.float64) for own in names]
         notes: list[str] = []
         for place, key in enumerate(chunk.keys):
             sample = dataset.load(key)
@@ -231,9 +244,14 @@ class _Worker:
                 runner = self.runners[name]
                 image, mask = ALL_CONDITIONS[condition](sample.image, truth, runner.size)
                 ignore = _moved(sample, condition, runner.size)
-                scores = score_image(runner, image, mask, self.is_soft, ignore)
-                values[number, place] = [scores[column] for column in names]
+                scores = score_image(runner, image, mask, self.is_soft, ignore, refiners[number])
+                values[number][place] = [scores[column] for column in names[number]]
         return values, notes
+
+
+def _refiner(target: Target, condition: str) -> EdgeRefiner | None:
+    """Refined masks are scored of the photos as they are alone."""
+    return target.refiner if condition == CLEAN else None
 
 
 def _moved(sample: Sample, condition: str, size: tuple[int, int]) -> np.ndarray | None:
@@ -251,8 +269,8 @@ def _start_worker(is_soft: bool, targets: tuple[Target, ...], stop: Event) -> No
     global _worker
     settle()
     runners = {target.name: open_target(target, threads=1) for target in targets}
-    _worker = _Worker(is_soft, runners, stop.is_set)
+    _worker = _Worker(targets, is_soft, runners, stop.is_set)
 
 
-def _score(dataset: Dataset, chunk: Chunk) -> tuple[np.ndarray, list[str]]:
+def _score(dataset: Dataset, chunk: Chunk) -> Scored:
     return _worker.score(dataset, chunk)

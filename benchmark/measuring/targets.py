@@ -6,6 +6,8 @@ from pathlib import Path
 
 from portraitseg import files, manifest
 from portraitseg.errors import InputError
+from portraitseg.manifest import Refine
+from portraitseg.refine import EdgeRefiner
 from portraitseg.runs import Run
 
 #: Recipe of a file that is not ours.
@@ -27,6 +29,7 @@ class Target:
         manifest, sha256: the manifest that lists it, and the hash there; None for a peer.
         gpu: what check-gpu found of it, route by route, as its manifest says; None: not asked.
         arm: what check-arm found of it, core by core, likewise.
+        refine: parameters of edge refinement that were chosen for its network, as the manifest says; None: none were.
     """
 
     path: Path
@@ -38,6 +41,12 @@ class Target:
     sha256: str | None = None
     gpu: str | None = None
     arm: str | None = None
+    refine: Refine | None = None
+
+    @property
+    def refiner(self) -> EdgeRefiner | None:
+        """What refines its masks; None where no parameters were chosen."""
+        return EdgeRefiner(**self.refine.parameters) if self.refine else None
 
     @property
     def name(self) -> str:
@@ -124,6 +133,7 @@ def _manifest_targets(path: Path, record: manifest.Manifest) -> list[Target]:
             entry.sha256,
             "; ".join(_gpu_words(check) for check in entry.gpu) or None,
             "; ".join(_arm_words(check) for check in entry.arm) or None,
+            record.source.refine,
         )
         for entry in record.files
     ]

@@ -3,7 +3,7 @@
 import csv
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TextIO
+from typing import Literal, TextIO
 
 from rich.markup import escape
 from rich.table import Table
@@ -11,11 +11,11 @@ from rich.table import Table
 from benchmark.measuring import flicker, robustness
 from benchmark.measuring.latency import MAX_SLOWDOWN, TOO_NOISY
 from benchmark.measuring.measure import Measurement
-from benchmark.measuring.quality import FileScores, SplitScores
+from benchmark.measuring.quality import REFINED, FileScores, SplitScores
 from benchmark.measuring.targets import Target
 from benchmark.tables.rows import machine
 from benchmark.tables.table import Row, to_csv
-from portraitseg import files
+from portraitseg import files, markdown
 from portraitseg.cli import table_console
 from portraitseg.manifest import FileEntry, Manifest, Quality, read, write
 from portraitseg.metrics import COUNTS, MATTE_METRICS, METRICS
@@ -33,6 +33,8 @@ HEADER = (
     "p10 %",
     "mIoU %",
     "Boundary IoU %",
+    "Refined IoU %",
+    "Refined boundary IoU %",
     "Threads",
     "p50 ms",
     "p90 ms",
@@ -44,6 +46,9 @@ HEADER = (
     "MB",
     "Note",
 )
+
+#: Of these the columns that hold words.
+_TEXTS = ("File", "Split", "Note")
 
 
 def write_results(folder: Path, rows: Sequence[Row], measurement: Measurement) -> None:
@@ -82,23 +87,26 @@ def record_quality(measurement: Measurement) -> None:
 
 
 def write_photos(file: TextIO, measurement: Measurement) -> None:
-    """One line a photo and file: `file,split,key` and every measure; mattes only where they were scored."""
-    measures = (*METRICS, *COUNTS, *(MATTE_METRICS if measurement.is_soft else ()))
+    """One line a photo and file: `file,split,key` and every measure that was scored."""
+    is_refined = any(target.refine for target in measurement.targets)
+    measures = (*METRICS, *COUNTS, *(MATTE_METRICS if measurement.is_soft else ()), *(REFINED if is_refined else ()))
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(("file", "split", "key", *measures))
     for split in measurement.splits:
         for name, scores in split.files.items():
-            columns = (scores.values(measure) for measure in measures)
+            columns = [scores.values(measure) for measure in measures if measure in scores.measures]
+            # the refined ones are the last: a file without them has empty cells
+            empty = [""] * (len(measures) - len(columns))
             for key, *values in zip(scores.keys, *columns, strict=True):
-                writer.writerow((name, split.split, key, *(f"{value:.5f}" for value in values)))
+                writer.writerow((name, split.split, key, *(f"{value:.5f}" for value in values), *empty))
 
 
 def to_markdown(rows: Sequence[Row], measurement: Measurement) -> str:
     """The table with the conditions under which it was measured. Scores are percentages, as the header says."""
     lines = ["# Benchmark", "", *(f"- {line}" for line in conditions(measurement)), ""]
-    lines.append("| " + " | ".join(HEADER) + " |")
-    lines.append("|" + "|".join("---" if name in ("File", "Split", "Note") else "--:" for name in HEADER) + "|")
-    lines += ["| " + " | ".join(cell.replace("|", r"\|") for cell in _cells(row)) + " |" for row in rows]
+    header = _header(rows)
+    cells = [[_cells(row)[name] for name in header] for row in rows]
+    lines += markdown.table(header, cells, _TEXTS)
     lines += _worst_photos(measurement)
     return "\n".join(lines) + "\n"
 
@@ -108,23 +116,24 @@ def print_rows(rows: Sequence[Row], conditions: Sequence[str]) -> None:
     console = table_console()
     below = [*conditions, _NOISY] if any(map(_is_noisy, rows)) else conditions
     table = Table(caption=escape("\n".join(below)), caption_justify="left")
-    for name in HEADER:
-        is_text = name in ("File", "Split", "Note")
-        table.add_column(name, justify="left" if is_text else "right", overflow="fold", no_wrap=name == "Split")
+    header = _header(rows)
+    for name in header:
+        justify: Literal["left", "right"] = "left" if name in _TEXTS else "right"
+        table.add_column(name, justify=justify, overflow="fold", no_wrap=name == "Split")
     for row in rows:
         # on a machine that is not free it would be the same two lines in every row
-        cells = (*_cells(row)[:-1], "noisy") if _is_noisy(row) else _cells(row)
-        table.add_row(*(escape(cell) for cell in cells), style=None if row.valid else "dim")
+        cells = _cells(row) | ({"Note": "noisy"} if _is_noisy(row) else {})
+        table.add_row(*(escape(cells[name]) for name in header), style=None if row.valid else "dim")
     console.print(table)
 
 
 def _worst_photos(measurement: Measurement) -> list[str]:
-    lines = ["", "## Worst photos", "", "| File | Split | Lowest IoU % |", "|---|---|---|"]
-    for split in measurement.splits:
-        for name, scores in split.files.items():
-            worst = ", ".join(f"{key} {100 * score:.1f}" for key, score in scores.worst("iou", WORST))
-            lines.append("| " + " | ".join(c.replace("|", r"\|") for c in (Path(name).name, split.split, worst)) + " |")
-    return lines
+    rows = [
+        (Path(name).name, split.split, ", ".join(f"{key} {100 * iou:.1f}" for key, iou in scores.worst("iou", WORST)))
+        for split in measurement.splits
+        for name, scores in split.files.items()
+    ]
+    return ["", "## Worst photos", "", *markdown.table(("File", "Split", "Lowest IoU %"), rows, texts=3)]
 
 
 def conditions(measurement: Measurement) -> list[str]:
@@ -141,6 +150,8 @@ def conditions(measurement: Measurement) -> list[str]:
         lines.append(f"ratio: median latency over that of {measurement.reference.path.name} at the same thread count")
         lines.append("no XNNPACK: the file on TFLite's own kernels, over the reference with XNNPACK")
     lines.append("1st, RAM: first run, and memory beyond the runtime's own, of the file in a process of its own")
+    if any(target.refine for target in measurement.targets):
+        lines.append("refined: masks of the same runs, with the edge refinement that was chosen on val")
     if measurement.is_interrupted:
         lines.append("INTERRUPTED: only what was measured until then, valid rows only")
     return lines
@@ -161,12 +172,18 @@ def _is_noisy(row: Row) -> bool:
     return row.quality_valid and not row.valid and all(fault.startswith(TOO_NOISY) for fault in faults)
 
 
-def _cells(row: Row) -> tuple[str, ...]:
+def _header(rows: Sequence[Row]) -> tuple[str, ...]:
+    """The columns, without those of refined masks where no file has chosen parameters."""
+    is_refined = any(row.iou_refined is not None for row in rows)
+    return tuple(name for name in HEADER if is_refined or not name.startswith("Refined"))
+
+
+def _cells(row: Row) -> dict[str, str]:
     def number(value: float | int | None, digits: int, factor: float = 1.0) -> str:
         return "" if value is None else f"{value * factor:.{digits}f}"
 
     interval = "" if row.iou_low is None else f"{number(row.iou_low, 1, 100.0)}–{number(row.iou_high, 1, 100.0)}"
-    return (
+    cells = (
         Path(row.file).name,
         row.split or "",
         number(row.iou, 2, 100.0),
@@ -174,6 +191,8 @@ def _cells(row: Row) -> tuple[str, ...]:
         number(row.iou_p10, 1, 100.0),
         number(row.miou, 2, 100.0),
         number(row.boundary_iou, 2, 100.0),
+        number(row.iou_refined, 2, 100.0),
+        number(row.boundary_iou_refined, 2, 100.0),
         str(row.threads or ""),
         number(row.p50_ms, 2),
         number(row.p90_ms, 2),
@@ -185,6 +204,7 @@ def _cells(row: Row) -> tuple[str, ...]:
         number(row.bytes, 2, 1e-6),
         row.reason if row.valid or row.reason.startswith(("not_run", "latency not_run")) else f"INVALID: {row.reason}",
     )
+    return dict(zip(HEADER, cells, strict=True))
 
 
 def _with_quality(entry: FileEntry, target: Target, measurement: Measurement) -> FileEntry:

@@ -61,6 +61,8 @@ class Row:
     gpu: str | None = None
     arm: str | None = None
     both_empty: int | None = None
+    iou_refined: float | None = None
+    boundary_iou_refined: float | None = None
     # measures of the registries that have no column above, as means over the photos
     further_scores: Mapping[str, float] = field(default_factory=dict)
 

@@ -50,6 +50,7 @@ def onnx_products(networks: Networks) -> list[Product]:
                 layout=layout,
                 is_quantized=reference == "qat",
                 name=input_name(networks.calibration),
+                licence=networks.licence,
             ),
             describe=describe_onnx,
             reference=reference,
@@ -62,9 +63,16 @@ def onnx_products(networks: Networks) -> list[Product]:
 
 
 def write_onnx(
-    path: Path, model: Any, layout: Layout = "NHWC", is_quantized: bool = False, name: str = "image"
+    path: Path,
+    model: Any,
+    layout: Layout = "NHWC",
+    is_quantized: bool = False,
+    name: str = "image",
+    licence: str = "",
 ) -> None:
     """Converts a Keras model with the batch fixed to 1, input `name`, output `mask`, and has it checked by onnx.
+
+    Its metadata say under what the weights are, where `licence` does.
 
     Raises:
         CheckFailed: what onnx says against the file.
@@ -80,6 +88,8 @@ def write_onnx(
         proto, _ = tf2onnx.convert.from_function(function, input_signature=[spec], opset=OPSET, **planes)
     if is_quantized:
         store_int8_kernels(proto)
+    if licence:
+        proto.metadata_props.add(key="license", value=f"code and network Apache-2.0; weights: {licence}")
     check_onnx(proto, path.name)
     path.write_bytes(proto.SerializeToString())
 

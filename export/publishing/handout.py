@@ -11,7 +11,7 @@ from pathlib import Path
 
 from export.publishing import sources
 from export.publishing.golden import FLIPPED_SHARE, FOLDER, INDEX, MEAN_STEPS, PORTRAIT
-from portraitseg import files, manifest
+from portraitseg import files, manifest, terms
 from portraitseg.errors import InputError
 from portraitseg.manifest import FileEntry, Manifest
 
@@ -343,5 +343,13 @@ def _licences(listed: Manifest) -> str:
     sets: dict[str, list[str]] = {}
     for data in listed.source.data:
         sets.setdefault(data.licence, []).append(data.set)
-    named = "; ".join(f"{terms} ({', '.join(names)})" for terms, names in sets.items()) or "not stated"
-    return f"**Licence**: the photos that the weights learnt from bind the use of these files: {named}."
+    for other in listed.source.derived_from:
+        sets.setdefault(other.licence, []).append(other.name)
+    named = "; ".join(f"{licence} ({', '.join(names)})" for licence, names in sets.items()) or "not stated"
+    cited = list(dict.fromkeys(data.citation for data in listed.source.data if data.citation))
+    citations = f" Cite: {'; '.join(cited)}." if cited else ""
+    stamp = {"any": "", "unknown": "Commercial use is not cleared. ", "non-commercial": "**Not for commercial use.** "}
+    return (
+        f"**Licence**: {stamp[terms.use_of_source(listed.source)]}What the weights learnt from binds the use of these "
+        f"files: {named}.{citations}"
+    )

@@ -118,12 +118,12 @@ def _golden_mask(folder: Path, entry: FileEntry) -> str:
 
 def _refiner(listed: Manifest) -> EdgeRefiner:
     chosen = listed.source.refine
-    return EdgeRefiner(**chosen.model_dump(exclude={"chosen_on"})) if chosen else EdgeRefiner()
+    return EdgeRefiner(**chosen.parameters) if chosen else EdgeRefiner()
 
 
 def _smoother(listed: Manifest) -> MaskSmoother:
     chosen = listed.source.smooth
-    return MaskSmoother(**chosen.model_dump(exclude={"chosen_on"})) if chosen else MaskSmoother()
+    return MaskSmoother(**chosen.parameters) if chosen else MaskSmoother()
 
 
 def _kotlin(folder: Path, listed: Manifest, recommended: Mapping[str, str]) -> tuple[str, str] | None:

@@ -36,6 +36,10 @@ _ACTIVATIONS = ("output", "post_activation")
 #: Photos per call while ranges are measured.
 _BATCH = 16
 
+#: Values of an activation that are sorted for a percentile, and the step between them around all: a prime.
+_SORTED = 200_000
+_STEP = 104_729
+
 
 def quantize(float_model: Any) -> Any:
     """Makes the network that is trained under fake quantization, with the weights of the float one.
@@ -103,17 +107,22 @@ def _annotate(float_model: Any) -> Any:
     return keras.models.clone_model(float_model, clone_function=annotate)
 
 
-def calibrate(qat_model: Any, float_model: Any, inputs: Float32[np.ndarray, "n h w c"]) -> None:
+def calibrate(
+    qat_model: Any, float_model: Any, inputs: Float32[np.ndarray, "n h w c"], percentile: float | None = None
+) -> None:
     """Sets the range of every kernel to its values, and of every activation to what the float network shows on photos.
 
     TFMOT starts each range at [-6, 6] and moves those of activations by a thousandth a step, so that a short training
     would end with most of the 256 steps unused. An activation's range is the mean over batches of its least and
-    greatest value, as in TFMOT's own average.
+    greatest value, as in TFMOT's own average; or, without outliers, of two percentiles of its values (Wu et al. 2020,
+    arXiv:2004.09602): where nothing bounds activations, a few of them stretch the range to several times what all
+    others need.
 
     Args:
         qat_model: of `quantize(float_model)`; changed in place.
         float_model: the float network.
         inputs: photos by the contract, in [0, 1].
+        percentile: in (50, 100), of the upper end; the lower end is at 100 less it. None: all values.
     """
     float_model = models.quantizable(float_model)
     own = {layer.name for layer in float_model.layers}
@@ -126,7 +135,7 @@ def calibrate(qat_model: Any, float_model: Any, inputs: Float32[np.ndarray, "n h
         for which in _ACTIVATIONS:
             if name in own and f"{which}_min" in variables:
                 observed[name] = (variables[f"{which}_min"], variables[f"{which}_max"])
-    ranges = _activation_ranges(float_model, list(observed), inputs)
+    ranges = _activation_ranges(float_model, list(observed), inputs, percentile)
     for (low, high), values in zip(observed.values(), ranges, strict=True):
         # zero must be exact: padding and ReLU make it
         low.assign(min(values[0], 0.0))
@@ -213,7 +222,7 @@ def _disown_wrapped_weights(model: Any) -> None:
 
 
 def _activation_ranges(
-    float_model: Any, names: list[str], inputs: Float32[np.ndarray, "n h w c"]
+    float_model: Any, names: list[str], inputs: Float32[np.ndarray, "n h w c"], percentile: float | None
 ) -> Float32[np.ndarray, "layers 2"]:
     import tensorflow as tf
 
@@ -221,9 +230,28 @@ def _activation_ranges(
 
     probe = keras.Model(float_model.input, [float_model.get_layer(name).output for name in names])
 
+    def ends(y: Any) -> Any:
+        if percentile is None:
+            return tf.stack([tf.reduce_min(y), tf.reduce_max(y)])
+        values = tf.sort(_evenly(tf.reshape(y, [-1])))
+        last = tf.cast(tf.shape(values)[0] - 1, tf.float32)
+        return tf.gather(
+            values, [tf.cast(tf.round(last * share / 100), tf.int32) for share in (100 - percentile, percentile)]
+        )
+
     @tf.function(reduce_retracing=True)
     def ranges(batch: Any) -> Any:
-        return tf.stack([tf.stack([tf.reduce_min(y), tf.reduce_max(y)]) for y in probe(batch, training=False)])
+        # a network of one output gives it, not a list
+        return tf.stack([ends(y) for y in tf.nest.flatten(probe(batch, training=False))])
 
     batches = [inputs[start : start + _BATCH] for start in range(0, len(inputs), _BATCH)]
     return np.mean([ranges(tf.constant(batch)).numpy() for batch in batches], axis=0)
+
+
+def _evenly(values: Any) -> Any:
+    """At most `_SORTED` of them; a prime step, so that no channel is left out."""
+    import tensorflow as tf
+
+    count = tf.size(values)
+    picked = tf.range(tf.minimum(count, _SORTED), dtype=tf.int64) * _STEP % tf.cast(count, tf.int64)
+    return tf.gather(values, picked)

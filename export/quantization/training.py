@@ -90,7 +90,7 @@ def trained_qat(
     for found in preflight.rewritten(float_model):
         say(f"qat {run.name}: '{found.layer}' ({found.kind}) rewritten: {found.remedy}")
     model = qat.quantize(float_model)
-    qat.calibrate(model, float_model, calibration)
+    qat.calibrate(model, float_model, calibration, config.qat.range_percentile)
     is_by_file = config.qat.select == "tflite"
     trained = config_of(config)
     result = fit(
@@ -148,7 +148,9 @@ def plan_of(config: Config, init_sha256: str) -> "Plan":
     from train.fit import Plan
 
     settings = config.qat
-    freeze_bn_epochs = min(settings.freeze_bn_epochs, settings.epochs)
+    # ranges without outliers would take them in again
+    stays = settings.range_percentile is not None
+    freeze_bn_epochs = settings.epochs if stays else min(settings.freeze_bn_epochs, settings.epochs)
     return Plan(
         epochs=settings.epochs,
         learning_rate=settings.learning_rate,
@@ -156,7 +158,7 @@ def plan_of(config: Config, init_sha256: str) -> "Plan":
         init_sha256=init_sha256,
         schedule=settings.schedule,
         # batch norm whose statistics move would move activations away from ranges that do not
-        freeze_ranges_epochs=min(settings.freeze_ranges_epochs, freeze_bn_epochs),
+        freeze_ranges_epochs=freeze_bn_epochs if stays else min(settings.freeze_ranges_epochs, freeze_bn_epochs),
     )
 
 

@@ -1,20 +1,46 @@
 """The data formats by name."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
+from portraitseg import terms
 from portraitseg.config import DataConfig
-from portraitseg.data import aisegment, decisions, easyportrait, eg1800, folder, p3m10k, synthetic_dataset, voc
+from portraitseg.data import (
+    aisegment,
+    catalogue,
+    coco,
+    cvat,
+    decisions,
+    easyportrait,
+    eg1800,
+    folder,
+    labelme,
+    mixed,
+    p3m10k,
+    pixelannotation,
+    ppm100,
+    supervisely,
+    synthetic_dataset,
+    voc,
+)
 from portraitseg.data.base import Dataset, Sample, hash_keys, spread
+from portraitseg.terms import Terms
 
-__all__ = ["DATASETS", "Dataset", "Sample", "hash_keys", "open_dataset", "spread"]
+__all__ = ["DATASETS", "Dataset", "Sample", "find_terms", "hash_keys", "open_dataset", "spread"]
 
 DATASETS: dict[str, Callable[[DataConfig, int], Dataset]] = {
     "folder": folder.open_folder,
     "eg1800": eg1800.open_eg1800,
     "aisegment": aisegment.open_aisegment,
     "p3m10k": p3m10k.open_p3m10k,
+    "ppm100": ppm100.open_ppm100,
     "easyportrait": easyportrait.open_easyportrait,
     "voc": voc.open_voc,
+    "coco": coco.open_coco,
+    "supervisely": supervisely.open_supervisely,
+    "cvat": cvat.open_cvat,
+    "labelme": labelme.open_labelme,
+    "pixelannotation": pixelannotation.open_pixelannotation,
     "synthetic": synthetic_dataset.open_synthetic,
 }
 
@@ -25,4 +51,30 @@ def open_dataset(config: DataConfig, seed: int) -> Dataset:
     Raises:
         InputError: a missing folder, unpaired files, a malformed list or file of decisions.
     """
-    return decisions.apply(DATASETS[config.format](config, seed), config.decisions)
+    if config.sets:
+        return mixed.open_mixed(config, lambda own: open_dataset(own, seed))
+    dataset = decisions.apply(DATASETS[config.format](config, seed), config.decisions)
+    return replace(dataset, terms=find_terms(config))
+
+
+def find_terms(config: DataConfig) -> dict[str, Terms]:
+    """What binds the photos, by set ("" is all others').
+
+    The configuration's word counts, else terms.json of the set or the folder, else what is known of the format's set.
+    """
+    known = catalogue.of_format(config.format) or Terms()
+    if config.root is None:
+        found = {"": known}
+    else:
+        found = {"": terms.read(config.root) or known}
+        for path in sorted(config.root.glob(f"*/{terms.TERMS_NAME}")):
+            found[path.parent.name] = terms.read(path.parent) or known
+    return {name: _stated(config, own) for name, own in found.items()}
+
+
+def _stated(config: DataConfig, own: Terms) -> Terms:
+    citation = config.citation or own.citation
+    if config.licence == "unknown":
+        use = own.use if config.use == "unknown" else terms.use_of(own.licence, config.use)
+        return own.model_copy(update={"use": use, "citation": citation})
+    return Terms(licence=config.licence, use=terms.use_of(config.licence, config.use), citation=citation)

@@ -2,7 +2,7 @@
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Bool, UInt8
 
 from portraitseg.errors import InputError
+from portraitseg.terms import Terms
 
 _Item = TypeVar("_Item")
 
@@ -42,14 +43,14 @@ class Dataset(ABC):
     Attributes:
         name: the format and folder, for messages.
         splits: split name → keys, in a fixed order.
-        licence: of the photos.
+        terms: set → its licence and what that allows; "" is all others'.
         warnings: what the user should know of the data as a whole, a line each.
         remarks: how they are read, a line each: where splits are from, what masks mean.
     """
 
     name: str
     splits: Mapping[str, tuple[str, ...]]
-    licence: str = field(default="unknown", kw_only=True)
+    terms: Mapping[str, Terms] = field(default_factory=dict, kw_only=True)
     warnings: tuple[str, ...] = field(default=(), kw_only=True)
     remarks: tuple[str, ...] = field(default=(), kw_only=True)
 
@@ -87,12 +88,26 @@ class Dataset(ABC):
         del keys
         return replace(self, splits={})
 
+    def terms_of(self, name: str) -> Terms:
+        """What binds a set."""
+        return self.terms.get(name) or self.terms.get("") or Terms()
+
+    def weighted(self, split: str) -> tuple[tuple[int, float], ...]:
+        """How often an epoch has the keys of a split, one run of them after the other: their number, their weight."""
+        return ((len(self.keys(split)), 1.0),)
+
     def sets(self, split: str) -> dict[str, tuple[str, ...]]:
         """The keys of a split by set: the part of the key before the slash; without one, the folder's own name."""
         groups: dict[str, list[str]] = {}
         for key in self.keys(split):
             groups.setdefault(set_of(key) or Path(self.name).name or self.name, []).append(key)
         return {name: tuple(keys) for name, keys in groups.items()}
+
+
+def is_of(key: str, names: Collection[str]) -> bool:
+    """Whether a photo is of one of these sets, also within one of several that are mixed."""
+    name = set_of(key)
+    return name in names or name.rpartition("/")[2] in names
 
 
 def set_of(key: str) -> str:
@@ -117,7 +132,7 @@ def trainable_keys(dataset: Dataset, sets: Iterable[str], val_split: str) -> tup
     for split, keys in dataset.splits.items():
         (measured if is_measured(split, val_split) else found).update(keys)
     names = set(sets)
-    return tuple(sorted(key for key in found - measured if set_of(key) in names))
+    return tuple(sorted(key for key in found - measured if is_of(key, names)))
 
 
 def blank_per_epoch(photos: int, share: float) -> int:

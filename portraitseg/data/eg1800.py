@@ -79,7 +79,6 @@ def open_eg1800(config: DataConfig, seed: int) -> Eg1800Dataset:
     return Eg1800Dataset(
         name="eg1800",
         splits={**draw_val(there["train"], config.val_ratio, seed), "test": tuple(there["test"])},
-        licence=config.licence,
         warnings=(f"{missing} of {sum(map(len, listed.values()))} listed photos are not there",) if missing else (),
         root=root,
     )

@@ -90,6 +90,17 @@ class FolderDataset(Dataset):
         return replace(self, splits={}, suffixes={key: self.suffixes[key] for key in keys})
 
 
+def require_folder(config: DataConfig, what: str) -> Path:
+    """The folder of a command that copies or divides one.
+
+    Raises:
+        InputError: photos of another format, or several sets that are mixed.
+    """
+    if config.format != "folder" or config.root is None or config.sets:
+        raise InputError(f"{what}: give it one folder with --data, format folder")
+    return config.root
+
+
 def open_folder(config: DataConfig, seed: int) -> FolderDataset:
     """Lists a folder and decides what the masks of each set mean; reads no photo.
 
@@ -144,7 +155,6 @@ def open_sets(
     dataset = FolderDataset(
         name=str(root),
         splits=splits,
-        licence=config.licence,
         root=root,
         suffixes=suffixes,
         blank_sets=config.blank_sets,

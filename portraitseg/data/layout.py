@@ -47,12 +47,15 @@ class SetPlace:
         name: the part of its keys before the slash; empty for a folder that is one set.
         images, masks: its folders, relative to the root; `masks` need not be there.
         split: what its name or that of its folder says it is for; None: nothing.
+        mask_ending: what follows a photo's stem, up to its first dot, in the name of its mask, where both lie in one
+            folder; such files are no photos.
     """
 
     name: str
     images: str
     masks: str
     split: str | None = None
+    mask_ending: str = ""
 
 
 @dataclass(frozen=True)
@@ -123,9 +126,9 @@ def pair(root: Path, place: SetPlace, is_mask_free: bool) -> Pairs:
     base = root / place.images
     if not base.is_dir():
         raise InputError(f"set {root / place.name}: masks/ without images/: add the photos, or take the masks out")
-    images, unread = _list_photos(base)
+    images, unread = _list_photos(base, is_mixed=bool(place.mask_ending))
     folder = root / place.masks
-    masks = _list_masks(folder) if folder.is_dir() else {}
+    masks = _list_masks(folder, place.mask_ending, images) if folder.is_dir() else {}
     keys = {_normal(stem): stem for stem in images}
     if len(keys) < len(images):
         twin = next(stem for stem in images if keys[_normal(stem)] != stem)
@@ -227,13 +230,15 @@ def _in_words(places: tuple[SetPlace, ...], what: str) -> str:
     )
 
 
-def _list_photos(base: Path) -> tuple[dict[str, str], dict[str, str]]:
-    """Stem → suffix of the photos, and stem → name of pictures that are not read."""
+def _list_photos(base: Path, is_mixed: bool = False) -> tuple[dict[str, str], dict[str, str]]:
+    """Stem → suffix of the photos, and stem → name of pictures that are not read; `is_mixed`: masks lie among them."""
     images: dict[str, str] = {}
     unread: dict[str, str] = {}
     readable = reading.image_suffixes()
     for path in _sorted(base):
         suffix = path.suffix.lower()
+        if is_mixed and path.stem.endswith("_mask"):
+            continue
         if suffix not in readable:
             if suffix in _OTHER_PICTURES:
                 unread[_normal(path.stem)] = path.name
@@ -246,10 +251,16 @@ def _list_photos(base: Path) -> tuple[dict[str, str], dict[str, str]]:
     return images, unread
 
 
-def _list_masks(folder: Path) -> dict[str, str]:
-    """Stem → file name."""
+def _list_masks(folder: Path, ending: str = "", photos: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Stem → file name; with an ending, those that end so, by the stem of their photo."""
     masks: dict[str, str] = {}
+    of_base = {stem.partition(".")[0]: stem for stem in photos or ()}
     for path in _sorted(folder):
+        if ending:
+            base = path.name.removesuffix(ending)
+            if base != path.name:
+                masks[of_base.get(base, base)] = path.name
+            continue
         if path.suffix.lower() not in MASK_SUFFIXES:
             continue
         if path.stem in masks:

@@ -34,7 +34,7 @@ MAX_PIXELS = 50_000_000
 _FORMATS = ("JPEG", "PNG", "WEBP")
 
 #: Pillow answers a damaged file with whatever its parsers run into.
-_DAMAGED = (
+DAMAGED = (
     OSError,
     ValueError,
     SyntaxError,
@@ -158,7 +158,7 @@ def orientation(path: Path) -> int:
     try:
         with path.open("rb") as file, Image.open(file, formats=_FORMATS) as image:
             return int(image.getexif().get(_EXIF_ORIENTATION, 1))
-    except (*_DAMAGED, RecursionError, UnidentifiedImageError):
+    except (*DAMAGED, RecursionError, UnidentifiedImageError):
         return 1
 
 
@@ -217,7 +217,7 @@ def open_upright(path: Path, what: str) -> tuple[Image.Image, list[str]]:
         raise InputError(f"{what} {path}: not a jpg, png or webp image: save it as one, or take it out") from error
     except Image.DecompressionBombError as error:
         raise InputError(f"{what} {path}: over {MAX_PIXELS // 10**6} megapixels: reduce it") from error
-    except _DAMAGED as error:
+    except DAMAGED as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise InputError(f"{what} {path}: {explain(error)}") from error
         raise InputError(f"{what} {path}: truncated or damaged ({error}): replace it or take it out") from error
@@ -233,7 +233,7 @@ def _frame_notes(image: Image.Image) -> list[str]:
 def _turn_upright(image: Image.Image, notes: list[str]) -> Image.Image:
     try:
         turn = _UPRIGHT.get(image.getexif().get(_EXIF_ORIENTATION, 1))
-    except (*_DAMAGED, RecursionError):
+    except (*DAMAGED, RecursionError):
         notes.append("EXIF damaged, rotation unknown")
         return image
     if turn is None:

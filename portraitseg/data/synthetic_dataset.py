@@ -38,7 +38,6 @@ def open_synthetic(config: DataConfig, seed: int) -> SyntheticDataset:
         raise InputError(
             f"DATA {config.root}: the run's portraits are drawn, not read: leave DATA out, or FORMAT=folder"
         )
-    own = "Apache-2.0 (procedural, of this project)"
     train = config.synthetic_photos
     held_out = min(128, train // 8)
     keys = [f"synthetic/{index:06d}" for index in range(train + 2 * held_out)]
@@ -50,6 +49,4 @@ def open_synthetic(config: DataConfig, seed: int) -> SyntheticDataset:
             "val": tuple(keys[:held_out]),
             "test": tuple(keys[held_out : 2 * held_out]),
         },
-        # portraits of nobody bind nobody; weights that a training began with may
-        licence=own if config.licence == "unknown" else config.licence,
     )

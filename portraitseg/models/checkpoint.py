@@ -34,6 +34,9 @@ READ_LIMIT_S = 60
 #: Values of the smallest array that is compressed: below it the filter costs more bytes than it saves.
 _SMALLEST_PACKED = 256
 
+#: Attribute of an h5 that says what binds its weights.
+_NOTE = "portraitseg_terms"
+
 _REMEDY = "give an h5 that training wrote, such as best.h5"
 
 #: h5py answers a damaged file with whatever the C library runs into.
@@ -91,6 +94,31 @@ def save(model: Any, path: Path) -> None:
         model.save(loose, save_format="h5", include_optimizer=False)
         _pack(loose, packed)
     files.write_bytes(path, content.getvalue())
+
+
+def annotate(path: Path, note: str) -> None:
+    """Writes into an h5 of ours what binds its weights (`portraitseg.terms.note`); one that says so is left as it is.
+
+    Raises:
+        InputError: as `files.replacing`.
+    """
+    import h5py
+
+    if read_note(path) == note:
+        return
+    content = io.BytesIO(path.read_bytes())
+    with h5py.File(content, "r+") as file:
+        file.attrs[_NOTE] = note
+    files.write_bytes(path, content.getvalue())
+
+
+def read_note(path: Path) -> str:
+    """What an h5 says of what binds its weights; empty where it says nothing. `read_header` is to come first."""
+    import h5py
+
+    with h5py.File(path, "r") as file:
+        found = file.attrs.get(_NOTE, "")
+    return found if isinstance(found, str) else ""
 
 
 def _open_packed(content: io.BytesIO) -> Any:

@@ -147,10 +147,12 @@ def decoder_step(x: Any, skip: Any, name: str) -> Any:
 
 def gate(x: Any, squeeze: int, out: int, name: str) -> Any:
     """Weights in [0, 1] of channels from what the whole image says of them; (n, h, w, c) → (n, 1, 1, out)."""
-    y = x
-    if max(x.shape[1:3]) > MOST_POOLED and not any(side % 2 for side in x.shape[1:3]):
+    y, pool = x, 1
+    while max(x.shape[1:3]) > MOST_POOLED * pool and not any(side % (2 * pool) for side in x.shape[1:3]):
+        pool *= 2
+    if pool > 1:
         # the same mean, of fewer pixels
-        y = layers.AveragePooling2D(2, name=f"{name}_halves")(y)
+        y = layers.AveragePooling2D(pool, name=f"{name}_halves")(y)
     y = layers.GlobalAveragePooling2D(keepdims=True, name=f"{name}_pool")(y)
     if squeeze:
         # the bias keeps fresh ones alive: there are as few as eight

@@ -1,8 +1,10 @@
 """`portraitseg segment`: which inputs become which outputs, and the photos among them, several at a time."""
 
 import glob
+import itertools
+import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -150,31 +152,39 @@ class Batch:
         return segment_video(segmenter, job.source, job.target, self.output, self.background, smoother)
 
 
-def plan(inputs: Sequence[str], out: Path, output: Output) -> list[Job]:
+def plan(inputs: Sequence[str], out: Path, output: Output, recursive: bool = False) -> list[Job]:
     """Inputs and what is made of them, in the order given.
 
     Args:
-        inputs: photos, videos, folders of them (not the folders inside), or patterns with `*`.
+        inputs: photos, videos, folders of them, or patterns with `*` (`**` is any folders). What lies in folders below
+            the one that is named, or below a pattern's first `*`, lies in such folders of `out`.
         out: a folder; or, for a single photo or video, a file.
         output: what is made.
+        recursive: folders are taken with the folders in them, but hidden ones and `out` itself.
 
     Raises:
         InputError: a missing input, an unknown kind of file, a folder or pattern without photos and videos, two inputs
             with one output, an output that is an input, an output of the wrong kind.
     """
-    sources = list(dict.fromkeys(path for given in inputs for path in _expand(given)))
+    places: dict[Path, Path] = {}
+    for given in inputs:
+        root, found = _expand(given, out, recursive)
+        for path in found:
+            places.setdefault(path, path.parent.relative_to(root))
+    sources = list(places)
     if len(sources) == 1 and len(inputs) == 1 and out.suffix and not out.is_dir() and not Path(inputs[0]).is_dir():
         jobs = [Job(sources[0], out)]
     else:
         if out.exists() and not out.is_dir():
             raise InputError(f"--out {out}: a file, and {len(sources)} outputs need a folder: name one")
-        jobs = [Job(source, out / f"{source.stem}{_suffix(source, output)}") for source in sources]
+        jobs = [Job(path, out / place / f"{path.stem}{_suffix(path, output)}") for path, place in places.items()]
     taken: dict[Path, Path] = {}
     for job in jobs:
         _check_job(job, output)
         if (other := taken.setdefault(job.target, job.source)) != job.source:
             raise InputError(
                 f"{other} and {job.source}: both would become {job.target}: rename one, or take two folders"
+                " (--recursive keeps those inside a folder apart)"
             )
     real = {source.resolve() for source in sources}
     for job in jobs:
@@ -198,26 +208,45 @@ def _suffix(source: Path, output: Output) -> str:
     return pictures.SUFFIXES[output]
 
 
-def _expand(given: str) -> list[Path]:
+def _expand(given: str, out: Path, recursive: bool) -> tuple[Path, list[Path]]:
+    """What an input names, and the folder from which the outputs take their place."""
     known = (*PHOTO_SUFFIXES, *VIDEO_SUFFIXES)
     path = Path(given)
     if path.is_dir():
-        found = sorted(child for child in path.iterdir() if child.suffix.lower() in known and child.is_file())
+        found = sorted(_usable(_inside(path, recursive), path, out))
         if not found:
-            below = " (there are folders in it: name those)" if any(child.is_dir() for child in path.iterdir()) else ""
+            has_folders = not recursive and any(child.is_dir() for child in path.iterdir())
+            below = " (there are folders in it: --recursive takes them too)" if has_folders else ""
             raise InputError(f"{path}: no photos or videos in it{below}: {', '.join(known)}")
-        return found
+        return path, found
     if not path.exists() and glob.has_magic(given):
-        names = glob.glob(given, recursive=True)  # noqa: PTH207 - a pattern may begin at the root
-        found = sorted(Path(name) for name in names if Path(name).suffix.lower() in known)
+        names = glob.iglob(given, recursive=True)  # noqa: PTH207 - a pattern may begin at the root
+        root = Path(*itertools.takewhile(lambda part: not glob.has_magic(part), path.parts))
+        found = sorted(_usable(map(Path, names), root, out))
         if not found:
             raise InputError(f"{given}: matches no photo or video")
-        return found
+        return root, found
     if not path.exists():
         raise InputError(f"{path}: no such file or folder")
     if path.suffix.lower() not in known:
         raise InputError(f"{path}: neither a photo nor a video by its name: {', '.join(known)}")
-    return [path]
+    return path.parent, [path]
+
+
+def _inside(folder: Path, recursive: bool) -> Iterator[Path]:
+    """The files of a folder; no links to folders are followed, which may lead in circles."""
+    for place, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if recursive and not name.startswith(".")]
+        yield from (Path(place) / name for name in names if not name.startswith("."))
+
+
+def _usable(paths: Iterable[Path], root: Path, out: Path) -> Iterator[Path]:
+    """Photos and videos, without what an earlier call made in a folder below the one that is read."""
+    made = out.resolve() if root.resolve() in out.resolve().parents else None
+    for path in paths:
+        is_made = made is not None and made in path.resolve().parents
+        if path.suffix.lower() in (*PHOTO_SUFFIXES, *VIDEO_SUFFIXES) and path.is_file() and not is_made:
+            yield path
 
 
 def _result(future: "Future[str | None]") -> str | None:

@@ -1,13 +1,11 @@
-"""`portraitseg info`: what is known of a model before it is run: tensors, operators, licence, scores, parameters."""
+"""`portraitseg info`: what is known of a model before it is run: what is in the file, and what its manifest says."""
 
-from collections import Counter
-from pathlib import Path
-
-from portraitseg import files, manifest
+from portraitseg import files, manifest, terms
 from portraitseg.errors import InputError
 from portraitseg.manifest import FileEntry, Manifest
 from portraitseg.segment import released
 from portraitseg.segment.segmenter import find_model
+from portraitseg.tflite import info as tflite
 
 
 def describe(model: str) -> list[tuple[str, str]]:
@@ -19,28 +17,13 @@ def describe(model: str) -> list[tuple[str, str]]:
     path = find_model(model)
     if not path.exists():
         raise InputError(f"{path}: no such file (released networks: {', '.join(released.names())})")
-    rows = [("file", str(path)), ("size", f"{files.size_bytes(path):,} bytes"), ("sha256", files.sha256(path))]
-    if path.suffix == ".tflite":
-        rows += _graph(path)
+    rows = [("file", str(path)), ("sha256", files.sha256(path))]
+    rows += tflite.describe(path) if path.suffix == ".tflite" else [("size", f"{files.size_bytes(path):,} bytes")]
     index = path.parent / manifest.MANIFEST_NAME
     if index.is_file():
         listed = manifest.read(Manifest, index)
         rows += [row for entry in listed.files if entry.path == path.name for row in _entry(listed, entry)]
     return rows
-
-
-def _graph(path: Path) -> list[tuple[str, str]]:
-    from portraitseg.tflite.graph import read_graph
-
-    graph = read_graph(path)
-    rows = []
-    for side, tensors in (("input", graph.inputs), ("output", graph.outputs)):
-        for tensor in tensors:
-            scale = f", scale {tensor.scales[0]:.6g}, zero point {tensor.zero_points[0]}" if tensor.scales else ""
-            shape = "×".join(str(length) for length in tensor.signature)
-            rows.append((side, f"{tensor.name} {tensor.dtype.lower()} {shape}{scale}"))
-    counts = Counter(op.name for op in graph.ops).most_common()
-    return [*rows, ("operators", ", ".join(f"{count} {name}" for name, count in counts))]
 
 
 def _entry(listed: Manifest, entry: FileEntry) -> list[tuple[str, str]]:
@@ -51,8 +34,7 @@ def _entry(listed: Manifest, entry: FileEntry) -> list[tuple[str, str]]:
     chosen = {"refine": listed.source.refine, "smooth": listed.source.smooth}
     for name, found in chosen.items():
         if found is not None:
-            values = found.model_dump(exclude={"chosen_on"})
+            values = found.parameters
             on = f" (chosen on {found.chosen_on.split})" if found.chosen_on else ""
             rows.append((name, ", ".join(f"{key} {value:g}" for key, value in values.items()) + on))
-    licences = dict.fromkeys(data.licence for data in listed.source.data)
-    return [*rows, ("licence", "; ".join(licences) or "not stated")]
+    return [*rows, ("licence", terms.sentence(listed.source) or "not stated")]

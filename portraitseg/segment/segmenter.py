@@ -128,7 +128,7 @@ class Segmenter:
         self.refiner = self.refine if isinstance(self.refine, EdgeRefiner) else None
         if self.refine is True:
             chosen = source.refine if source else None
-            self.refiner = EdgeRefiner(**chosen.model_dump(exclude={"chosen_on"})) if chosen else EdgeRefiner()
+            self.refiner = EdgeRefiner(**chosen.parameters) if chosen else EdgeRefiner()
         self._smooth = source.smooth if source else None
 
     def segment(self, image: Image | str | Path, prior: Float32[np.ndarray, "h2 w2"] | None = None) -> Segmentation:
@@ -181,7 +181,7 @@ class Segmenter:
 
     def smoother(self) -> MaskSmoother:
         """A new smoother with the parameters of the manifest, for one video."""
-        return MaskSmoother(**self._smooth.model_dump(exclude={"chosen_on"})) if self._smooth else MaskSmoother()
+        return MaskSmoother(**self._smooth.parameters) if self._smooth else MaskSmoother()
 
     def predict(self, image: Image, prior: Float32[np.ndarray, "h2 w2"] | None = None) -> Float32[np.ndarray, "h3 w3"]:
         """Probability of person at the network's size; `prior` counts for files that take one."""

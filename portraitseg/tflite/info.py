@@ -49,10 +49,8 @@ def read_info(path: Path) -> Info:
     """Reads a .tflite.
 
     Raises:
-        InputError: missing, another kind of file, or damaged; graph, metadata or archive.
+        InputError: missing, or damaged; graph, metadata or archive.
     """
-    if path.suffix != ".tflite":
-        raise InputError(f"{path}: only .tflite files are shown: name one of them")
     graph = read_graph(path)
     content = path.read_bytes()
     try:
@@ -83,8 +81,13 @@ def _archive(content: bytes) -> tuple[dict[str, int], dict[str, list[str]]]:
     return sizes, labels
 
 
-def describe(info: Info) -> list[tuple[str, str]]:
-    """Rows of (what, value) for the terminal; foreign text is shown as it stands in the file."""
+def describe(path: Path) -> list[tuple[str, str]]:
+    """Rows of (what, value) for the terminal; foreign text is shown as it stands in the file.
+
+    Raises:
+        InputError: as `read_info`.
+    """
+    info = read_info(path)
     rows = [("size", f"{info.size_bytes:,} bytes, {_weights(info.graph)}")]
     rows += [("input", _tensor(tensor)) for tensor in info.graph.inputs]
     rows += [("output", _tensor(tensor)) for tensor in info.graph.outputs]
@@ -98,24 +101,9 @@ def describe(info: Info) -> list[tuple[str, str]]:
                 rows.append((key.replace("_", " "), values[key]))
         for graph in values.get("subgraphs", []):
             rows += _graph_rows(graph)
-    rows += [("file", f"{name}, {size:,} bytes") for name, size in info.files.items()]
+    rows += [("packed file", f"{name}, {size:,} bytes") for name, size in info.files.items()]
     rows += [("labels", f"{name}: {', '.join(lines)}") for name, lines in info.labels.items()]
     return rows
-
-
-def show(path: Path) -> None:
-    """Prints `describe` as a table on stdout."""
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    from portraitseg.cli import one_line
-
-    # the texts are a stranger's: neither markup nor terminal codes in them count
-    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
-    for what, value in describe(read_info(path)):
-        table.add_row(Text(what, style="bold"), Text(one_line(value)))
-    Console(highlight=False).print(table)
 
 
 def _graph_rows(graph: dict[str, Any]) -> list[tuple[str, str]]:

@@ -36,10 +36,17 @@ def write_photos(root: Path, splits: dict[str, int] = SPLITS) -> Path:
     return root
 
 
-def write_manifest(folder: Path, *names: str) -> Path:
+def write_manifest(folder: Path, *names: str, refine: manifest.Refine | None = None) -> Path:
     """Lists files that are in the folder."""
     source = manifest.Source(
-        model="tiny", config_sha256="0" * 64, git_commit="unknown", seed=7, weights_sha256="1" * 64, data=(), tools={}
+        model="tiny",
+        config_sha256="0" * 64,
+        git_commit="unknown",
+        seed=7,
+        weights_sha256="1" * 64,
+        data=(),
+        tools={},
+        refine=refine,
     )
     entries = [_entry(folder / name) for name in names]
     path = folder / manifest.MANIFEST_NAME

@@ -10,14 +10,18 @@ import pytest
 from typer.testing import CliRunner
 
 from benchmark.__main__ import app
-from benchmark.measuring import latency, measure
+from benchmark.measuring import latency, measure, refinement
 from benchmark.measuring.targets import FOREIGN, Target, choose_reference
 from benchmark.tables.table import COLUMNS, read_csv, to_csv
+from portraitseg.config import DataConfig
+from portraitseg.data import open_dataset
 from portraitseg.errors import InputError
-from portraitseg.manifest import Manifest, read
+from portraitseg.manifest import Manifest, Refine, read
+from portraitseg.refine import EdgeRefiner
 from portraitseg.runners import tflite
 from portraitseg.runners.onnx import OnnxRunner
-from tests.benchmark.conftest import write_photos
+from portraitseg.segment.segmenter import Segmenter
+from tests.benchmark.conftest import SPLITS, write_manifest, write_photos
 from tests.runners.tiny import write_tflite
 
 ROOT = Path(__file__).parents[2]
@@ -122,6 +126,36 @@ def test_results_name_the_worst_photos(workspace):
     run("--splits", "test_a")
     text = Path("runs/tiny/benchmark/results.md").read_text()
     assert "Worst photos" in text and text.count("test_a_3 ") == 2
+
+
+def test_refined_masks_are_scored_of_the_same_runs(workspace, monkeypatch):
+    refiner = EdgeRefiner(side=15, radius=1, epsilon=1e-4)
+    chosen = Refine(**refinement.parameters(refiner))
+    write_manifest(Path("android_assets/tiny"), "tiny-24x30-rgb-fp32.tflite", refine=chosen)
+    calls, original = [], tflite.TfliteRunner.predict
+    monkeypatch.setattr(
+        tflite.TfliteRunner, "predict", lambda self, *inputs: calls.append(1) or original(self, *inputs)
+    )
+    assert run("--splits", "test_a").exit_code == 0 and len(calls) == SPLITS["test_a"]
+    assert "| Refined boundary IoU % |" in Path("runs/tiny/benchmark/results.md").read_text()
+    ours, other = (next(row for row in rows() if row["file"].endswith(kind)) for kind in (".tflite", ".onnx"))
+    # what was not chosen is not measured
+    assert other["iou_refined"] == other["boundary_iou_refined"] == ""
+    assert ours["boundary_iou"] == other["boundary_iou"] != ours["boundary_iou_refined"]
+    # the same figures as those of `benchmark refine`
+    segmenter = Segmenter("android_assets/tiny/tiny-24x30-rgb-fp32.tflite")
+    assert segmenter.refiner == refiner
+    dataset = open_dataset(DataConfig(root=Path("photos"), format="folder"), 7)
+    alone = refinement.score_photos(list(refinement.predict_photos(segmenter, dataset, "test_a")), refiner)
+    for name in ("iou", "boundary_iou"):
+        assert ours[f"{name}_refined"] == f"{alone[name].mean():.5f}"
+    with Path("runs/tiny/benchmark/photos.csv").open() as file:
+        lines = [line for line in csv.DictReader(file) if line["file"] == ours["file"]]
+    assert [line["iou_refined"] for line in lines] == [f"{value:.5f}" for value in alone["iou"]]
+
+
+def test_without_chosen_parameters_no_column_is_added(workspace):
+    assert "Refined" not in run("--splits", "test_a").stdout
 
 
 def test_photos_csv_has_each_photo_of_each_file(workspace):

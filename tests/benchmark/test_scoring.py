@@ -1,12 +1,13 @@
 """Scores on disk: what a kill leaves, what makes them stale, and that processes change no figure."""
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
 from collections import deque
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,13 +21,14 @@ from benchmark.measuring import journal as journals
 from benchmark.measuring import latency, scoring
 from benchmark.measuring.journal import Journal, locked
 from benchmark.measuring.peers import open_target
-from benchmark.measuring.quality import columns
 from benchmark.measuring.robustness import CLEAN, CONDITIONS
 from benchmark.measuring.scoring import CHUNK, LEAST_PHOTOS, Scoring, processes
 from benchmark.measuring.targets import FOREIGN, Target
 from portraitseg.config import DataConfig
 from portraitseg.data import open_dataset
 from portraitseg.errors import InputError
+from portraitseg.manifest import Refine
+from portraitseg.refine import EdgeRefiner
 from portraitseg.runners import tflite
 from tests.benchmark.conftest import write_photos
 from tests.runners.tiny import write_tflite
@@ -120,6 +122,7 @@ def score(dataset, *targets: Target, conditions=(CLEAN,), workers: int = 1) -> S
 
 def test_processes_change_no_figure(photos):
     files = [target(write_tflite(Path(f"{name}.tflite"), shape=(1, 24, 30, 3))) for name in "ab"]
+    files[0] = replace(files[0], refine=Refine(**asdict(EdgeRefiner(side=15))))
     conditions = (CLEAN, *CONDITIONS)
     alone = score(photos, *files, conditions=conditions)
     before = {path.name: sorted_records(path) for path in Path("journal").glob("*.scores")}
@@ -136,7 +139,7 @@ def test_processes_change_no_figure(photos):
 
 def sorted_records(path: Path) -> tuple[bytes, list[bytes]]:
     header, _, content = path.read_bytes().partition(b"\n")
-    size = 8 + 8 * len(columns(is_soft=False))
+    size = 8 + 8 * len(json.loads(header)["columns"])
     return header, sorted(content[start : start + size] for start in range(0, len(content), size))
 
 
@@ -201,7 +204,7 @@ def test_processes_are_sent_the_names_of_their_photos_alone(photos):
 def test_an_interrupted_process_leaves_its_chunk(photos):
     one = target(write_tflite(Path("a.tflite"), shape=(1, 24, 30, 3)))
     answers = iter([False, False, True])
-    worker = scoring._Worker(False, {one.name: open_target(one, threads=1)}, is_stopped=lambda: next(answers))
+    worker = scoring._Worker([one], False, {one.name: open_target(one, threads=1)}, is_stopped=lambda: next(answers))
     chunk = scoring.Chunk(photos.keys("test_a"), tuple(range(21)), ((one.name, CLEAN),))
     with pytest.raises(scoring.Stopped):
         worker.score(photos, chunk)

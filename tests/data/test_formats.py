@@ -1,5 +1,6 @@
 """Public sets in their own layouts, of drawn persons."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -108,3 +109,71 @@ def test_easyportrait(tmp_path: Path) -> None:
     (tmp_path / "annotations").rename(tmp_path / "labels")
     with pytest.raises(InputError, match="no 'annotations': format easyportrait"):
         opened(tmp_path, "easyportrait")
+
+
+def test_ppm100(tmp_path: Path) -> None:
+    put(tmp_path / "image", tmp_path / "matte", drawn.smooth, range(4))
+    data = opened(tmp_path, "ppm100", soft_masks=True)
+    assert set(data.splits) == {"test_ppm_100"} and len(data.splits["test_ppm_100"]) == 4
+    np.testing.assert_array_equal(data.load("ppm_100/00003").mask, np.asarray(drawn.smooth(3)))
+    # as MODNet's code has it
+    put(tmp_path / "other/train/fg", tmp_path / "other/train/alpha", drawn.smooth, range(2))
+    assert opened(tmp_path / "other", "ppm100").splits["test_ppm_100"] == ("ppm_100/00000", "ppm_100/00001")
+    (tmp_path / "matte/00001.png").unlink()
+    with pytest.raises(InputError, match=r"photo .*00001\.jpg .* has no mask"):
+        opened(tmp_path, "ppm100")
+    with pytest.raises(InputError, match="format ppm100 is the folder PPM-100"):
+        opened(tmp_path / "other/train/fg", "ppm100")
+
+
+def pixelannotation(root: Path, ids: tuple[int, int] = (11, 24), dots: str = "") -> Path:
+    """Photos, brush strokes, watershed and colour masks in one folder, as the tool leaves them."""
+    root.mkdir(exist_ok=True)
+    for index in range(6):
+        person, edge = drawn.person(index), drawn.outline(drawn.person(index))
+        Image.fromarray(drawn.photo(index)).save(root / f"p{index:05d}{dots}.jpg", quality=95)
+        values = np.where(edge, 255, np.where(person, ids[1], ids[0])).astype(np.uint8)
+        # the tool writes ids in three equal channels
+        Image.fromarray(np.repeat(values[..., None], 3, axis=2)).save(root / f"p{index:05d}_watershed_mask.png")
+        strokes = np.zeros((*person.shape, 3), np.uint8)
+        strokes[40:44, 30:34] = ids[1]
+        Image.fromarray(strokes).save(root / f"p{index:05d}_mask.png")
+        colours = np.where(person[..., None], (220, 20, 60), (70, 70, 70)).astype(np.uint8)
+        Image.fromarray(colours).save(root / f"p{index:05d}_color_mask.png")
+    return root
+
+
+def test_pixelannotation(tmp_path: Path) -> None:
+    data = opened(pixelannotation(tmp_path), "pixelannotation")
+    assert sum(map(len, data.splits.values())) == 6
+    check(data, "p00001", left_open=True)
+    for path in tmp_path.glob("*_watershed_mask.png"):
+        path.unlink()
+    data = opened(tmp_path, "pixelannotation")
+    check(data, "p00002")
+    assert "#dc143c" in data.remarks[-1]
+
+
+def test_pixelannotation_by_its_configuration(tmp_path: Path) -> None:
+    labels = {
+        name: {"name": name, "id": number, "color": [9 * number, 5, 5], "id_categorie": 0, "categorie": "void"}
+        for number, name in enumerate(("void", "background", "Person"))
+    }
+    with pytest.raises(InputError, match="nobody"):
+        opened(pixelannotation(tmp_path, ids=(1, 2)), "pixelannotation")
+    (tmp_path / "config.json").write_text(json.dumps({"labels": labels}))
+    check(opened(tmp_path, "pixelannotation"), "p00001", left_open=True)
+    # its own words win
+    assert opened(tmp_path, "pixelannotation", mask="person:1,ignore:255").load("p00001").mask[0, 0] == 255  # type: ignore[index]
+    del labels["Person"]
+    (tmp_path / "config.json").write_text(json.dumps({"labels": labels}))
+    with pytest.raises(InputError, match=r"config\.json: none of its labels"):
+        opened(tmp_path, "pixelannotation")
+
+
+def test_pixelannotation_takes_the_name_up_to_the_first_dot(tmp_path: Path) -> None:
+    data = opened(pixelannotation(tmp_path, dots=".final"), "pixelannotation")
+    assert "p00001.final" in data.splits["train"] + data.splits["val"]
+    (tmp_path / "p00003_watershed_mask.png").unlink()
+    with pytest.raises(InputError, match="has no mask"):
+        opened(tmp_path, "pixelannotation")

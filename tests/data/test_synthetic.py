@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from portraitseg.config import DataConfig
+from portraitseg.data import open_dataset
 from portraitseg.data.synthetic_dataset import open_synthetic
 from portraitseg.errors import InputError
 from portraitseg.synthetic import portraits as synthetic
@@ -132,5 +133,7 @@ def test_bad_arguments_are_refused(index: int, size: tuple[int, int], seed: int)
 def test_weights_that_a_training_began_with_may_bind_it():
     with pytest.raises(InputError, match=r"DATA photos: .* leave DATA out, or FORMAT=folder"):
         open_synthetic(DataConfig(format="synthetic", root=Path("photos")), 7)
-    assert open_synthetic(DataConfig(format="synthetic"), 7).licence.startswith("Apache-2.0")
-    assert open_synthetic(DataConfig(format="synthetic", licence="non-commercial"), 7).licence == "non-commercial"
+    own = open_dataset(DataConfig(format="synthetic"), 7).terms_of("synthetic")
+    assert own.licence.startswith("Apache-2.0") and own.use == "any"
+    bound = open_dataset(DataConfig(format="synthetic", licence="non-commercial"), 7).terms_of("synthetic")
+    assert bound.licence == bound.use == "non-commercial"

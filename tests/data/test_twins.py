@@ -53,3 +53,27 @@ def test_plain_photos_are_no_twins() -> None:
 def test_groups_are_joined_through_others() -> None:
     groups = twins.group(["a", "b", "c", "d", "e"], [("c", "b"), ("b", "d")], {"a": "x", "d": "x"})
     assert groups == {"a": "a", "b": "a", "c": "a", "d": "a", "e": "e"}
+
+
+def test_the_index_finds_what_comparing_all_finds() -> None:
+    """Random hashes with near ones among them, plain ones, and many that share half of their bits."""
+    rng = np.random.default_rng(0)
+    found = rng.integers(0, 2**64, (400, 2, 4), dtype=np.uint64)
+    found[300:, :, :2] = 0
+    found[:20] = 0
+    for place in range(120):
+        first, second = rng.integers(0, 400, 2)
+        found[second, place % 2] = found[first, 0]
+        for bit in rng.integers(0, 256, rng.integers(0, 26)):
+            found[second, place % 2, bit // 64] ^= np.uint64(1) << np.uint64(bit % 64)
+    own = found[:, 0]
+    is_plain = np.bitwise_count(own).sum(axis=1) < twins._LEAST_BITS
+    expected = []
+    for first in np.flatnonzero(~is_plain):
+        bits = np.bitwise_count(own[first] ^ found).sum(axis=2).min(axis=1)
+        near = np.flatnonzero((bits <= twins.MOST_BITS) & ~is_plain)
+        expected += [(int(first), int(second), int(bits[second])) for second in near if second > first]
+    assert expected and sorted(twins.near_pairs(found)) == expected
+    # photos that are all alike: no index helps, all are compared
+    found[:] = found[200]
+    assert len(list(twins.near_pairs(found[:50]))) == 50 * 49 // 2

@@ -144,9 +144,11 @@ def test_ranges_that_are_not_frozen_move() -> None:
         ({"epochs": 4, "freeze_bn_epochs": 2, "freeze_ranges_epochs": 5}, (2, 2)),
         ({"freeze_bn_epochs": 0}, (0, 0)),
         ({"epochs": 1, "freeze_bn_epochs": 2}, (1, 1)),
+        # the ranges that a percentile gave never move, nor what would move activations out of them
+        ({"epochs": 4, "freeze_bn_epochs": 1, "range_percentile": 99.9}, (4, 4)),
     ],
 )
-def test_ranges_are_frozen_no_earlier_than_batch_norm(settings: dict[str, int], expected: tuple[int, int]) -> None:
+def test_ranges_are_frozen_no_earlier_than_batch_norm(settings: dict[str, float], expected: tuple[int, int]) -> None:
     plan = plan_of(parse_config({"qat": settings}, "test"), "0" * 64)
     assert (plan.freeze_bn_epochs, plan.freeze_ranges_epochs) == expected
 

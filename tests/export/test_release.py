@@ -86,6 +86,26 @@ def test_weights_that_are_too_large_stop_it(run: Run, monkeypatch: pytest.Monkey
     assert {path.name for path in run.android.iterdir()} == before and not list(Path("weights").iterdir())
 
 
+def test_commercial_use_is_refused_unless_all_allows_it(run: Run) -> None:
+    before = {path.name: path.read_bytes() for path in run.android.iterdir()}
+    with pytest.raises(CheckFailed, match="nothing is known of it"):
+        release.release(run, ["android"], commercial=True)
+    origin = source(files.sha256(run.best))
+    photos = manifest.DataSource(set="own", split="train", sha256_16="0" * 16, licence="own photos", use="any")
+    others = photos.model_copy(update={"set": "eg1800", "licence": "academic, non-commercial", "use": None})
+    teacher = manifest.Derived(kind="teacher", name="t.tflite", licence="unknown", use="unknown")
+    bound = origin.model_copy(update={"data": (photos, others), "derived_from": (teacher,)})
+    manifest.add_stage(run.artifact, bound, "train", {})
+    with pytest.raises(
+        CheckFailed, match=r"a: not .*: eg1800 \(academic, non-commercial\); t\.tflite \(unknown: not known"
+    ):
+        release.release(run, ["android"], commercial=True)
+    assert {path.name: path.read_bytes() for path in run.android.iterdir()} == before
+    free = origin.model_copy(update={"data": (photos,), "use": "any"})
+    manifest.add_stage(run.artifact, free, "train", {})
+    release.release(run, ["android"], commercial=True)
+
+
 def test_nothing_changes_where_one_of_two_targets_cannot_be_released(run: Run) -> None:
     before = {path.name for path in run.android.iterdir()}
     with pytest.raises(InputError, match="ios_assets/a: nothing exported"):

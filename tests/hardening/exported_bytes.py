@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from portraitseg import cli, files, manifest
+from portraitseg import cli, files, manifest, terms
 from portraitseg.errors import CheckFailed
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -106,7 +106,7 @@ def released(name: str) -> Iterator[tuple[str, str]]:
         qat_model=quantized,
         calibration=_inputs((256, 256)),
         run=name,
-        licence=", ".join(sorted({item.licence for item in listed["android"].source.data})),
+        licence=terms.sentence(listed["android"].source),
         unwrapped_model=unwrap(quantized) if is_unwrapped else None,
     )
     for target in TARGETS:

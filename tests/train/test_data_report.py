@@ -82,3 +82,16 @@ def test_a_good_photo_is_nothing_to_look_at(folder: Path) -> None:
     seen = describe(data.load("p0"))
     assert seen.notes == () and seen.severity == 0
     assert seen.size == (96, 72) and seen.person is not None and 0.05 < seen.person < 0.8
+
+
+def test_a_burst_is_listed_in_short_and_is_no_worse_than_a_broken_file(folder: Path, tmp_path: Path) -> None:
+    for number in range(7):
+        for kind in ("images", "masks"):
+            (folder / kind / f"p{number}.png").write_bytes((folder / kind / "p0.png").read_bytes())
+    (folder / "images/p8.png").write_bytes(b"")
+    found, page = reported(folder, tmp_path / "report")
+    assert found["pairs_of_near_duplicates"] == len(found["near_duplicates"]) == 7 * 6 // 2
+    assert [photo["key"] for photo in found["photos"][:8]] == ["p8", *(f"p{number}" for number in range(7))]
+    first = found["photos"][1]
+    assert first["twins"] == 6 and len(first["notes"]) == 5 and found["notes"]["nearly the same as another"] == 7
+    assert "8 photos. Each beside itself" in page

@@ -1,13 +1,14 @@
 """Training: the same again after a stop, a clean end on faults, and nothing half-written."""
 
 import os
+import shutil
 import signal
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from portraitseg import manifest, models
+from portraitseg import files, manifest, models, terms
 from portraitseg.config import DistillConfig, parse_config
 from portraitseg.data import open_dataset
 from portraitseg.errors import CheckFailed, InputError
@@ -155,6 +156,17 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_state(tmp_path):
     assert not (tmp_path / "state.npz").exists()
 
 
+def test_what_begins_with_weights_keeps_them_if_training_only_loses(tmp_path):
+    scores = iter((0.9, 0.5, 0.6, 0.7))
+    plan = Plan(epochs=3, learning_rate=1e-3, init_sha256="0" * 64)
+    model, result = _fit(tmp_path, plan=plan, evaluate=lambda _: next(scores))
+    assert (result.best_iou, result.best_epoch) == (0.9, 0)
+    keras.utils.set_random_seed(_config().seed)
+    begun = models.build(_config().model.name, _config().model.size)
+    for kept, first in zip(model.get_weights(), begun.get_weights(), strict=True):
+        np.testing.assert_array_equal(kept, first)
+
+
 def test_a_damaged_state_is_refused(whole, tmp_path):
     content = (whole[0] / "state.npz").read_bytes()
     (tmp_path / "state.npz").write_bytes(content[: len(content) // 2])
@@ -196,11 +208,22 @@ def test_the_stage_writes_an_artifact_that_holds(tmp_path, monkeypatch):
     config = _config(epochs=1)
     train_run(run, config)
     artifact = manifest.read(manifest.Artifact, run.artifact)
-    from portraitseg import files
 
     assert artifact.source.weights_sha256 == files.sha256(run.best)
     assert artifact.source.data[0].sha256_16 == open_dataset(config.data, config.seed).split_hash("train")
     assert set(artifact.stages) == {"train"}
+    assert artifact.source.data[0].use == artifact.source.use == "any"
+    # what binds the photos binds what begins with the weights, under whatever name: other photos, other licence
+    bound = artifact.source.model_copy(
+        update={"data": (artifact.source.data[0].model_copy(update={"licence": "academic", "use": None}),)}
+    )
+    copy = Path(shutil.copy(run.best, "copied.h5"))
+    checkpoint.annotate(copy, terms.note(bound))
+    train_run(Run("d"), config, init=copy)
+    begun_of_bound = manifest.read(manifest.Artifact, Run("d").artifact).source
+    assert begun_of_bound.derived_from[0].name == "copied.h5: synthetic" and begun_of_bound.use == "non-commercial"
+    assert terms.binding(begun_of_bound) == ["copied.h5: synthetic (academic)"]
+    assert "academic" in checkpoint.read_note(Run("d").best)
     # fine-tuning from it begins where it ended
     train_run(Run("b"), config, init=run.best)
     begun = manifest.read(manifest.Artifact, Run("b").artifact).stages["train"]["init"]

@@ -14,6 +14,7 @@ import numpy as np
 
 from portraitseg.errors import InputError
 from portraitseg.models import checkpoint
+from train.weights.terms import note_of, of_weights
 
 
 def average(weights: Sequence[Path], out: Path, share: float | None = None) -> None:
@@ -51,6 +52,8 @@ def average(weights: Sequence[Path], out: Path, share: float | None = None) -> N
     means = [np.average(np.stack(array).astype(np.float64), axis=0, weights=shares) for array in arrays]
     networks[0].set_weights([mean.astype(np.float32) for mean in means])
     checkpoint.save(networks[0], out)
+    bound = [part for path in weights for part in of_weights(path)]
+    checkpoint.annotate(out, note_of(dict.fromkeys(bound)))
 
 
 def _describe(network: Any) -> str:

@@ -23,6 +23,7 @@ from portraitseg.runners import open_runner, tflite
 from portraitseg.synthetic import portraits as synthetic
 from portraitseg.tflite.constants import Constants, float_constants
 from portraitseg.tflite.graph import Graph, Op, parse_graph, read_content
+from train.weights.terms import note_of, of_file
 
 #: Google's logits reach hundreds (general: -1024 to 385 on photos): their sigmoid is 0 or 1 nearly everywhere, and no
 #: loss has a gradient there. Of 1, 5, 10, 20, 30 … 120, division by 20 gives the least cross-entropy on 96 photos of
@@ -112,6 +113,7 @@ def import_tflite(path: Path, out: Path, network: str | None = None, divisor: fl
     target = models.build(network or model.name, model.input_shape[1:3])
     copy_wider(model, target)
     checkpoint.save(target, out)
+    checkpoint.annotate(out, note_of(of_file(path)))
     numbers = selfie.VARIANTS[target.name]
     return Report(target.name, tuple(matches), model.input_shape[1:3], difference, numbers.is_hard)
 

@@ -10,6 +10,7 @@ from portraitseg.models import checkpoint
 from portraitseg.models.keras_route import keras
 from portraitseg.models.widen import copy_wider
 from train.weights.foreign import portraits
+from train.weights.terms import note_of, of_weights
 
 #: Greatest difference in probability that is another order of sums: measured 5e-6 at most, between selfie_swish and
 #: selfie_swish_w150; copies that are not shared out make 0.1 and more.
@@ -44,6 +45,7 @@ def widen(weights: Path, name: str, out: Path) -> float:
             "concatenated somewhere: it cannot begin as a copy"
         )
     checkpoint.save(target, out)
+    checkpoint.annotate(out, note_of(of_weights(weights)))
     return difference
 
 

@@ -105,10 +105,10 @@ def read_image(data: bytes) -> None:
 
 
 def read_tflite(data: bytes) -> None:
-    """All that we read of a .tflite ourselves: what `export info` shows, the GPU's rules, the runners' checks."""
+    """All that we read of a .tflite ourselves: what `portraitseg info` shows, the GPU's rules, the runners' checks."""
     path = _file("x.tflite", data)
     with contextlib.suppress(InputError):
-        info.describe(info.read_info(path))
+        info.describe(path)
     try:
         graph = tflite_graph.read_graph(path)
     except InputError:
