@@ -5,7 +5,10 @@ import json
 import re
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +22,7 @@ from portraitseg.data import open_dataset
 from portraitseg.data.base import Sample
 from portraitseg.errors import InputError
 from portraitseg.synthetic import portraits as synthetic
-from train.audit import faults, planting, redraw, stage, survey
+from train.audit import faults, page, planting, redraw, stage, survey
 from train.audit.planting import NAMES, Plant, Planting
 from train.audit.survey import Seen
 from train.fix import FIXES_NAME, write_fixed
@@ -27,6 +30,7 @@ from train.fix import FIXES_NAME, write_fixed
 MODEL = "selfie_general"
 
 
+@lru_cache
 def drawn(index: int) -> Sample:
     image, alpha = synthetic.render(index, (240, 180), 5)
     return Sample(f"a/{index}", image, alpha)
@@ -65,7 +69,7 @@ def test_a_planted_fault_is_named(kind: Plant) -> None:
 
 
 def test_true_masks_have_no_faults() -> None:
-    for index in range(12):
+    for index in range(8):
         sample = drawn(index)
         assert sample.mask is not None
         # hair that is drawn strand by strand is ragged
@@ -157,6 +161,22 @@ def config_of(root: Path, **data: object) -> Config:
     return parse_config(values, "test")
 
 
+@pytest.fixture
+def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither worker processes nor probes, which `audited` has had already."""
+
+    @contextmanager
+    def here(job: survey.Job, _: int) -> Iterator[Any]:
+        survey._job = job
+        with ThreadPoolExecutor(1) as pool:
+            yield pool
+
+    monkeypatch.setattr(survey, "_job", None, raising=False)
+    for module in (survey, page):
+        monkeypatch.setattr(module, "pool_of", here)
+    monkeypatch.setattr(stage, "open_file", lambda path: None)
+
+
 @pytest.fixture(scope="module")
 def audited(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("audit")
@@ -171,11 +191,12 @@ def test_the_worst_come_first_and_the_page_is_whole(audited: Path) -> None:
     assert (
         found["sets"]["a"]["photos"] == 8 and 0 < found["sets"]["a"]["iou"]["low"] < found["sets"]["a"]["iou"]["high"]
     )
-    page = (audited / stage.PAGE_NAME).read_text()
-    assert not re.findall(r"(?:src|href)=\"(?!data:)", page) and "default-src 'none'" in page
-    assert len(re.findall(r"<figure", page)) == 2
+    text = (audited / stage.PAGE_NAME).read_text()
+    assert not re.findall(r"(?:src|href)=\"(?!data:)", text) and "default-src 'none'" in text
+    assert len(re.findall(r"<figure", text)) == 2
 
 
+@pytest.mark.usefixtures("in_process")
 def test_a_stopped_audit_goes_on_and_another_is_refused(
     root: Path, audited: Path, tmp_path: Path, monkeypatch: Any
 ) -> None:
@@ -194,6 +215,7 @@ def test_a_stopped_audit_goes_on_and_another_is_refused(
         stage.audit(config_of(root, held="background"), tmp_path / "again", [MODEL], stage.Subject(("train",)), 2)
 
 
+@pytest.mark.usefixtures("in_process")
 def test_bad_use_is_told(root: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such set"):
         stage.audit(config_of(root), tmp_path, [MODEL], stage.Subject(("train",), ("b",)), 5)
@@ -253,6 +275,7 @@ def test_bad_decisions_are_told(root: Path, tmp_path: Path, content: str | None,
         open_dataset(config_of(root, decisions=str(path)).data, 7)
 
 
+@pytest.mark.usefixtures("in_process")
 def test_masks_are_handed_out_and_come_back(root: Path, tmp_path: Path) -> None:
     config = config_of(root, decisions=str(decided(tmp_path / "decisions.json", p1="drop", p2="fix", p7="fix")))
     out = tmp_path / "redraw"
@@ -316,16 +339,16 @@ def test_decisions_by_keyboard(audited: Path, tmp_path: Path) -> None:
         return done.stdout, "\n".join(line for line in done.stderr.splitlines() if "CONSOLE" in line)
 
     text = (audited / stage.PAGE_NAME).read_text()
-    page = tmp_path / "audit.html"
-    page.write_text(text)
-    content, console = browse(page)
+    file = tmp_path / "audit.html"
+    file.write_text(text)
+    content, console = browse(file)
     # its own script runs under its own policy, a foreign one does not
     assert 'class="now"' in content and "0 of" in content and not console
-    page.write_text(text.replace("</main>", "</main><script>document.body.dataset.foreign = 1</script>"))
-    content, console = browse(page)
+    file.write_text(text.replace("</main>", "</main><script>document.body.dataset.foreign = 1</script>"))
+    content, console = browse(file)
     assert "data-foreign" not in content and "Content Security Policy" in console
-    page.write_text(re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', f"<script>{_DRIVER}</script>", text))
-    found = re.search(r"<pre id=\"out\">(.*?)</pre>", browse(page)[0])
+    file.write_text(re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', f"<script>{_DRIVER}</script>", text))
+    found = re.search(r"<pre id=\"out\">(.*?)</pre>", browse(file)[0])
     assert found
     result = json.loads(html.unescape(found[1]))
     keys = re.findall(r'data-key="([^"]+)"', text)

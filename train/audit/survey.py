@@ -4,7 +4,7 @@ import base64
 import json
 import multiprocessing
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
@@ -148,7 +148,7 @@ def survey(job: Job, keys: Sequence[str], log: Path, origin: Mapping[str, Any], 
     return [done[key] for key in keys]
 
 
-def _look_at(keys: Sequence[str], pool: ProcessPoolExecutor, lines: TextIO, done: dict[str, Seen]) -> None:
+def _look_at(keys: Sequence[str], pool: Executor, lines: TextIO, done: dict[str, Seen]) -> None:
     found = pool.map(look, keys, chunksize=_CHUNK)
     for seen in track(found, "auditing", len(keys), console=console, transient=True, disable=not console.is_terminal):
         lines.write(json.dumps(asdict(seen)) + "\n")
@@ -157,7 +157,7 @@ def _look_at(keys: Sequence[str], pool: ProcessPoolExecutor, lines: TextIO, done
 
 
 @contextmanager
-def pool_of(job: Job, workers: int) -> Iterator[ProcessPoolExecutor]:
+def pool_of(job: Job, workers: int) -> Iterator[Executor]:
     """Processes in which `look`, `picture` and others run with the job's photos and networks."""
     # spawn: the runtimes' threads do not survive a fork
     context = multiprocessing.get_context("spawn")
