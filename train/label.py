@@ -30,8 +30,10 @@ from train.function_matching import SUFFIXES, Teacher, ask, open_file, require_r
 _LEAST = 2
 
 
-def label(config: Config, weights: Sequence[Path], out: Path, blend: float) -> None:
+def label(config: Config, weights: Sequence[Path], out: Path, blend: float, shard: tuple[int, int] = (0, 1)) -> None:
     """Writes the folder; what is there already of the same call is kept, so a stopped one goes on.
+
+    Several machines that see `out` can each draw a shard: whoever finds that all masks are there ends the work.
 
     Photos are hard links where the disk allows it. Splits are as before, with all photos of `data.unlabelled_sets`
     in the training split; validation, test and blank photos keep what masks they have.
@@ -42,6 +44,7 @@ def label(config: Config, weights: Sequence[Path], out: Path, blend: float) -> N
             pixels and where its mask is, see `runners.peer.PeerSpec`), or an .onnx that takes value / 255.
         out: a new folder, or one that an earlier call has begun.
         blend: share of the teachers in the masks of labelled training photos, in [0, 1].
+        shard: which of how many parts of the photos is drawn here, from 0.
 
     Raises:
         KeyboardInterrupt: Ctrl-C, saying what is kept.
@@ -68,16 +71,24 @@ def label(config: Config, weights: Sequence[Path], out: Path, blend: float) -> N
     splits[config.data.train_split] = list(dict.fromkeys((*train, *unlabelled)))
     # of blank sets it is known that they show nobody
     taught = {key for key in splits[config.data.train_split] if set_of(key) not in dataset.blank_sets}
-    for key in dict.fromkeys(key for keys in splits.values() for key in keys):
+    everything = list(dict.fromkeys(key for keys in splits.values() for key in keys))
+    part, parts = shard
+    for key in everything[part::parts]:
         photo, mask = dataset.files(key)
         _copy(photo, place(out, key, "images", photo.suffix))
         if mask is not None and key not in taught:
             _copy(mask, place(out, key, "masks", mask.suffix))
     try:
-        for key, drawn in _masks(dataset, sorted(taught), teachers, blend, out):
+        for key, drawn in _masks(dataset, sorted(taught)[part::parts], teachers, blend, out):
             files.write_bytes(place(out, key, "masks", ".png"), cv2.imencode(".png", drawn)[1].tobytes())
     except KeyboardInterrupt as error:
         raise KeyboardInterrupt(f"the masks drawn so far are kept in {out}") from error
+    places = {key: [place(out, key, "images", dataset.files(key)[0].suffix)] for key in everything}
+    for key in taught:
+        places[key].append(place(out, key, "masks", ".png"))
+    if missing := sum(not all(path.exists() for path in paths) for paths in places.values()):
+        say(f"{out}: shard {part + 1}/{parts} is drawn; {missing} photos of other shards are not there yet")
+        return
     hashes = {name: hash_keys(keys) for name, keys in splits.items()}
     files.write_json(out / SPLITS_NAME, {"splits": splits, "sha256_16": hashes})
     say(
@@ -141,7 +152,8 @@ def _begin(out: Path, origin: object) -> None:
         if json.loads(path.read_text()) != origin:
             raise InputError(f"--out {out}: holds the masks of another call: name another folder, or delete it")
         return
-    if out.exists() and any(out.iterdir()):
+    # another machine may be writing it
+    if out.exists() and any(not item.name.startswith(files.TEMPORARY_PREFIX) for item in out.iterdir()):
         raise InputError(f"--out {out}: is not empty: name a new folder")
     out.mkdir(parents=True, exist_ok=True)
     files.write_json(path, origin)
