@@ -177,6 +177,9 @@ def label(
     ],
     out: Annotated[Path, typer.Option(help="New folder for photos and masks.")],
     blend: Annotated[float, typer.Option(min=0, max=1, help="Their share in masks that are there already.")] = 0.5,
+    shard: Annotated[
+        str, typer.Option(help="i/n: this machine draws one part of n; all write into one folder, in any order.")
+    ] = "1/1",
     config: options.Config = None,
     data: options.Data = None,
     format: options.Format = None,
@@ -184,9 +187,10 @@ def label(
 ) -> None:
     """Copy photos with soft masks of trained networks: alone where there were none, else blended into those."""
     resolved = resolve_config(config, data, format, set)
+    from portraitseg.data.base import parse_shard
     from train.label import label as write_labels
 
-    write_labels(resolved, weights, out, blend)
+    write_labels(resolved, weights, out, blend, parse_shard(shard))
 
 
 @app.command()

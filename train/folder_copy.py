@@ -55,7 +55,8 @@ def begin(out: Path, origin: object) -> None:
         if json.loads(path.read_text()) != origin:
             raise InputError(f"--out {out}: holds the masks of another call: name another folder, or delete it")
         return
-    if out.exists() and any(out.iterdir()):
+    # another machine may be writing it
+    if out.exists() and any(not item.name.startswith(files.TEMPORARY_PREFIX) for item in out.iterdir()):
         raise InputError(f"--out {out}: is not empty: name a new folder")
     out.mkdir(parents=True, exist_ok=True)
     files.write_json(path, origin)

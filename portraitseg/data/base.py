@@ -145,6 +145,18 @@ def hash_keys(keys: Iterable[str]) -> str:
     return hashlib.sha256("\n".join(sorted(keys)).encode()).hexdigest()[:16]
 
 
+def parse_shard(text: str) -> tuple[int, int]:
+    """`i/n` of `--shard` → the place from 0, and n: of a list `keys[place::n]`.
+
+    Raises:
+        InputError: another form, or a place that is none of them.
+    """
+    place, slash, count = text.partition("/")
+    if not (slash and place.isdecimal() and count.isdecimal() and 1 <= int(place) <= int(count)):
+        raise InputError(f"--shard {text[:40]}: write i/n, such as 1/4, with i from 1 to n")
+    return int(place) - 1, int(count)
+
+
 def draw_val(keys: Iterable[str], val_ratio: float, seed: int) -> dict[str, tuple[str, ...]]:
     """Divides keys into `train` and `val` by a seeded hash of the stem: a photo stays where it is when others come."""
 

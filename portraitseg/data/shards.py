@@ -33,10 +33,8 @@ SCHEMA_VERSION = 1
 #: Of a tar: headers and contents begin at multiples of it.
 BLOCK = 512
 
-#: One row a photo, sorted by key: where it begins, in which shard; lengths (0: there is none), CRC-32 of the contents.
-ROW = np.dtype(
-    [("shard", "<u4"), ("offset", "<u8"), ("photo", "<u4"), ("mask", "<u4"), ("ignore", "<u4"), ("crc", "<u4")]
-)
+#: One row a photo, sorted by key: where it begins in its shard, lengths (0: there is none), CRC-32 of the contents.
+ROW = np.dtype([("offset", "<u8"), *((name, "<u4") for name in ("shard", "photo", "mask", "ignore", "crc"))])
 
 _SCHEME = re.compile(r"([a-z][a-z0-9+]+):/+(.*)")
 
@@ -216,6 +214,8 @@ def open_shards(config: DataConfig, seed: int) -> ShardsDataset:
                 for name in index.files
                 if name.startswith("split/")
             }
+        if rows["shard"].max() >= len(names):
+            raise ValueError("a shard that is not listed")
         if len(rows) != len(keys) or len(rows) != sum(entry["photos"] for entry in entries):
             raise ValueError(f"{len(rows)} photos, {sum(entry['photos'] for entry in entries)} in the shards")
     except InputError:

@@ -10,6 +10,7 @@ import pytest
 from portraitseg import models
 from portraitseg.config import parse_config
 from portraitseg.data import open_dataset
+from portraitseg.data.base import parse_shard
 from portraitseg.errors import InputError
 from portraitseg.models import checkpoint
 from portraitseg.models.keras_route import keras, tf
@@ -180,3 +181,25 @@ def test_a_teacher_of_another_input_is_refused(place):
         with pytest.raises(InputError, match=message):
             label(config(), [Path(name)], Path("out"), 0.5)
         assert not Path("out").exists()
+
+
+def test_shards_are_drawn_apart_and_the_last_one_ends_the_work(place, capsys):
+    label(config(), [Path("t.h5")], Path("whole"), 0.25)
+    for part in (2, 0, 1):
+        assert not Path("out/splits.json").exists()
+        label(config(), [Path("t.h5")], Path("out"), 0.25, (part, 3))
+    assert "shard 3/3 is drawn; " in capsys.readouterr().err
+    made = {path.relative_to("whole") for path in Path("whole").rglob("*") if path.is_file()}
+    assert made == {path.relative_to("out") for path in Path("out").rglob("*") if path.is_file()}
+    for path in made:
+        assert Path("whole", path).read_bytes() == Path("out", path).read_bytes()
+
+
+@pytest.mark.parametrize("text", ["0/2", "3/2", "1", "a/b", "1/0", "/"])
+def test_a_shard_of_another_form_is_refused(text):
+    with pytest.raises(InputError, match="write i/n"):
+        parse_shard(text)
+
+
+def test_shards_are_counted_from_one():
+    assert parse_shard("1/1") == (0, 1) and parse_shard("2/3") == (1, 3)
