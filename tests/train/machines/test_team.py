@@ -82,11 +82,11 @@ def test_a_worker_that_brings_something_else_is_named(name):
 
 def test_who_does_not_come_is_named():
     workers = _ports(3)
-    told = _together(workers, [FACTS, FACTS], wait_s=1.0)
-    assert str(told[0]).startswith(f"worker 2 ({workers[2]}) did not come within 1 s")
+    told = _together(workers, [FACTS, FACTS], wait_s=0.5)
+    assert str(told[0]).startswith(f"worker 2 ({workers[2]}) did not come within")
     assert "worker 2" in str(told[1])
     with pytest.raises(InputError, match=rf"worker 0 \({workers[0]}\) does not answer"):
-        Workers(Place(workers, 1), FACTS, 0.5)
+        Workers(Place(workers, 1), FACTS, 0.2)
 
 
 def test_a_port_in_use_is_named():
@@ -185,7 +185,7 @@ def test_a_worker_that_hangs_on_its_photos_is_named_to_all(three):
 def test_who_works_long_does_not_hang(three):
     joined = three[1]
     joined[0].note("trains")
-    time.sleep(1.5)
+    time.sleep(0.8)
     for item in joined:
         item.check()
 
