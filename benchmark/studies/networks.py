@@ -21,6 +21,9 @@ from portraitseg.tflite import graph as tflite_graph
 #: The files that stand for a network: the float one, and the integer one that phones' CPUs and NPUs take.
 RECIPES = ("fp32", "qat_wi8_ai8")
 
+#: Stands for the float file of a run that was exported as for a release.
+STAND_IN = "fp16"
+
 #: What `contest` puts before the names of its runs.
 RUN_PREFIX = "compare-"
 
@@ -100,11 +103,12 @@ def collect_networks(runs: Sequence[Run], dataset: Dataset) -> list[Network]:
     networks = []
     for run in runs:
         found = {target.recipe: target for target in collect_targets(run, None) if _is_compared(target)}
-        missing = [recipe for recipe in RECIPES if recipe not in found]
+        recipes = RECIPES if RECIPES[0] in found else (STAND_IN, *RECIPES[1:])
+        missing = [recipe for recipe in recipes if recipe not in found]
         if missing:
             remedy = f"run `make export-android RUN={run.name} SET=export.recipes=all`"
             raise InputError(f"run '{run.name}': no rgb {missing[0]} .tflite in {run.android}: {remedy}")
-        targets = {recipe: found[recipe] for recipe in RECIPES}
+        targets = {recipe: found[recipe] for recipe in recipes}
         config = load_config(run.config) if run.config.exists() else None
         seen, rate = (_images_seen(run, config, dataset), config.train.learning_rate) if config else (None, None)
         networks.append(Network(run.name.removeprefix(RUN_PREFIX), targets, seen, rate))
@@ -224,7 +228,7 @@ def to_short_markdown(rows: Sequence[NetworkRow]) -> str:
 
 
 def _is_compared(target: Target) -> bool:
-    return target.path.suffix == ".tflite" and target.channels == "rgb" and target.recipe in RECIPES
+    return target.path.suffix == ".tflite" and target.channels == "rgb" and target.recipe in (*RECIPES, STAND_IN)
 
 
 def _images_seen(run: Run, config: Config, dataset: Dataset) -> int | None:

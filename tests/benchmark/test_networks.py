@@ -81,6 +81,14 @@ def test_table_of_two_runs_and_a_peer(runs):
     ]
 
 
+def test_of_a_run_as_released_the_fp16_file_stands_for_float(runs):
+    folder, half = Path("android_assets/compare-a"), NAMES[0].replace("fp32", networks.STAND_IN)
+    (folder / NAMES[0]).rename(folder / half)
+    write_manifest(folder, half, NAMES[1])
+    command("networks", "--runs", "compare-a", "--data", "photos", "--out", "out/networks.csv")
+    assert [row.recipe for row in networks.read_csv(Path("out/networks.csv"))] == ["fp16", "qat_wi8_ai8"]
+
+
 def test_readme_takes_the_table(runs):
     command("networks", "--runs", "compare-a", "--data", "photos", "--out", "benchmark/results/networks.csv")
     Path("README.md").write_text("<!-- results:begin networks -->\n<!-- results:end networks -->\n")
