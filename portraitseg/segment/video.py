@@ -11,7 +11,7 @@ from typing import Any
 
 import cv2
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float32, UInt8
 
 from portraitseg import contract, files
 from portraitseg.errors import CheckFailed, InputError
@@ -115,6 +115,7 @@ def segment_video(
         total = stream.frames or None
         expected_s = _duration_s(container, stream)
         found_person, count, last_s, fault = False, 0, 0.0, None
+        prior: Float32[np.ndarray, "h w"] | None = None
         with files.replacing(target) as temporary, progress("frames", total, source.name) as advance:
             writer = _Writer(av, temporary, container, stream, output)
             try:
@@ -126,9 +127,11 @@ def segment_video(
                         fault = frame
                         break
                     pixels, time_s = _upright(frame, source), float(frame.pts * frame.time_base)
-                    picture = _picture(segmenter, smoother, pixels, time_s, output, background)
-                    found_person |= picture[1]
-                    writer.picture(picture[0], frame)
+                    prior = segmenter.predict(pixels, prior)
+                    steady = smoother(prior, time_s) if smoother else prior
+                    found_person |= bool((steady > contract.PROBABILITY_THRESHOLD).any())
+                    found = Segmentation(pixels, steady, segmenter.matte(pixels, steady))
+                    writer.picture(pictures.render(found, output, background), frame)
                     count, last_s = count + 1, time_s
                     advance(1)
                 if not count:
@@ -144,22 +147,6 @@ def segment_video(
             f"video {source}: truncated or damaged{told}: the first {last_s + step_s:.1f}{of} s are in {target}"
         )
     return None if found_person else f"video {source}: nobody was found in any of its frames"
-
-
-def _picture(
-    segmenter: Segmenter,
-    smoother: MaskSmoother | None,
-    pixels: UInt8[np.ndarray, "h w 3"],
-    time_s: float,
-    output: Output,
-    background: Background | None,
-) -> tuple[UInt8[np.ndarray, "..."], bool]:
-    probability = segmenter.predict(pixels)
-    if smoother is not None:
-        probability = smoother(probability, time_s)
-    found = Segmentation(pixels, probability, segmenter.matte(pixels, probability))
-    is_person = bool((probability > contract.PROBABILITY_THRESHOLD).any())
-    return pictures.render(found, output, background), is_person
 
 
 def _opened(av: Any, source: Path) -> Any:
