@@ -131,9 +131,9 @@ RECIPES: dict[str, Recipe] = {
     "static_wi8_ai16": Recipe(static_wi8_ai16, "float", Bound(None, 0.02, 0.95), "INT16", channels=("rgb",)),
     # measured max 0.05 and 0.18, mean 0.002 and 0.007, mask IoU 0.997 and 0.985, before any training under fake
     # quantization. Keras rounds activations as the file does, but sums in float and does not round the sigmoid. Of
-    # selfie_general, whose logits learnt from ones of hundreds: max 0.49, mean 0.0075, mask IoU 0.987 on drawn portraits
-    # (with ranges that hold all outliers 0.70, 0.015, 0.974); the largest difference is that of single pixels on the
-    # outline, and says nothing of the file
+    # selfie_general, whose logits learnt from ones of hundreds: max 0.49, mean 0.0075, mask IoU 0.987 on drawn
+    # portraits (with ranges that hold all outliers 0.70, 0.015, 0.974); the largest difference is that of single pixels
+    # on the outline, and says nothing of the file
     "qat_wi8_ai8": Recipe(qat_wi8_ai8, "qat", _QAT, "INT8"),
     "qat_wi8_ai8_u8": Recipe(partial(qat_wi8_ai8, has_byte_io=True), "qat", _QAT, "INT8"),
 }

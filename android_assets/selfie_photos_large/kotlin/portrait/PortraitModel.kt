@@ -1,0 +1,40 @@
+package portrait
+
+// Generated from manifest.json by `python -m export handout`; a change here is lost, and check-assets notices it.
+object PortraitModel {
+    @JvmField
+    val SPEC = ModelSpec(
+        name = "selfie_swish",
+        width = 288,
+        height = 288,
+        gpuFile = "selfie_swish-288x288-rgb-fp16.tflite",
+        cpuFile = "selfie_swish-288x288-rgba-qat_wi8_ai8_u8.tflite",
+        cpuScale = 0.00390625f,
+        goldenPortrait = "golden/portrait.png",
+        goldenGpu = "golden/selfie_swish-288x288-rgb-fp16.tflite.png",
+        goldenCpu = "golden/selfie_swish-288x288-rgba-qat_wi8_ai8_u8.tflite.png",
+        meanSteps = 4.0f,
+        flippedShare = 0.01f,
+        makeRefiner = {
+            EdgeRefiner(
+                side = 144,
+                radius = 1,
+                epsilon = 0.001f,
+                low = 0.1f,
+                high = 0.9f,
+                specks = 0.002f,
+                holes = 0.0005f,
+            )
+        },
+        makeSmoother = {
+            MaskSmoother(
+                keep = 0.0f,
+                low = 0.05f,
+                high = 0.3f,
+                reach = 0,
+                cut = 0.2f,
+                gapS = 0.5,
+            )
+        },
+    )
+}
