@@ -117,7 +117,7 @@ def export_run(run: Run, config: Config, target_name: str, skip_qat: bool = Fals
     return result
 
 
-def qat_run(run: Run, config: Config, place: "Place | None" = None, wait_s: float = 50, device: str = "auto") -> None:
+def qat_run(run: Run, config: Config, place: "Place | None" = None, wait_s: float = 50.0, device: str = "auto") -> None:
     """Quantization-aware training alone, for a later export: on several machines, or on GPUs.
 
     Args:

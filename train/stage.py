@@ -39,7 +39,7 @@ def train_run(
     init: Path | None = None,
     overwrite: bool = False,
     place: Place | None = None,
-    wait_s: float = 50,
+    wait_s: float = 50.0,
     device: str = "auto",
 ) -> FitResult:
     """Trains a run, or goes on with one that was stopped.
