@@ -63,7 +63,7 @@ def qat(
     set: options.Set = None,
     workers: options.Workers = None,
     task: options.Task = None,
-    wait: options.Wait = 50,
+    wait: options.Wait = 50.0,
     device: options.Device = "auto",
 ) -> None:
     """Quantization-aware training alone, on several machines or GPUs; the exports then take its network."""

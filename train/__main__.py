@@ -29,7 +29,7 @@ def fit(
     overwrite: options.Overwrite = False,
     workers: options.Workers = None,
     task: options.Task = None,
-    wait: options.Wait = 50,
+    wait: options.Wait = 50.0,
     device: options.Device = "auto",
 ) -> None:
     """Train, or go on where a stopped training of the same run left off; on several machines, the same on each."""
