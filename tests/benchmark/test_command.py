@@ -213,7 +213,7 @@ def test_a_file_that_differs_from_its_manifest_is_refused(workspace):
         (["--peers", "photos"], "no .tflite"),
         (["--reference", "missing.tflite"], "no such file"),
         (["--data", "missing"], "no such folder"),
-        (["--format", "coco"], "data.format"),
+        (["--format", "tiff"], "data.format"),
     ],
 )
 def test_bad_use(workspace, arguments, message):
