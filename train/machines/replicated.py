@@ -5,7 +5,7 @@ half precision. A plain twin of it is what is validated, saved and exported, so 
 """
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -49,21 +49,22 @@ class Replicated(Optimization):
             super().__init__(model, config)
         self._twin = twin if self.model is model else deployed(twin)
         self.deployed = deployed(twin)
-        # what a forward pass changes, and a step that failed has to give back
-        self._observed = [weight for weight in self.model.weights if not weight.trainable]
-        self._before: list[Any] = []
+        # gradients come in several messages: where one is lost, weights before it have changed and those behind it not
+        self._changing = [*self.model.weights, *self._average, *self._optimizer.variables]
+        self._copies = tf.function(lambda: [tf.identity(variable) for variable in self._changing], autograph=False)
+        self._before: Sequence[Any] = ()
 
     def step(self, batch: Batch, learning_rate: float, count: int) -> dict[str, float]:
-        self._before = [weight.read_value() for weight in self._observed]
+        self._before = self._copies()
         self._is_within_step = True
         terms = super().step(batch, learning_rate, count)
         self._is_within_step = False
         return terms
 
     def roll_back(self) -> None:
-        """After a step that failed: all is as before it, since weights change once every replica has answered."""
+        """After a step that failed: all is as before it."""
         if self._is_within_step:
-            for variable, value in zip(self._observed, self._before, strict=True):
+            for variable, value in zip(self._changing, self._before, strict=True):
                 variable.assign(value)
             self._is_within_step = False
 

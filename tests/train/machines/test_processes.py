@@ -20,10 +20,10 @@ ROOT = Path(__file__).parents[3]
 
 pytestmark = pytest.mark.full
 
-#: Greatest difference of a weight after 24 steps at 0.002. Sums in another order differ in their last bit, and Adam
-#: carries that on: where a gradient is nearly 0 its sign may turn, and the weight then moves by up to 2 · rate a step.
-#: What was seen stands in docs/scale.md; the tests of a single step have the sharp bound.
-BOUND = 5e-3
+#: Greatest difference of a weight after 24 steps at 0.002: 1.1e-6 was seen with 2 and 3 workers and after a kill. Sums
+#: in another order differ in their last bit, and Adam carries that on. A step of which a stopped worker had left a part
+#: made 8e-3.
+BOUND = 1e-3
 
 SETTINGS = [
     *("--set", 'model.name="small_network"', "--set", "model.size=[64, 64]", "--set", "train.batch_size=6"),
