@@ -18,8 +18,8 @@ object PortraitModel {
         makeRefiner = {
             EdgeRefiner(
                 side = 128,
-                radius = 3,
-                epsilon = 0.0003f,
+                radius = 2,
+                epsilon = 0.001f,
                 low = 0.1f,
                 high = 0.9f,
                 specks = 0.002f,
@@ -29,8 +29,8 @@ object PortraitModel {
         makeSmoother = {
             MaskSmoother(
                 keep = 0.95f,
-                low = 0.2f,
-                high = 0.6f,
+                low = 0.1f,
+                high = 0.5f,
                 reach = 0,
                 cut = 0.2f,
                 gapS = 0.5,

@@ -12,12 +12,12 @@ public enum PortraitModel {
         meanSteps: 4.0,
         flippedShare: 0.01,
         refine: RefineSettings(
-            side: 128, radius: 3, epsilon: 0.0003,
+            side: 128, radius: 2, epsilon: 0.001,
             low: 0.1, high: 0.9,
             specks: 0.002, holes: 0.0005
         ),
         smooth: SmoothSettings(
-            keep: 0.95, low: 0.2, high: 0.6,
+            keep: 0.95, low: 0.1, high: 0.5,
             reach: 0, cut: 0.2, gapS: 0.5
         )
     )
