@@ -242,8 +242,9 @@ def _binary(file: MaskFile, meaning: Meaning, path: Path) -> UInt8[np.ndarray, "
 
 def _alpha(file: MaskFile, meaning: Meaning, path: Path) -> UInt8[np.ndarray, "h w"]:
     if file.alpha is None:
-        # an opaque photo is a person all over; black and white are a mask of another kind
-        if file.colours is None and meaning.is_strict:
+        # an opaque photo is a person all over; black and white are a mask of another kind, whoever says alpha
+        is_mask = form_of_histogram(file.histogram, file.is_jpeg) in ("binary", "zero-one", "empty")
+        if file.colours is None and (meaning.is_strict or is_mask):
             raise _other_kind(path, "no fourth channel", "binary")
         return np.full(file.values.shape, 255, np.uint8)
     return file.alpha

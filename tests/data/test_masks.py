@@ -165,6 +165,14 @@ def test_settings(draw: Draw, setting: str, has_outline: bool, tmp_path: Path) -
     assert check_right(root, PHOTOS, has_outline, mask=setting).remarks[0].endswith("(data.mask)")
 
 
+@pytest.mark.parametrize("draw", [binary, ids(0, 1)])
+def test_black_and_white_are_no_alpha_whatever_the_setting_says(draw: Draw, tmp_path: Path) -> None:
+    root = drawn.write(tmp_path, [draw] * PHOTOS)
+    # 100 % person all over, and training began
+    with pytest.raises(InputError, match=r"no fourth channel.* --set data\.mask=binary"):
+        opened(root, mask="alpha").load("p002")
+
+
 def test_a_setting_for_each_set(tmp_path: Path) -> None:
     drawn.write(tmp_path / "parsed", [parts] * PHOTOS)
     drawn.write(tmp_path / "plain", [binary] * PHOTOS)
