@@ -108,8 +108,13 @@ def binding(source: Source) -> list[str]:
 
 
 def sentence(source: Source) -> str:
-    """Under what the weights are, for a file's own licence field: the stamp first, then the licences."""
+    """Under what the weights are, for a file's own licence field: the stamp first, then the licences.
+
+    No stamp where a licence begins with those very words.
+    """
     licences = sorted({licence for _, licence, _ in _parts(source)})
+    if any(licence.lower().startswith("non-commercial") for licence in licences):
+        return "; ".join(licences)
     stamp = {"any": "", "unknown": "commercial use not cleared; ", "non-commercial": "NON-COMMERCIAL USE ONLY; "}
     return stamp[use_of_source(source)] + "; ".join(licences)
 

@@ -199,6 +199,9 @@ def test_what_binds_is_named_once(tmp_path: Path) -> None:
     assert terms.binding(source) == ["b, c (research)", "x.h5 (unknown: not known to allow it)"]
     assert terms.use_of_source(source) == "non-commercial"
     assert terms.sentence(source).startswith("NON-COMMERCIAL USE ONLY; Apache-2.0; research")
+    # a licence that begins with it needs no stamp, and files of before keep their bytes
+    said = source.model_copy(update={"data": (nc.model_copy(update={"licence": "non-commercial research: b"}),)})
+    assert terms.sentence(said).startswith("non-commercial research: b; unknown")
     free = source.model_copy(update={"data": (of,), "derived_from": ()})
     assert terms.binding(free) == [] and terms.sentence(free) == "Apache-2.0"
     before = source.model_copy(update={"data": (nc.model_copy(update={"use": None}),), "derived_from": ()})
