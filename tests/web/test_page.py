@@ -86,9 +86,12 @@ def test_masks_are_pythons(network: str, portraits: list[Path], drive: Drive, tm
             assert flipped.mean() < 1e-4
             assert expected.mask.any()
             steps_apart = np.abs(alpha.astype(int) - probability_to_bytes(expected.alpha))
-            # what lies between two bytes
-            assert steps_apart.max() <= 1
-            assert steps_apart.mean() < 0.01
+            # what lies between two bytes; and stray pieces, which a tie has taken away in the small mask here and at
+            # the photo's size there, where their alpha ends at one half: no person in either
+            beyond = steps_apart > 1
+            assert beyond.mean() <= (0.005 if is_refined else 0)
+            assert np.maximum(alpha, probability_to_bytes(expected.alpha))[beyond].max(initial=0) < 128
+            assert steps_apart[~beyond].mean() < 0.01
             # colours under what is transparent too, and not multiplied by alpha
             np.testing.assert_array_equal(cutout[..., 2::-1], read_image(path)[0], err_msg=path.name)
             np.testing.assert_array_equal(cutout[..., 3], alpha)
