@@ -71,7 +71,7 @@ class _Listing:
     labels: Counter[str] = field(default_factory=Counter)
 
 
-def open_cvat(config: DataConfig, seed: int) -> CvatDataset:
+def open_cvat(config: DataConfig, seed: int) -> shapes.ShapesDataset:
     """Splits by CVAT's subsets (or folders) that are called train, val and test, else drawn by `val_ratio`.
 
     The file is read once, in pieces, for where each photo's part lies; the parts are parsed when they are needed.
@@ -99,18 +99,7 @@ def open_cvat(config: DataConfig, seed: int) -> CvatDataset:
     if not photos:
         raise InputError(f"{path}: names no photo: export the task again, with its images")
     shapes.check_there(root, photos, str(path))
-    person, ignored, words = shapes.decide_labels(config, listing.labels, f"DATA {root}")
-    splits, how = shapes.divide(photos, config, seed)
-    return CvatDataset(
-        name=str(root),
-        splits=splits,
-        remarks=tuple(filter(None, (how, words))),
-        root=root,
-        photos=photos,
-        person=person,
-        ignored=ignored,
-        places=places,
-    )
+    return CvatDataset.of_photos(root, photos, listing.labels, config, seed, places=places)
 
 
 def _list(path: Path) -> _Listing:

@@ -45,7 +45,7 @@ class LabelMeDataset(ShapesDataset):
         )
 
 
-def open_labelme(config: DataConfig, seed: int) -> LabelMeDataset:
+def open_labelme(config: DataConfig, seed: int) -> shapes.ShapesDataset:
     """Splits by folders that are called train, val and test, else drawn by `val_ratio`.
 
     Each file is read once, for the photo that it names: LabelMe writes `../images/a.jpg`, on Windows with backslashes.
@@ -75,18 +75,7 @@ def open_labelme(config: DataConfig, seed: int) -> LabelMeDataset:
             shapes.add_photo(photos, f"{name}/{path.stem}" if name else path.stem, photo, str(path))
             labels.update(own)
     shapes.check_there(root, photos, f"DATA {root}")
-    person, ignored, words = shapes.decide_labels(config, labels, f"DATA {root}")
-    splits, how = shapes.divide(photos, config, seed)
-    return LabelMeDataset(
-        name=str(root),
-        splits=splits,
-        remarks=tuple(filter(None, (how, words))),
-        root=root,
-        photos=photos,
-        person=person,
-        ignored=ignored,
-        folders=folders,
-    )
+    return LabelMeDataset.of_photos(root, photos, labels, config, seed, folders=folders)
 
 
 def _look(root: Path, name: str, path: Path) -> tuple[str, set[str]]:

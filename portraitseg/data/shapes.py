@@ -83,6 +83,35 @@ class ShapesDataset(Dataset):
         """See `Dataset.has_ignored`."""
         return bool(self.ignored)
 
+    @classmethod
+    def of_photos(
+        cls,
+        root: Path,
+        photos: Mapping[str, str],
+        labels: Iterable[str],
+        config: DataConfig,
+        seed: int,
+        ignored: Sequence[str] = (),
+        **places: Any,
+    ) -> "ShapesDataset":
+        """The dataset of photos that were found: decides what its labels mean, and divides it.
+
+        Args:
+            root, photos: see the class.
+            labels, ignored: as `decide_labels` takes them.
+            config, seed: as `divide` takes them.
+            places: what the format's own class has besides.
+
+        Raises:
+            InputError: as `decide_labels`.
+        """
+        person, unjudged, words = decide_labels(config, labels, f"DATA {root}", ignored)
+        splits, how = divide(photos, config, seed)
+        remarks = tuple(filter(None, (how, words)))
+        return cls(
+            str(root), splits, remarks=remarks, root=root, photos=photos, person=person, ignored=unjudged, **places
+        )
+
     def files(self, key: str) -> tuple[Path, Path | None]:
         """A photo and the file of its shapes."""
         return self.root / self.photos[key], self.root / self.source(key)

@@ -52,7 +52,7 @@ class SuperviselyDataset(ShapesDataset):
         )
 
 
-def open_supervisely(config: DataConfig, seed: int) -> SuperviselyDataset:
+def open_supervisely(config: DataConfig, seed: int) -> shapes.ShapesDataset:
     """Splits by datasets that are called train, val and test, else drawn by `val_ratio`.
 
     Raises:
@@ -84,18 +84,7 @@ def open_supervisely(config: DataConfig, seed: int) -> SuperviselyDataset:
         raise InputError(
             f"{where}: no photos in <dataset>/img: format supervisely is a project as exported, with photos"
         )
-    person, ignored, words = shapes.decide_labels(config, labels, where, NEUTRAL)
-    splits, how = shapes.divide(photos, config, seed)
-    return SuperviselyDataset(
-        name=str(root),
-        splits=splits,
-        remarks=tuple(filter(None, (how, words))),
-        root=root,
-        photos=photos,
-        person=person,
-        ignored=ignored,
-        short=frozenset(short),
-    )
+    return SuperviselyDataset.of_photos(root, photos, labels, config, seed, ignored=NEUTRAL, short=frozenset(short))
 
 
 def _kind(item: Any) -> str:
