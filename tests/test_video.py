@@ -190,25 +190,6 @@ def test_smoothing_is_on_unless_switched_off(tmp_path: Path) -> None:
     assert changes["--smooth"] < 0.8 * changes["--no-smooth"]
 
 
-def test_each_frame_is_predicted_after_the_mask_before(
-    uneven: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What a file that takes the previous mask is fed: the network's own, not the smoothed one."""
-    priors: list[np.ndarray | None] = []
-    said: list[np.ndarray] = []
-    predict = Segmenter.predict
-
-    def record(self: Segmenter, image: np.ndarray, prior: np.ndarray | None = None) -> np.ndarray:
-        priors.append(prior)
-        said.append(predict(self, image, prior))
-        return said[-1]
-
-    monkeypatch.setattr(Segmenter, "predict", record)
-    call("segment", uneven, "--out", tmp_path / "o.mp4", *SMALL)
-    assert len(said) == len(UNEVEN) and priors[0] is None
-    assert all(prior is before for prior, before in zip(priors[1:], said, strict=False))
-
-
 def test_odd_sizes_and_sound_that_webm_does_not_take(tmp_path: Path) -> None:
     source = write_video(tmp_path / "odd.mkv", frames((97, 131)), codec="ffv1", sound="pcm_s16le")
     call("segment", source, "--out", tmp_path / "o.webm", *SMALL)

@@ -313,27 +313,19 @@ def _pixels(entry: FileEntry, is_android: bool) -> str:
         if is_android
         else "bytes as they are: the file divides by 255 itself"
     )
-    fourth = (
-        "\n\nThe fourth channel is the mask of the video's frame before, as the file gave it, and zeros for the first."
-        if entry.channels == "prior"
-        else ""
-    )
     return f"""\
 ## Pixels
 
 Turn the photo upright, stretch it to {width}×{height}, RGB, {range_}. No mean, no standard deviation, no BGR.
 Where a photo is more than twice as large, halve it until it is not, or let the scaler average: bilinear sampling alone
-skips pixels. Stretch the mask back to the photo (bilinear); person is where it is above one half.{fourth}"""
+skips pixels. Stretch the mask back to the photo (bilinear); person is where it is above one half."""
 
 
 def _golden(entry: FileEntry) -> str:
-    portrait = f"`{FOLDER}/{PORTRAIT}` (drawn, nobody's photo)"
-    if entry.channels == "prior":
-        portrait += " with a previous mask of zeros"
     return f"""\
 ## Is my app right?
 
-Feed {portrait} and compare with `{FOLDER}/<file>.png`: the mean difference is at
+Feed `{FOLDER}/{PORTRAIT}` (drawn, nobody's photo) and compare with `{FOLDER}/<file>.png`: the mean difference is at
 most {MEAN_STEPS:g} of 255, and at most {FLIPPED_SHARE:.0%} of the pixels lie on the other side of one half
 (`{FOLDER}/{INDEX}`). Swapped channels, a forgotten scale and another normalisation are all beyond that.
 In a clone of the repository, `.venv/bin/python -m export check-assets FOLDER` does so for a copy of this folder."""

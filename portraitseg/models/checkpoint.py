@@ -259,9 +259,9 @@ def load_weights(model: Any, path: Path) -> None:
     if header.name != own:
         raise InputError(f"checkpoint {path}: holds '{header.name}', not '{own}': name an h5 of the same network")
     if header.channels != (channels := model.input_shape[3]):
-        remedy = "set model.prior=true" if header.channels > channels else "name one of a run with model.prior=true"
         raise InputError(
-            f"checkpoint {path}: of a network that takes {header.channels} channels, not {channels}: {remedy}"
+            f"checkpoint {path}: of a network that takes {header.channels} channels, not {channels}: name an h5 of "
+            "RGB photos"
         )
     try:
         model.load_weights(str(path))

@@ -11,7 +11,7 @@ from typing import Any
 
 import cv2
 import numpy as np
-from jaxtyping import Float32, UInt8
+from jaxtyping import UInt8
 
 from portraitseg import contract, files
 from portraitseg.errors import CheckFailed, InputError
@@ -115,7 +115,6 @@ def segment_video(
         total = stream.frames or None
         expected_s = _duration_s(container, stream)
         found_person, count, last_s, fault = False, 0, 0.0, None
-        prior: Float32[np.ndarray, "h w"] | None = None
         with files.replacing(target) as temporary, progress("frames", total, source.name) as advance:
             writer = _Writer(av, temporary, container, stream, output)
             try:
@@ -127,8 +126,9 @@ def segment_video(
                         fault = frame
                         break
                     pixels, time_s = _upright(frame, source), float(frame.pts * frame.time_base)
-                    prior = segmenter.predict(pixels, prior)
-                    steady = smoother(prior, time_s) if smoother else prior
+                    steady = segmenter.predict(pixels)
+                    if smoother:
+                        steady = smoother(steady, time_s)
                     found_person |= bool((steady > contract.PROBABILITY_THRESHOLD).any())
                     found = Segmentation(pixels, steady, segmenter.matte(pixels, steady))
                     writer.picture(pictures.render(found, output, background), frame)

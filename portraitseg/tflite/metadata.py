@@ -130,13 +130,9 @@ def _describe(card: Card) -> dict[str, Any]:
 
 
 def _input(channels: Channels) -> dict[str, Any]:
-    fourth = {
-        "rgb": "",
-        "rgba": "; the fourth channel, alpha, changes nothing",
-        "prior": "; the fourth channel is the previous frame's mask",
-    }[channels]
+    fourth = "; the fourth channel, alpha, changes nothing" if channels == "rgba" else ""
     return {
-        "name": "image_and_prior" if channels == "prior" else "image",
+        "name": "image",
         "description": f"RGB photo, stretched to this size, pixels 0 to 255 divided by 255{fourth}",
         "content": {"properties": ("ImageProperties", {"color_space": schema.COLOR_RGB})},
         # one number each: MediaPipe takes only the first with four channels

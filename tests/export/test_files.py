@@ -24,7 +24,7 @@ WITH_RGBA = [name for name, recipe in RECIPES.items() if "rgba" in recipe.channe
 
 #: From docs/interface.md, "Files".
 NAMES = {
-    ".tflite": r"[a-z0-9_]+-\d+x\d+-(rgb|rgba|prior)-[a-z0-9_]+\.tflite",
+    ".tflite": r"[a-z0-9_]+-\d+x\d+-(rgb|rgba)-[a-z0-9_]+\.tflite",
     ".mlpackage": r"[a-z0-9_]+-\d+x\d+-(fp16|int8|palette6|palette4)(-multiarray)?\.mlpackage",
     ".mlmodel": r"[a-z0-9_]+-\d+x\d+-(fp32|fp16)\.mlmodel",
     ".onnx": r"[a-z0-9_]+-\d+x\d+-(nhwc|nchw)-(fp32|qdq)\.onnx",
