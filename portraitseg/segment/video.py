@@ -229,10 +229,7 @@ class _Writer:
 
     def _begin(self, height: int, width: int, frame: Any) -> None:
         av = self._av
-        try:
-            self._stream = self._container.add_stream(self._codec, rate=self._rate, options=self._options)
-        except (av.error.FFmpegError, ValueError) as error:
-            raise InputError(f"{self._path.name}: this PyAV has no {self._codec}: pip install --upgrade av") from error
+        self._stream = self._encoder(self._codec, rate=self._rate, options=self._options)
         # chroma of 4:2:0 is shared by two pixels each way
         even = 2 if "420" in self._format else 1
         self._stream.width, self._stream.height = _up(width, even), _up(height, even)
@@ -248,12 +245,18 @@ class _Writer:
             if self._copies:
                 self._sound_out = self._container.add_stream_from_template(self._sound_in)
             else:
-                self._sound_out = self._container.add_stream(self._sound_codec, rate=48_000)
+                self._sound_out = self._encoder(self._sound_codec, rate=48_000)
                 self._sound_out.layout = "stereo"
                 self._resampler = av.AudioResampler(self._sound_out.format, self._sound_out.layout, 48_000)
         for packet in self._early:
             self.sound(packet)
         self._early.clear()
+
+    def _encoder(self, codec: str, **settings: Any) -> Any:
+        try:
+            return self._container.add_stream(codec, **settings)
+        except (self._av.error.FFmpegError, ValueError) as error:
+            raise InputError(f"{self._path.name}: this PyAV has no {codec}: pip install --upgrade av") from error
 
     def picture(self, pixels: UInt8[np.ndarray, "..."], frame: Any) -> None:
         """Encodes one picture at the time of the frame that it was made of."""
