@@ -24,7 +24,7 @@ from portraitseg.errors import InputError
 from portraitseg.models import checkpoint
 from portraitseg.terms import TERMS_NAME, Terms, worst
 from train.folder_copy import LEAST, begin, copy_file, open_copied, write_splits
-from train.function_matching import SUFFIXES, Teacher, open_file, require_rgb, teach
+from train.function_matching import SUFFIXES, Teacher, open_file, teach
 from train.weights.terms import of_weights
 
 
@@ -113,7 +113,6 @@ def open_teacher(path: Path) -> Teacher:
     if path.suffix in SUFFIXES:
         return open_file(path)
     model = checkpoint.load(path)
-    require_rgb(path, model.input_shape[3])
     size = model.input_shape[1:3]
 
     def predict(image: UInt8[np.ndarray, "h w 3"]) -> Float[np.ndarray, "h2 w2"]:

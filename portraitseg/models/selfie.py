@@ -82,16 +82,15 @@ STRIDE = 16
 Swish = Callable[[Any, str], Any]
 
 
-def build(size: tuple[int, int], channels: int = 3, variant: str = "selfie_general") -> Any:
+def build(size: tuple[int, int], variant: str = "selfie_general") -> Any:
     """Builds the network.
 
     Args:
         size: (height, width) of the input, multiples of 16.
-        channels: of the input, 3 or 4.
         variant: a key of `VARIANTS`.
 
     Returns:
-        Keras model: inputs (n, h, w, channels) float32 in [0, 1] → probability (n, h, w, 1).
+        Keras model: inputs (n, h, w, 3) float32 in [0, 1] → probability (n, h, w, 1).
 
     Raises:
         InputError: a side that is not a multiple of 16.
@@ -104,7 +103,7 @@ def build(size: tuple[int, int], channels: int = 3, variant: str = "selfie_gener
         # of 4, as GPUs store them
         return blocks.scale_channels(filters, numbers.width, multiple=4)
 
-    image = keras.Input((*size, channels), name="image")
+    image = keras.Input((*size, 3), name="image")
     x = act(convolve(image, c(STEM_FILTERS), kernel=3, stride=2, name="stem"), "stem")
     skips = [x]
     for index, (kernel, stride, wide, out, squeeze, is_swish) in enumerate(ENCODER):

@@ -189,6 +189,6 @@ def test_parity_refuses_a_constant_network() -> None:
     from portraitseg import models
     from tests.export import tiny
 
-    model = models.build("fast_scnn_w050", (64, 64), 3)
+    model = models.build("fast_scnn_w050", (64, 64))
     with pytest.raises(CheckFailed, match="train it longer"):
         parity.predict_keras(model, tiny.samples(2)[0])

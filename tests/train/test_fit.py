@@ -347,12 +347,6 @@ def test_training_does_not_begin_with_weights_of_quantization_aware_training():
         load_start(network, config, weights / "contour_small-256x256-qat.h5")
 
 
-def test_weights_of_another_number_of_channels_are_refused(tmp_path):
-    checkpoint.save(models.build("contour_small", (64, 64), 4), tmp_path / "a.h5")
-    with pytest.raises(InputError, match="takes 4 channels, not 3: name an h5 of RGB photos"):
-        checkpoint.load_weights(models.build("contour_small", (64, 64)), tmp_path / "a.h5")
-
-
 def test_two_writers_of_one_run_are_refused(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with Run("a").locked(), pytest.raises(InputError, match="another process"), Run("a").locked():

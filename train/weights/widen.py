@@ -35,7 +35,7 @@ def widen(weights: Path, name: str, out: Path) -> float:
     if out.exists():
         raise InputError(f"{out}: is there already: name another --out, or remove it")
     source = checkpoint.load(weights)
-    target = models.build(name, source.input_shape[1:3], source.input_shape[3])
+    target = models.build(name, source.input_shape[1:3])
     _check_fits(source, target)
     copy_wider(source, target)
     difference = max(_difference(source, target, photo) for photo in portraits())
