@@ -29,7 +29,7 @@ def trained_model(name: str, size: tuple[int, int], steps: int = 240, seed: int 
     images, masks = samples(64)
     inputs = stack_inputs(images, size)
     targets = np.stack([contract.mask_to_target(mask, size) for mask in masks])[..., None] / np.float32(255)
-    model = models.build(name, size, 3)
+    model = models.build(name, size)
     # statistics that follow within these few steps
     for layer in model.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
