@@ -91,7 +91,7 @@ def speed(
     """Our own speed, as Markdown: training against cores, export by file, memory against the number of photos."""
     from benchmark.studies import speed as own
     from portraitseg import tables
-    from portraitseg.runs import Run
+    from portraitseg.runs import EXPORTS, Run
 
     counts, sizes = _host_threads("all"), _parse_threads(photos, "--photos")
     chosen = [] if settings.config is None else ["--config", str(settings.config)]
@@ -102,7 +102,7 @@ def speed(
         rows.append([str(count), *(str(rates.get(name, "")) for name in ("step", "pipeline", "both"))])
     shown = [tables.markdown(("Cores", "step, images/s", "input pipeline, images/s", "both, images/s"), rows)]
     if run_name is not None:
-        made = own.export_seconds(Run(run_name), ("android", "onnx", "ios"))
+        made = own.export_seconds(Run(run_name), tuple(EXPORTS))
         rows = [[target, str(count), f"{seconds:.1f}"] for target, count, seconds in made]
         shown.append(tables.markdown(("Target", "Files", "s by file"), rows))
     trained = own.training_memory([*chosen, *sets], [max(8, size) for size in sizes])

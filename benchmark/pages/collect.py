@@ -35,8 +35,7 @@ def collect(run: Run, dataset: Dataset | None, photos: int, no_photos: str = "")
         raise InputError(f"{results}: no such file: run `python -m benchmark run --run {run.name}` first")
     on_phone = folder / "device.csv"
     rows = [row for path in (results, *([on_phone] if on_phone.exists() else [])) for row in read(path).rows]
-    found = [path for path in (run.android, run.ios, run.onnx) if (path / manifest.MANIFEST_NAME).exists()]
-    manifests = {path.as_posix(): manifest.read(manifest.Manifest, path / manifest.MANIFEST_NAME) for path in found}
+    manifests = {path.parent.as_posix(): manifest.read(manifest.Manifest, path) for path in run.manifests.values()}
     robustness, flicker = folder / "robustness.csv", folder / "flicker.csv"
     shown: list[Exhibit] = []
     if dataset is not None and photos > 0:

@@ -37,13 +37,11 @@ def choose(runs: Sequence[str], dataset: Dataset, split: str) -> None:
         for line in smooth_tried:
             cli.say("  " + ", ".join(f"{key} {value:.4g}" for key, value in line.items()))
         smooth = Smooth(**refinement.parameters(smoother), chosen_on=chosen_on)
-        for folder in (Run(name).android, Run(name).ios, Run(name).onnx):
-            path = folder / manifest.MANIFEST_NAME
-            if path.exists():
-                listed = manifest.read(Manifest, path)
-                source = listed.source.model_copy(update={"refine": refine, "smooth": smooth})
-                manifest.write(path, listed.model_copy(update={"source": source}))
-                cli.say(f"{path}: {refiner}, {smoother}")
+        for path in Run(name).manifests.values():
+            listed = manifest.read(Manifest, path)
+            source = listed.source.model_copy(update={"refine": refine, "smooth": smooth})
+            manifest.write(path, listed.model_copy(update={"source": source}))
+            cli.say(f"{path}: {refiner}, {smoother}")
 
 
 def measure(

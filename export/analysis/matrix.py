@@ -117,15 +117,12 @@ def exported_files(run: Run, source: manifest.Source) -> list[tuple[Path, manife
         InputError: no manifest, or one of other weights.
     """
     found = []
-    for folder in (run.android, run.onnx, run.ios):
-        path = folder / manifest.MANIFEST_NAME
-        if not path.exists():
-            continue
+    for path in run.manifests.values():
         listed = manifest.read(manifest.Manifest, path)
         if listed.source.weights_sha256 != source.weights_sha256:
             raise InputError(f"{path}: of other weights than {run.best}: export the run again")
-        manifest.verify(listed, folder)
-        found += [(folder / entry.path, entry) for entry in listed.files]
+        manifest.verify(listed, path.parent)
+        found += [(path.parent / entry.path, entry) for entry in listed.files]
     if not found:
         raise InputError(f"RUN={run.name}: nothing exported yet: run `make export-android RUN={run.name}` first")
     return found
