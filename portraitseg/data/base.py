@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from jaxtyping import Bool, UInt8
@@ -145,8 +145,37 @@ def hash_keys(keys: Iterable[str]) -> str:
     return hashlib.sha256("\n".join(sorted(keys)).encode()).hexdigest()[:16]
 
 
-def parse_shard(text: str) -> tuple[int, int]:
-    """`i/n` of `--shard` → the place from 0, and n: of a list `keys[place::n]`.
+#: Photos whose pixels stand for all where two machines compare theirs.
+_COMPARED_PHOTOS = 8
+
+
+def hash_photos(dataset: Dataset, keys: Sequence[str]) -> str:
+    """First 16 hex digits of the SHA-256 of all keys, and of some photos and masks: whether machines have the same."""
+    digest = hashlib.sha256("\n".join(keys).encode())
+    for key in spread(keys, _COMPARED_PHOTOS):
+        sample = dataset.load(key)
+        for pixels in (sample.image, sample.mask):
+            digest.update(b"" if pixels is None else pixels.tobytes())
+    return digest.hexdigest()[:16]
+
+
+class Shard(NamedTuple):
+    """What one of `parts` machines does, by its place from 0."""
+
+    place: int = 0
+    parts: int = 1
+
+    @property
+    def part(self) -> slice:
+        """Of a list."""
+        return slice(self.place, None, self.parts)
+
+    def __str__(self) -> str:
+        return f"{self.place + 1}/{self.parts}"
+
+
+def parse_shard(text: str) -> Shard:
+    """`i/n` of `--shard`, with i from 1.
 
     Raises:
         InputError: another form, or a place that is none of them.
@@ -154,7 +183,7 @@ def parse_shard(text: str) -> tuple[int, int]:
     place, slash, count = text.partition("/")
     if not (slash and place.isdecimal() and count.isdecimal() and 1 <= int(place) <= int(count)):
         raise InputError(f"--shard {text[:40]}: write i/n, such as 1/4, with i from 1 to n")
-    return int(place) - 1, int(count)
+    return Shard(int(place) - 1, int(count))
 
 
 def draw_val(keys: Iterable[str], val_ratio: float, seed: int) -> dict[str, tuple[str, ...]]:
