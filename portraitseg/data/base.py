@@ -2,6 +2,7 @@
 
 import hashlib
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -46,6 +47,7 @@ class Dataset(ABC):
         terms: set → its licence and what that allows; "" is all others'.
         warnings: what the user should know of the data as a whole, a line each.
         remarks: how they are read, a line each: where splits are from, what masks mean.
+        weights: first part of the key → how often such photos come in an epoch of training; empty: all once.
     """
 
     name: str
@@ -53,6 +55,7 @@ class Dataset(ABC):
     terms: Mapping[str, Terms] = field(default_factory=dict, kw_only=True)
     warnings: tuple[str, ...] = field(default=(), kw_only=True)
     remarks: tuple[str, ...] = field(default=(), kw_only=True)
+    weights: Mapping[str, float] = field(default_factory=dict, kw_only=True)
 
     @property
     def has_ignored(self) -> bool:
@@ -94,7 +97,10 @@ class Dataset(ABC):
 
     def weighted(self, split: str) -> tuple[tuple[int, float], ...]:
         """How often an epoch has the keys of a split, one run of them after the other: their number, their weight."""
-        return ((len(self.keys(split)), 1.0),)
+        if not self.weights:
+            return ((len(self.keys(split)), 1.0),)
+        counts = Counter(key.partition("/")[0] for key in self.keys(split))
+        return tuple((count, self.weights[name]) for name, count in counts.items())
 
     def sets(self, split: str) -> dict[str, tuple[str, ...]]:
         """The keys of a split by set: the part of the key before the slash; without one, the folder's own name."""
