@@ -36,7 +36,7 @@ class Result:
 
     Attributes:
         of_the_chief: kills of worker 0, which alone writes.
-        in_a_step: with a state on disk already, so that steps were being made.
+        in_a_step: with a state on disk already, so that steps were being made; `after_the_last`: all were made.
         steps_kept: that stood in the state after each kill.
         lost: states that were there before a kill and not after it, or with fewer steps; a line each.
         faults: what the other one did that it must not: went on, waited, or ended without the one line.
@@ -47,6 +47,7 @@ class Result:
     kills: int = 0
     of_the_chief: int = 0
     in_a_step: int = 0
+    after_the_last: int = 0
     finished: int = 0
     greatest_difference: float = 0.0
     steps_kept: list[int] = field(default_factory=list)
@@ -103,7 +104,7 @@ class Campaign:
         result.kills += 1
         result.of_the_chief += victim == 0
         result.in_a_step += before > 0
-        self._look_at_the_other(started[1 - victim], began)
+        self._look_at_the_other(name, started[1 - victim], began)
         started[victim].communicate()
         result.seconds.append(round(time.monotonic() - began, 1))
         try:
@@ -117,15 +118,21 @@ class Campaign:
             result.lost.append(f"kill {result.kills}: {before} steps before it, {after} after it")
         return True
 
-    def _look_at_the_other(self, other: "subprocess.Popen[str]", began: float) -> None:
+    def _look_at_the_other(self, name: str, other: "subprocess.Popen[str]", began: float) -> None:
         try:
             told = other.communicate(timeout=_WAIT_S + _ENDS_WITHIN_S)[1]
         except subprocess.TimeoutExpired:
             os.killpg(other.pid, signal.SIGKILL)
             self.result.faults.append(f"kill {self.result.kills}: the other one waits: {other.communicate()[1][-500:]}")
             return
+        if other.returncode == 0 and processes.step(self.folder, name) == processes.step(self.folder, "undisturbed"):
+            # all steps were done by then
+            self.result.after_the_last += 1
+            return
         lines = [line for line in told.splitlines() if line.startswith("error: worker ")]
-        is_late = "did not come" not in told and time.monotonic() - began > _ENDS_WITHIN_S
+        # before the roll was called nobody is known: it waits as for one who has not been started yet
+        is_waiting = "did not come" in told or "does not answer" in told
+        is_late = not is_waiting and time.monotonic() - began > _ENDS_WITHIN_S
         if other.returncode not in (1, 2) or len(lines) != 1 or "Traceback" in told or is_late:
             self.result.faults.append(f"kill {self.result.kills}: exit {other.returncode}: {told[-500:]}")
 
