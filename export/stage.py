@@ -14,7 +14,7 @@ from export.product import parity
 from export.product.parity import Reference
 from export.product.product import PARITY_REFERENCE, Networks, Product, Unsuitable
 from export.product.quiet import quiet
-from export.publishing import golden, handout, sources
+from export.publishing import golden, handout
 from export.quantization.training import config_of, trained_qat
 from export.quantization.unwrap import pick_weights
 from export.targets import TARGETS, Target
@@ -272,8 +272,7 @@ def publish(made: list[Made], source: Source, folder: Path, scratch: Path, targe
                 shutil.move(scratch / item.path, revised / item.path)
         manifest.write(revised / manifest.MANIFEST_NAME, result)
         # they tell of the files that were released before
-        files.remove(revised / handout.NAME)
-        sources.clear(revised)
+        handout.clear(revised)
         if target.recommended:
             files.write_json(revised / RECOMMENDED_NAME, recommend(result, target))
             if not golden.write(revised, result):

@@ -66,7 +66,7 @@ class Target:
 
 TARGETS: dict[str, Target] = {
     "android": Target(
-        folder=lambda run: run.android,
+        folder=lambda run: run.exports["android"],
         products=tflite_products,
         recipes={name: recipe.reference for name, recipe in RECIPES.items()},
         released=("fp16", "qat_wi8_ai8", "qat_wi8_ai8_u8"),
@@ -80,7 +80,7 @@ TARGETS: dict[str, Target] = {
         is_gpu_checked=True,
     ),
     "ios": Target(
-        folder=lambda run: run.ios,
+        folder=lambda run: run.exports["ios"],
         products=coreml_products,
         recipes={variant.recipe: "float" for variant in VARIANTS.values()},
         released=("fp16", "int8", "palette6"),
@@ -89,7 +89,7 @@ TARGETS: dict[str, Target] = {
         needs_qat=False,
     ),
     "onnx": Target(
-        folder=lambda run: run.onnx,
+        folder=lambda run: run.exports["onnx"],
         products=onnx_products,
         recipes={name: reference for name, (reference, _) in ONNX_RECIPES.items()},
         released=("fp32", "qdq"),

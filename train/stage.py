@@ -14,7 +14,6 @@ from portraitseg.config import Config
 from portraitseg.data import open_dataset
 from portraitseg.data.base import Dataset, hash_keys, set_of
 from portraitseg.data.checking import DataCheck
-from portraitseg.data.mixed import MixedDataset
 from portraitseg.errors import InputError
 from portraitseg.models import checkpoint
 from portraitseg.runs import Run
@@ -148,7 +147,6 @@ def say_of_nobody(model: Any, dataset: Dataset, config: Config, checked: DataChe
 
 def _data_sources(dataset: Dataset, split: str) -> tuple[manifest.DataSource, ...]:
     names = dataset.sets(split)
-    weights = dataset.weights if isinstance(dataset, MixedDataset) else {}
     found = []
     for name in names:
         own = dataset.terms_of(name)
@@ -160,7 +158,7 @@ def _data_sources(dataset: Dataset, split: str) -> tuple[manifest.DataSource, ..
                 licence=own.licence,
                 use=own.use,
                 citation=own.citation,
-                weight=weights.get(name.partition("/")[0]),
+                weight=dataset.weights.get(name.partition("/")[0]),
             )
         )
     return tuple(found)

@@ -7,7 +7,7 @@ from (seed, epoch, photo).
 import multiprocessing
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -19,7 +19,7 @@ from portraitseg import contract
 from portraitseg.config import Config
 from portraitseg.data.base import Dataset, blank_per_epoch, trainable_keys
 from portraitseg.errors import InputError
-from portraitseg.workers import cores, settle
+from portraitseg.workers import cores, open_pool, shared
 from train import augmenter, cutouts, function_matching
 from train.augmenter import Augmenter
 from train.copy_paste import draw_window, match_light, paste, paste_ignored, shrink
@@ -316,10 +316,7 @@ class BatchStream:
         """Starts the workers; `workers` = 0: one per core. `check` is called while a batch is waited for; may raise."""
         self._check = check
         self._workers = workers or cores()
-        # spawn: TensorFlow's threads do not survive a fork
-        self._pool = ProcessPoolExecutor(
-            self._workers, multiprocessing.get_context("spawn"), initializer=_start_worker, initargs=(recipe,)
-        )
+        self._pool = open_pool(self._workers, recipe)
         self._next = start
         self._pending: deque[Future[Batch]] = deque()
 
@@ -352,14 +349,6 @@ class BatchStream:
                     return batch.result()
 
 
-_recipe: BatchRecipe
-
-
-def _start_worker(recipe: BatchRecipe) -> None:
-    global _recipe
-    _recipe = recipe
-    settle()
-
-
 def _make(step: int) -> Batch:
-    return _recipe.make(step)
+    recipe: BatchRecipe = shared()
+    return recipe.make(step)

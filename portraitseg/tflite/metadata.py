@@ -3,6 +3,7 @@
 import io
 import zipfile
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from portraitseg.contract import Channels
@@ -19,6 +20,7 @@ LABELS_NAME = "labels.txt"
 
 #: One line a channel of the mask.
 LABELS = ("person",)
+LABELS_TEXT = "\n".join(LABELS) + "\n"
 
 #: The first parser that knows SubGraphMetadata.custom_metadata.
 _PARSER_VERSION = "1.5.0"
@@ -62,9 +64,7 @@ def attach(content: bytes, card: Card) -> bytes:
         The content of the file with metadata; at its end a zip archive, which readers look for from the end.
     """
     packed = schema.pack("ModelMetadata", _describe(card), METADATA_IDENTIFIER)
-    return append_files(
-        flatbuffer.add_metadata(content, METADATA_NAME, packed), {LABELS_NAME: "\n".join(LABELS) + "\n"}
-    )
+    return append_files(flatbuffer.add_metadata(content, METADATA_NAME, packed), {LABELS_NAME: LABELS_TEXT})
 
 
 def append_files(content: bytes, texts: dict[str, str]) -> bytes:
@@ -74,6 +74,15 @@ def append_files(content: bytes, texts: dict[str, str]) -> bytes:
         for name, text in texts.items():
             archive.writestr(zipfile.ZipInfo(name, _ZIP_DATE), text)
     return stream.getvalue()
+
+
+def read_labels(path: Path) -> str | None:
+    """The label file behind a .tflite; None where there is none."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.read(LABELS_NAME).decode("utf-8")
+    except (zipfile.BadZipFile, KeyError, UnicodeDecodeError):
+        return None
 
 
 def read(packed: bytes) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from train.weights.foreign import portraits
 from train.weights.terms import note_of, of_weights
 
 #: Greatest difference in probability that is another order of sums: measured 5e-6 at most, between selfie_swish and
-#: selfie_swish_w150; copies that are not shared out make 0.1 and more.
+#: selfie_swish_d200; copies that are not shared out make 0.1 and more.
 EQUAL = 1e-3
 
 
