@@ -178,8 +178,9 @@ let alpha = EdgeRefiner(PortraitModel.spec.refine).apply(matte.coefficients, to:
 ```
 
 It proves itself by the golden portrait when it is made. For a camera there is `segmentFrame`, steady over time; a whole
-app of one screen is `apps/ios/Sample/` in the repository. `CoreMLPortraitSegmenter` does without Vision. The part that imports nothing of Apple's has tests for `swift test`. No
-Swift compiler was at hand: grammar was checked, types were not, and nothing was tried in Xcode or on a phone."""
+app of one screen is `apps/ios/Sample/` in the repository. `CoreMLPortraitSegmenter` does without Vision. The part that
+imports nothing of Apple's has tests for `swift test`. No Swift compiler was at hand: grammar was checked, types were
+not, and nothing was tried in Xcode or on a phone."""
 
 
 def _android(by_path: dict[str, FileEntry], recommended: dict[str, str]) -> list[str]:
