@@ -50,22 +50,6 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-FormatName = Literal[
-    "folder",
-    "eg1800",
-    "aisegment",
-    "p3m10k",
-    "ppm100",
-    "easyportrait",
-    "voc",
-    "coco",
-    "supervisely",
-    "cvat",
-    "labelme",
-    "pixelannotation",
-    "shards",
-    "synthetic",
-]
 Names = Annotated[tuple[str, ...], BeforeValidator(_split_names)]
 
 
@@ -88,7 +72,7 @@ class SetConfig(Section):
     "First part of the keys of its photos, `<name>/…`."
     root: Path | None = None
     "Its folder, relative to `data.root` where that is given; None only for `synthetic`."
-    format: FormatName = "folder"
+    format: str = "folder"
     weight: Positive = 1.0
     "How often each of its photos comes in an epoch of training: 2 is twice, 0.5 every other epoch."
     licence: str = "unknown"
@@ -108,7 +92,7 @@ class SetConfig(Section):
 class DataConfig(Section):
     """Which photos, and how they are divided."""
 
-    format: FormatName = "synthetic"
+    format: str = "synthetic"
     root: Path | None = None
     "Folder of the photos; None only for `synthetic`."
     sets: Annotated[tuple[SetConfig, ...], Field(strict=False)] = ()

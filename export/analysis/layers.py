@@ -65,7 +65,7 @@ def _intermediates(path: Path, photo: Any) -> Iterator[tuple[str, np.ndarray]]:
         yield from _of_tflite(path, inputs)
     elif path.suffix == ".onnx":
         yield from _of_onnx(path, inputs)
-    else:
+    elif path.suffix in (".mlpackage", ".mlmodel"):
         yield from _of_coreml(path, inputs)
 
 

@@ -16,14 +16,12 @@ import numpy as np
 from jaxtyping import Float32
 
 from export.analysis.layers import first_divergence
-from export.formats.to_coreml import VARIANTS
-from export.formats.to_onnx import ONNX_RECIPES
 from export.product import parity
 from export.product.parity import Bound, Photos
-from export.product.product import PARITY_REFERENCE, ReferenceName
+from export.product.product import ReferenceName
 from export.product.quiet import quiet
-from export.quantization.recipes import RECIPES
 from export.stage import check_photos, verified_source
+from export.targets import expected
 from portraitseg import contract, files, manifest, metrics, tables
 from portraitseg.cli import console, say
 from portraitseg.config import Config
@@ -93,7 +91,7 @@ def matrix(run: Run, config: Config) -> list[Pair]:
         entries = exported_files(run, source)
         keys = spread(dataset.keys(config.data.val_split), config.export.parity_photos)
         photos = [dataset.load(key).image for key in keys]
-        models = _load_models(run, {_expected(entry)[0] for _, entry in entries})
+        models = _load_models(run, {expected(entry)[0] for _, entry in entries})
         members, left_out = open_members(entries, models, photos)
         pairs = compare_all(members, photos)
         parted = _where_parted(pairs, members, models, photos[0])
@@ -150,7 +148,7 @@ def open_members(
         except NotRunnable as error:
             left_out.append(f"{path.name}: needs {error.needs}")
             continue
-        reference, bound = _expected(entry)
+        reference, bound = expected(entry)
         for label, each in [(path.name, runner), *_second_opinion(path, runner)]:
             outputs = np.stack([each.predict(photo) for photo in photos]).astype(np.float32)
             members.append(Member(label, each.runtime, reference, bound, path, outputs))
@@ -241,21 +239,6 @@ def draw(members: Sequence[Member], pairs: Sequence[Pair]) -> Picture:
         cells[row][column] = cells[column][row] = cell
     names = [re.sub(r"^[a-z0-9_]+-\d+x\d+-", "", label) for label in labels]
     return heat_map(names, cells, "mean difference of probability")
-
-
-def _expected(entry: manifest.FileEntry) -> tuple[ReferenceName, Bound]:
-    """Which Keras model a file comes from, and how far it may be from it."""
-    suffix = Path(entry.path).suffix
-    if suffix == ".tflite" and entry.recipe in RECIPES:
-        recipe = RECIPES[entry.recipe]
-        return recipe.reference, recipe.bound
-    if suffix == ".onnx" and entry.recipe in ONNX_RECIPES:
-        return ONNX_RECIPES[entry.recipe]
-    reference: ReferenceName = "unwrapped" if entry.parity.reference == PARITY_REFERENCE["unwrapped"] else "float"
-    for end, variant in VARIANTS.items():
-        if entry.path.endswith(f"-{end}"):
-            return reference, variant.bound
-    raise InputError(f"{entry.path}: of recipe '{entry.recipe}', which is not made any more: export the run again")
 
 
 def _load_models(run: Run, references: set[ReferenceName]) -> dict[ReferenceName, Any]:

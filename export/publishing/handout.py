@@ -170,16 +170,18 @@ def _drop_in_ios(by_path: Mapping[str, FileEntry], recommended: Mapping[str, str
 1. Drag `{path}`, the folder `{FOLDER}/` and `{sources.SWIFT}/Portrait/` into the Xcode project (iOS 15), into the
    app's target.
 2. `PortraitModel.swift` holds the names and numbers of these files.
+3. For a camera, give the target's Info the key `NSCameraUsageDescription` with a sentence: without it iOS ends the app.
 
 ```swift
 let segmenter = try PortraitSegmenter(spec: PortraitModel.spec)
 let matte = try segmenter.segment(photo, orientation: orientation)  // from the photo's metadata
-let alpha = EdgeRefiner(PortraitModel.spec.refine).apply(matte.coefficients, to: picture)
+let person = try matte.cutout(of: photo, orientation: orientation, spec: PortraitModel.spec)  // a CGImage
 ```
 
 It proves itself by the golden portrait when it is made. For a camera there is `segmentFrame`, steady over time; a whole
-app of one screen is `apps/ios/Sample/` in the repository. `CoreMLPortraitSegmenter` does without Vision. The part that imports nothing of Apple's has tests for `swift test`. No
-Swift compiler was at hand: grammar was checked, types were not, and nothing was tried in Xcode or on a phone."""
+app of one screen is `apps/ios/Sample/` in the repository, with its steps in `docs/apps.md`. `CoreMLPortraitSegmenter`
+does without Vision. The part that imports nothing of Apple's has tests for `swift test`. No Swift compiler was at hand:
+grammar was checked, types were not, and nothing was tried in Xcode or on a phone."""
 
 
 def _android(by_path: dict[str, FileEntry], recommended: dict[str, str]) -> list[str]:

@@ -317,6 +317,15 @@ def test_the_camera(drive: Drive) -> None:
     assert state[1]["message"] == ""
 
 
+@pytest.mark.parametrize("way", ["tracks", "no tracks", "turned"])
+def test_frames_come_from_the_track_or_else_from_the_video(way: str, drive: Drive) -> None:
+    steps = [["call", "watchFrames", way], ["press", "#camera"], ["wait", 6000], ["call", "bitmapsMade"], ["state"]]
+    seen = drive(steps, flags=["--use-fake-device-for-media-stream"], permissions=["camera"])
+    assert seen["states"][0]["message"] == ""
+    assert "frames a second" in seen["states"][0]["status"]
+    assert (seen["results"][-1] == 0) == (way == "tracks")
+
+
 def test_an_unplugged_camera(drive: Drive) -> None:
     """Its track ends by itself; what the page hears then."""
     steps = [["call", "keepStream"], ["press", "#camera"], ["wait", 1500], ["call", "unplug"], ["state"]]

@@ -2,9 +2,11 @@
 
 import json
 import os
+import resource
 import socket
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -56,12 +58,18 @@ def start(
     other: dict[int, list[str]] = {},  # noqa: B006
     wait_s: float = 300,
     more: tuple[str, ...] = (),
+    file_bytes: dict[int, int] = {},  # noqa: B006
 ) -> list[subprocess.Popen[str]]:
-    """Starts the workers of a run; `other`: what one of them is given beside the rest."""
+    """Starts the workers of a run.
+
+    `other`: what one of them is given beside the rest; `file_bytes`: no file of one of them gets longer, as on a disk
+    that is full.
+    """
     workers, started = ",".join(free_addresses(count)), []
     for task in range(count):
         place = ["--workers", workers, "--task", str(task), "--wait", str(wait_s)] if count > 1 else []
         own = ["--data", "DATA", *SETTINGS, *more] if command == ("train", "fit") else []
+        limit = file_bytes.get(task)
         words = [*command, "--run", run, *own, *other.get(task, []), *place]
         started.append(
             subprocess.Popen(
@@ -71,6 +79,7 @@ def start(
                 stderr=subprocess.PIPE,
                 text=True,
                 start_new_session=True,
+                preexec_fn=partial(resource.setrlimit, resource.RLIMIT_FSIZE, (limit, limit)) if limit else None,
             )
         )
     return started

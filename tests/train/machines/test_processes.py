@@ -69,6 +69,27 @@ def test_a_worker_that_goes_is_named_and_another_number_of_workers_goes_on(one: 
     assert difference(one, "one", name) < BOUND
 
 
+def test_a_full_disk_of_one_is_named_to_all_and_nothing_is_lost(one: Path) -> None:
+    name = "full"
+    started = start(one, name, 3)
+    path = one / "runs" / name / "state.npz"
+    while not path.exists():
+        assert started[0].poll() is None
+        time.sleep(0.05)
+    started[0].send_signal(signal.SIGTERM)
+    end(started)
+    before = path.read_bytes()
+    # the chief alone writes; an h5 still fits, a state does not
+    assert (one / "runs" / name / "best.h5").stat().st_size < 36_000 < len(before)
+    started = start(one, name, 3, file_bytes={0: 36_000})
+    for text in end(started):
+        (line,) = [line for line in text.splitlines() if line.startswith("error: ")]
+        assert f"runs/{name}/state.npz: the file is larger than" in line, line
+    assert [process.returncode for process in started] == [2, 1, 1] and path.read_bytes() == before
+    run(one, name, 3)
+    assert difference(one, "one", name) < BOUND
+
+
 def test_other_settings_are_named(one: Path) -> None:
     started = start(one, "other", 2, other={1: ["--set", "train.learning_rate=0.003"]})
     for text in end(started):
