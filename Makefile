@@ -84,9 +84,9 @@ apps-tools: ## fetch what the tests of apps/ use (npm, 120 MB in .cache/kotlin):
 	@mkdir -p .cache/kotlin && cp apps/package.json apps/package-lock.json .cache/kotlin/ && \
 	  cd .cache/kotlin && npm ci --ignore-scripts --no-audit --no-fund
 
-benchmark: $(ENV) ## quality and latency of every exported file: RUN= DATA= SPLITS= PEERS= REFERENCE= THREADS= PROFILE=quick|full ROBUSTNESS=1
+benchmark: $(ENV) ## quality and latency of every exported file: RUN= DATA= SPLITS= PEERS= REFERENCE= THREADS= PROFILE=quick|full ROBUSTNESS=1 SHARD=i/n
 	@$(PY) -m benchmark run --run "$(RUN)" $(WITH_DATA) --profile "$(PROFILE)" $(if $(SPLITS),--splits "$(SPLITS)") \
-	  $(if $(PEERS),--peers "$(PEERS)") $(if $(REFERENCE),--reference "$(REFERENCE)") $(if $(THREADS),--threads "$(THREADS)") $(if $(ROBUSTNESS),--robustness) $(WITH_SET)
+	  $(if $(PEERS),--peers "$(PEERS)") $(if $(REFERENCE),--reference "$(REFERENCE)") $(if $(THREADS),--threads "$(THREADS)") $(if $(ROBUSTNESS),--robustness) $(if $(SHARD),--shard "$(SHARD)") $(WITH_SET)
 
 WITH_TABLE = $(if $(BASE),--base "$(BASE)") $(if $(SPLITS),--splits "$(SPLITS)") $(if $(PEERS),--peers "$(PEERS)") \
   $(if $(REFERENCE),--reference "$(REFERENCE)") $(if $(THREADS),--threads "$(THREADS)") --profile "$(PROFILE)" $(if $(OUT),--out "$(OUT)")

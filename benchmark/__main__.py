@@ -34,6 +34,9 @@ def run(
     workers: Annotated[
         int | None, typer.Option(min=1, max=256, help="Processes that score photos; default: one for each core.")
     ] = None,
+    shard: Annotated[
+        str, typer.Option(help="i/n: this machine scores one part of n; the last one to end writes the tables.")
+    ] = "1/1",
     overrides: options.Set = None,
 ) -> None:
     """Scores and times every file of a run; writes runs/<run>/benchmark/ and the quality in the manifests."""
@@ -41,24 +44,29 @@ def run(
     from benchmark.measuring.measure import Measurement
     from benchmark.measuring.robustness import Robustness
     from benchmark.measuring.targets import choose_reference, collect_targets
-    from benchmark.stage import measure_run
+    from benchmark.stage import measure_run, measure_shard
     from portraitseg.data import open_dataset
+    from portraitseg.data.base import parse_shard
     from portraitseg.errors import InputError
     from portraitseg.runs import Run
 
     if profile not in PROFILES:
         raise InputError(f"--profile {profile}: choose one of {', '.join(PROFILES)}")
     thread_counts = _host_threads(threads or ("1" if profile == "quick" else "all"))
-    chosen = Run(run_name)
+    chosen, part = Run(run_name), parse_shard(shard)
     targets, reference_target = choose_reference(collect_targets(chosen, peers), reference)
+    config = _read_config(chosen, options.Photos(data, data_format, overrides))
+    dataset = open_dataset(config.data, config.seed)
+    measurement = Measurement(targets, reference_target, profile, thread_counts, config.data.soft_masks)
+    measurement.journal, measurement.workers = chosen.benchmark / "journal", workers
+    measurement.robustness = Robustness() if with_robustness else None
+    chosen_splits = _choose_splits(dataset, splits, config)
+    if part.parts > 1:
+        measure_shard(chosen, measurement, dataset, chosen_splits, part)
+        return
     # until all is written: an export would replace the files that are being measured
     with chosen.locked():
-        config = _read_config(chosen, options.Photos(data, data_format, overrides))
-        dataset = open_dataset(config.data, config.seed)
-        measurement = Measurement(targets, reference_target, profile, thread_counts, config.data.soft_masks)
-        measurement.journal, measurement.workers = chosen.benchmark / "journal", workers
-        measurement.robustness = Robustness() if with_robustness else None
-        measure_run(chosen, measurement, dataset, _choose_splits(dataset, splits, config))
+        measure_run(chosen, measurement, dataset, chosen_splits)
 
 
 @app.command()

@@ -145,7 +145,7 @@ def check_qat(
             network = models.as_written(model or "", size)
         else:
             loaded = checkpoint.load(h5)
-            network = models.as_written(loaded.name, loaded.input_shape[1:3], loaded.input_shape[3])
+            network = models.as_written(loaded.name, loaded.input_shape[1:3])
     report(network, "" if h5 is None else str(h5))
 
 

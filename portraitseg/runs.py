@@ -84,8 +84,12 @@ class Run:
         return self.exports["onnx"]
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
+    def locked(self, is_shared: bool = False, waits: bool = False) -> Iterator[None]:
         """Holds the run while a stage writes to it; the kernel lets go when the process ends, however it ends.
+
+        Args:
+            is_shared: others may hold it at the same time, if they share it too.
+            waits: for the end of whoever holds it.
 
         Raises:
             InputError: another process holds it.
@@ -95,9 +99,11 @@ class Run:
         except (FileExistsError, NotADirectoryError) as error:
             found = next(place for place in (self.folder, *self.folder.parents) if place.is_file())
             raise InputError(f"RUN={self.name}: {found} is a file: move it, or name another RUN") from error
-        with (self.folder / ".lock").open("w") as file:
+        # for reading too: over NFS a shared lock needs that
+        with (self.folder / ".lock").open("a+") as file:
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                kind = fcntl.LOCK_SH if is_shared else fcntl.LOCK_EX
+                fcntl.flock(file, kind if waits else kind | fcntl.LOCK_NB)
             except BlockingIOError as error:
                 raise InputError(
                     f"RUN={self.name}: another process is writing to it: wait for it, or name another RUN"

@@ -367,7 +367,7 @@ def import_tflite(
 @app.command()
 def widen(
     weights: Annotated[Path, typer.Option(help="Float h5 of the narrower network.")],
-    model: Annotated[str, typer.Option(help="A wider variant of it, such as selfie_swish_w150.")],
+    model: Annotated[str, typer.Option(help="A wider variant of it, such as selfie_swish_d200.")],
     out: Annotated[Path, typer.Option(help="The h5 to write, for INIT= or --init.")],
 ) -> None:
     """Begin a wider network with a narrower one's function (Net2Net)."""

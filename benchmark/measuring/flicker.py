@@ -71,17 +71,8 @@ class Flicker:
         self.done |= {(split, name): values for name, values in scores.items()}
 
 
-def _predict(runner: Runner, frames: Sequence[np.ndarray]) -> Iterator[np.ndarray]:
-    """Frame by frame, each with the mask of the one before where the file takes it."""
-    last = None
-    for frame in frames:
-        probability = runner.predict(frame) if last is None else runner.predict(frame, last)
-        last = probability if runner.channels == "prior" else None
-        yield probability
-
-
 def _score(runner: Runner, frames: Sequence[np.ndarray], truths: Sequence[np.ndarray]) -> dict[str, float]:
-    probabilities = list(_predict(runner, frames))
+    probabilities = [runner.predict(frame) for frame in frames]
     size = (truths[0].shape[0], truths[0].shape[1])
     alphas = [contract.probability_to_alpha(probability, size) for probability in probabilities]
     masks = [contract.probability_to_mask(probability, size) for probability in probabilities]

@@ -81,7 +81,7 @@ def compare_recipes(
 
 
 def run_files(run: Run, recipes: Sequence[str]) -> dict[str, Target]:
-    """Recipe → the run's .tflite of RGB photos (or of those with the previous mask), in the order of `RECIPES`.
+    """Recipe → the run's .tflite of RGB photos, in the order of `RECIPES`.
 
     Raises:
         InputError: not exported, or without a float file to compare with.
@@ -89,7 +89,7 @@ def run_files(run: Run, recipes: Sequence[str]) -> dict[str, Target]:
     found = {
         target.recipe: target
         for target in collect_targets(run, None)
-        if target.path.suffix == ".tflite" and target.channels != "rgba" and target.recipe in recipes
+        if target.path.suffix == ".tflite" and target.channels == "rgb" and target.recipe in recipes
     }
     if FLOAT not in found:
         remedy = f"make export-android RUN={run.name} SET=export.recipes=all"

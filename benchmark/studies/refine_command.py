@@ -70,10 +70,11 @@ def measure(
         segmenter = Segmenter(path)
         refiner, smoother = segmenter.refiner, segmenter.smoother()
         assert refiner is not None
+        cost = refinement.cost(segmenter, segmenter.smoother(), refiner)
         for split in splits:
             cli.say(f"{path.name} on {split}")
             photos = list(refinement.predict_photos(segmenter, dataset, split))
-            photo_rows.append(refinement.photo_rows(path.name, split, photos, refiner))
+            photo_rows.append(refinement.photo_rows(path.name, split, photos, refiner) | cost)
             if split not in (splits if clip_splits is None else clip_splits):
                 continue
             # persons that no parameter was chosen on
@@ -98,6 +99,7 @@ def to_markdown(photo_rows: Sequence[dict[str, Any]], clip_rows: Sequence[dict[s
         "Better on",
         "Stray pieces",
         "Holes",
+        "Network, smoothing, refinement at 720p, ms",
     )
     clips = ("File", "Split", "Clip", "Way", "Flipped %", "dtSSD", "IoU", "Boundary IoU", "Change", "Ghost %")
     lines = tables.markdown(photos, map(_photo_cells, photo_rows), texts=2)
@@ -110,7 +112,9 @@ def _photo_cells(row: dict[str, Any]) -> list[str]:
     cells = [row["file"], row["split"]]
     cells += [f"{100 * row[name]:.2f} → {100 * row[f'{name}_refined']:.2f}" for name in ("iou", "boundary_iou")]
     cells += [_change(row, "boundary_iou_change"), f"{row['better_share']:.0%}"]
-    return cells + [f"{row[name]:.2f} → {row[f'{name}_refined']:.2f}" for name in ("islands", "holes")]
+    cells += [f"{row[name]:.2f} → {row[f'{name}_refined']:.2f}" for name in ("islands", "holes")]
+    network, *added = (row[f"{name}_ms"] for name in ("network", "smooth", "refine"))
+    return [*cells, f"{network:.1f}" + "".join(f" + {ms:.1f} ({ms / network:.2g}×)" for ms in added)]
 
 
 def _clip_cells(row: dict[str, Any]) -> list[str]:

@@ -29,7 +29,7 @@ def trained_model(name: str, size: tuple[int, int], steps: int = 240, seed: int 
     images, masks = samples(64)
     inputs = stack_inputs(images, size)
     targets = np.stack([contract.mask_to_target(mask, size) for mask in masks])[..., None] / np.float32(255)
-    model = models.build(name, size, 3)
+    model = models.build(name, size)
     # statistics that follow within these few steps
     for layer in model.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
@@ -39,12 +39,12 @@ def trained_model(name: str, size: tuple[int, int], steps: int = 240, seed: int 
     return model
 
 
-def build_small(size: tuple[int, int], channels: int = 3) -> Any:
+def build_small(size: tuple[int, int]) -> Any:
     """Five convolutions, where what is tested is not the network: each conversion takes a fraction of a second."""
     from portraitseg.models import blocks
     from portraitseg.models.keras_route import keras
 
-    image = keras.Input((*size, channels), name="image")
+    image = keras.Input((*size, 3), name="image")
     x = blocks.conv_bn(image, 16, kernel=3, stride=2, name="down0")
     x = blocks.conv_bn(x, 32, kernel=3, stride=2, name="down1")
     x = blocks.separable(x, 32, stride=2, name="down2")
