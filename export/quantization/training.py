@@ -11,7 +11,7 @@ import numpy as np
 
 from export.quantization import preflight, qat
 from export.quantization.ranges import share_ranges
-from export.quantization.recipes import RECIPES
+from export.quantization.makers import RECIPES
 from portraitseg import contract, files, identity, manifest, metrics
 from portraitseg.cli import say, warn
 from portraitseg.config import Config
@@ -41,14 +41,14 @@ class TfliteEvaluator:
 
     dataset: Dataset
     keys: tuple[str, ...]
-    recipe: str = "qat_wi8_ai8"
+    maker: str = "qat_wi8_ai8"
 
     def __call__(self, model: Any) -> float:
         """Returns the mean IoU in [0, 1]."""
         size = model.input_shape[1:]
-        content = RECIPES[self.recipe].convert(model, np.zeros((1, *size), np.float32))
+        content = RECIPES[self.maker].convert(model, np.zeros((1, *size), np.float32))
         with tempfile.TemporaryDirectory(prefix="portraitseg-qat-") as folder:
-            path = Path(folder) / f"{model.name}-rgb-{self.recipe}.tflite"
+            path = Path(folder) / f"{model.name}-rgb-{self.maker}.tflite"
             path.write_bytes(content)
             runner = open_runner(path, threads=2)
             return float(np.mean([self._iou(runner.predict, key) for key in self.keys]))
@@ -87,7 +87,7 @@ def trained_qat(
     from train import losses
     from train.fit import fit
     from train.optimize import Optimization
-    from train.stream import recipe_of
+    from train.stream import maker_of
 
     if (best := finished_qat(run, source, config)) is not None:
         _record_settings(run, source, config)
@@ -105,13 +105,13 @@ def trained_qat(
     qat.calibrate(model, float_model, calibration, config.qat.range_percentile)
     is_by_file = config.qat.select == "tflite"
     trained = config_of(config)
-    recipe, optimization = recipe_of(dataset, trained, losses.needs(trained.loss)), None
+    maker, optimization = maker_of(dataset, trained, losses.needs(trained.loss)), None
     if together:
-        recipe = replace(recipe, share=together.share)
+        maker = replace(maker, share=together.share)
         optimization = together.optimization(model, lambda: qat.quantize(float_model), trained, share_ranges)
     result = fit(
         optimization or Optimization(model, trained),
-        recipe=recipe,
+        maker=maker,
         config=trained,
         plan=plan_of(config, source.weights_sha256),
         folder=run.qat,

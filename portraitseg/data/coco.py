@@ -1,4 +1,4 @@
-"""Format `coco`: COCO's instances: the union of a photo's persons; crowds are ignored; photos of nobody are left out.
+"""Format `coco`: COCO's instances: the union of a photo's persons; crowds are ignored; background-only photos left out.
 
 annotations/instances_<name>.json beside <name>/ or images/<name>/ (as distributed), beside images/ (CVAT's export), or
 <name>/_annotations.coco.json among its photos (Roboflow's). COCO train2017 is 450 MB of JSON: it is read in pieces, and
