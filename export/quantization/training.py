@@ -41,14 +41,14 @@ class TfliteEvaluator:
 
     dataset: Dataset
     keys: tuple[str, ...]
-    maker: str = "qat_wi8_ai8"
+    recipe: str = "qat_wi8_ai8"
 
     def __call__(self, model: Any) -> float:
         """Returns the mean IoU in [0, 1]."""
         size = model.input_shape[1:]
-        content = RECIPES[self.maker].convert(model, np.zeros((1, *size), np.float32))
+        content = RECIPES[self.recipe].convert(model, np.zeros((1, *size), np.float32))
         with tempfile.TemporaryDirectory(prefix="portraitseg-qat-") as folder:
-            path = Path(folder) / f"{model.name}-rgb-{self.maker}.tflite"
+            path = Path(folder) / f"{model.name}-rgb-{self.recipe}.tflite"
             path.write_bytes(content)
             runner = open_runner(path, threads=2)
             return float(np.mean([self._iou(runner.predict, key) for key in self.keys]))
