@@ -11,7 +11,7 @@ import numpy as np
 
 from export.quantization import preflight, qat
 from export.quantization.ranges import share_ranges
-from export.quantization.makers import RECIPES
+from export.quantization.recipes import RECIPES
 from portraitseg import contract, files, identity, manifest, metrics
 from portraitseg.cli import say, warn
 from portraitseg.config import Config
