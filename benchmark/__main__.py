@@ -140,10 +140,10 @@ def networks(
     names = [name.strip() for name in runs.split(",") if name.strip()]
     if not names:
         raise InputError("--runs: name the runs, with commas between them")
-    places = [Run(name) for name in dict.fromkeys(names)]
-    config = _read_config(places[0], table)
+    named = [Run(name) for name in dict.fromkeys(names)]
+    config = _read_config(named[0], table)
     wanted = tuple(dict.fromkeys(part.strip() for part in splits.split(",")))
-    compare_networks(places, base, config, wanted, *_measuring(table), out)
+    compare_networks(named, base, config, wanted, *_measuring(table), out)
 
 
 @app.command()
@@ -162,13 +162,13 @@ def quantization(
     from portraitseg.errors import InputError
     from portraitseg.runs import Run
 
-    places = [Run(name) for part in runs.split(",") if (name := part.strip())]
-    if not places:
+    named = [Run(name) for part in runs.split(",") if (name := part.strip())]
+    if not named:
         raise InputError("--runs: name the runs, with commas between them")
-    config = _read_config(places[0], table)
+    config = _read_config(named[0], table)
     chosen = _choose_splits(open_dataset(config.data, config.seed), splits, config)
     wanted = [name for part in recipes.split(",") if (name := part.strip())]
-    compare_recipes(places, wanted, config, chosen, *_measuring(table), out)
+    compare_recipes(named, wanted, config, chosen, *_measuring(table), out)
 
 
 @app.command()
@@ -244,8 +244,8 @@ def contest(
     done = [entry for entry in entries if entry.run.name not in failures]
     if done:
         wanted = tuple(dict.fromkeys(part.strip() for part in splits.split(",")))
-        places = [entry.run for entry in done]
-        compare_networks(places, base, done[0].config, wanted, *_measuring(table), out)
+        named = [entry.run for entry in done]
+        compare_networks(named, base, done[0].config, wanted, *_measuring(table), out)
     if failures:
         listed = "; ".join(f"{name}: {why}" for name, why in failures.items())
         raise CheckFailed(f"{len(failures)} of {asked} networks are not in the table: {listed}")
@@ -267,11 +267,11 @@ def readme(
 
     # the scores by photo may be committed beside their table: they are no table
     chosen = results or [path for path in sorted(tables.RESULTS.glob("*.csv")) if tables.is_table(path)]
-    places = documents or [path for path in tables.DOCUMENTS if path.exists()] or [tables.DOCUMENTS[0]]
-    missing = [set(tables.update(document, chosen, is_check=check)) for document in places]
+    named = documents or [path for path in tables.DOCUMENTS if path.exists()] or [tables.DOCUMENTS[0]]
+    missing = [set(tables.update(document, chosen, is_check=check)) for document in named]
     for path in chosen:
         if not check and all(path.stem in names for names in missing):
-            cli.warn(f"{', '.join(map(str, places))}: no place for {path}: put this where you want it")
+            cli.warn(f"{', '.join(map(str, named))}: no place for {path}: put this where you want it")
             content = tables.tables_of(path)[path.stem]
             typer.echo(f"<!-- results:begin {path.stem} -->\n{content}<!-- results:end {path.stem} -->")
 

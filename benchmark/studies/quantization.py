@@ -97,10 +97,10 @@ def run_files(run: Run, recipes: Sequence[str]) -> dict[str, Target]:
     return {recipe: found[recipe] for recipe in RECIPES if recipe in found}
 
 
-def make_recipe_rows(found: Mapping[str, Mapping[str, Target]], measurement: Measurement) -> Results:
+def make_recipe_rows(by_run: Mapping[str, Mapping[str, Target]], measurement: Measurement) -> Results:
     """A row a file × thread count × split: of each run by recipe, then of the peers."""
     measured = make_rows(measurement)
-    listed = [(run, own[FLOAT], target) for run, own in found.items() for target in own.values()]
+    listed = [(run, own[FLOAT], target) for run, own in by_run.items() for target in own.values()]
     ours = {target.name for _, _, target in listed}
     peers = [("", target, target) for target in measurement.targets if target.name not in ours]
     rows = []

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from benchmark.tables.table import COLUMNS
+from benchmark.tables.results import RESULTS
 from typer.testing import CliRunner
 
 from benchmark.__main__ import app
@@ -38,7 +38,7 @@ def made() -> dict[str, object]:
     times = ("ms", "mb", "ratio", "valid", "reason")
     with (RESULTS / "results.csv").open() as file:
         table = [
-            {name: row[name] for name in COLUMNS if not any(word in name for word in times)}
+            {name: row[name] for name in RESULTS if not any(word in name for word in times)}
             for row in csv.DictReader(file)
         ]
     paths = [RESULTS / "photos.csv", Path("android_assets/tiny/manifest.json"), Path("runs/tiny/onnx/manifest.json")]
