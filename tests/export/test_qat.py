@@ -42,7 +42,7 @@ def test_h5_round_trip(qat_model: Any, tmp_path: Path, calibration: np.ndarray) 
     path = tmp_path / "qat.h5"
     checkpoint.save(qat_model, path)
     header = checkpoint.read_header(path)
-    assert (header.name, header.size, header.channels, header.is_quantized) == ("fast_scnn_w050", (64, 64), 3, True)
+    assert (header.name, header.size, header.channels, header.is_quantized) == ("tiny", (64, 64), 3, True)
     loaded = qat.load_qat(path)
     assert _input_range(loaded) == [0, 1]
     inputs = calibration[:2]
