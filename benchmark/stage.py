@@ -4,10 +4,34 @@ import shutil
 from collections.abc import Sequence
 
 from benchmark.measuring.measure import Measurement
+from benchmark.measuring.scoring import shard_name
 from benchmark.tables import history, report
+from benchmark.tables.results import Results
 from benchmark.tables.rows import make_rows
-from portraitseg.data.base import Dataset
+from portraitseg.cli import say
+from portraitseg.data.base import Dataset, Shard
 from portraitseg.runs import Run
+
+
+def measure_shard(run: Run, measurement: Measurement, dataset: Dataset, splits: Sequence[str], shard: Shard) -> None:
+    """Scores one part of the photos; where that of all others is there too, measures the run with it.
+
+    Raises:
+        InputError: as `measure_run`; or another shard was scored on other photos or files.
+        KeyboardInterrupt: after Ctrl-C; what was scored is kept.
+    """
+    with run.locked(is_shared=True):
+        missing = measurement.run_shard(dataset, splits, shard)
+    if missing:
+        listed = ", ".join(f"{other} ({photos} photos)" for other, photos in missing.items())
+        say(f"shard {shard} is scored; of others this is not there yet: {listed}")
+        return
+    # where two end at once, the second waits, and finds that the first has put all together
+    with run.locked(waits=True):
+        if (measurement.journal / shard_name(shard)).exists():
+            measure_run(run, measurement, dataset, splits)
+        else:
+            say(f"shard {shard} is scored; another machine has written the tables")
 
 
 def measure_run(run: Run, measurement: Measurement, dataset: Dataset, splits: Sequence[str]) -> None:
@@ -22,17 +46,16 @@ def measure_run(run: Run, measurement: Measurement, dataset: Dataset, splits: Se
         # nothing was measured to its end: an earlier table stays
         raise KeyboardInterrupt
     report.record_quality(measurement)
-    rows = make_rows(measurement)
-    report.write_results(run.benchmark, rows, measurement)
-    report.print_rows(rows, report.conditions(measurement))
+    results = Results(make_rows(measurement), conditions=report.conditions(measurement))
+    report.write_results(run.benchmark, results, measurement)
+    report.print_results(results)
     report.write_robustness(run.benchmark, measurement)
     history.append(
         run.benchmark,
-        rows,
+        results,
         kind="host",
         profile=measurement.profile,
         is_interrupted=measurement.is_interrupted,
-        conditions=report.conditions(measurement),
     )
     if measurement.is_interrupted:
         raise KeyboardInterrupt

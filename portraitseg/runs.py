@@ -8,7 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from portraitseg.errors import InputError
-from portraitseg.manifest import ARTIFACT_NAME
+from portraitseg.manifest import ARTIFACT_NAME, MANIFEST_NAME
+
+#: Export target → where the files of a run go.
+EXPORTS = {"android": "android_assets/{}", "ios": "ios_assets/{}", "onnx": "runs/{}/onnx"}
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
@@ -54,24 +57,39 @@ class Run:
         return self.folder / "qat"
 
     @property
-    def onnx(self) -> Path:
-        return self.folder / "onnx"
-
-    @property
     def benchmark(self) -> Path:
         return self.folder / "benchmark"
 
     @property
+    def exports(self) -> dict[str, Path]:
+        """Export target → folder of its files."""
+        return {target: Path(place.format(self.name)) for target, place in EXPORTS.items()}
+
+    @property
+    def manifests(self) -> dict[str, Path]:
+        """Export target → its manifest, of those that were exported."""
+        paths = {target: folder / MANIFEST_NAME for target, folder in self.exports.items()}
+        return {target: path for target, path in paths.items() if path.exists()}
+
+    @property
     def android(self) -> Path:
-        return Path("android_assets") / self.name
+        return self.exports["android"]
 
     @property
     def ios(self) -> Path:
-        return Path("ios_assets") / self.name
+        return self.exports["ios"]
+
+    @property
+    def onnx(self) -> Path:
+        return self.exports["onnx"]
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
+    def locked(self, is_shared: bool = False, waits: bool = False) -> Iterator[None]:
         """Holds the run while a stage writes to it; the kernel lets go when the process ends, however it ends.
+
+        Args:
+            is_shared: others may hold it at the same time, if they share it too.
+            waits: for the end of whoever holds it.
 
         Raises:
             InputError: another process holds it.
@@ -81,9 +99,11 @@ class Run:
         except (FileExistsError, NotADirectoryError) as error:
             found = next(place for place in (self.folder, *self.folder.parents) if place.is_file())
             raise InputError(f"RUN={self.name}: {found} is a file: move it, or name another RUN") from error
-        with (self.folder / ".lock").open("w") as file:
+        # for reading too: over NFS a shared lock needs that
+        with (self.folder / ".lock").open("a+") as file:
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                kind = fcntl.LOCK_SH if is_shared else fcntl.LOCK_EX
+                fcntl.flock(file, kind if waits else kind | fcntl.LOCK_NB)
             except BlockingIOError as error:
                 raise InputError(
                     f"RUN={self.name}: another process is writing to it: wait for it, or name another RUN"

@@ -129,6 +129,9 @@ def fingerprint(model: Any, config: Config, plan: Plan, recipe: BatchRecipe) -> 
         "keys": recipe.keys,
         "blank_keys": recipe.blank_keys,
     }
+    if recipe.runs and not config.data.sets:
+        # weights that shards have brought along
+        facts["runs"] = recipe.runs
     return identity.of_fit(config, facts)
 
 

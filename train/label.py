@@ -18,17 +18,17 @@ from portraitseg import contract, files
 from portraitseg.cli import console, say
 from portraitseg.config import Config
 from portraitseg.data import find_terms
-from portraitseg.data.base import hash_keys, is_measured, set_of
+from portraitseg.data.base import Shard, hash_keys, is_measured, set_of
 from portraitseg.data.folder import FolderDataset, place
 from portraitseg.errors import InputError
 from portraitseg.models import checkpoint
 from portraitseg.terms import TERMS_NAME, Terms, worst
 from train.folder_copy import LEAST, begin, copy_file, open_copied, write_splits
-from train.function_matching import SUFFIXES, Teacher, open_file, require_rgb, teach
+from train.function_matching import SUFFIXES, Teacher, open_file, teach
 from train.weights.terms import of_weights
 
 
-def label(config: Config, weights: Sequence[Path], out: Path, blend: float, shard: tuple[int, int] = (0, 1)) -> None:
+def label(config: Config, weights: Sequence[Path], out: Path, blend: float, shard: Shard = Shard()) -> None:  # noqa: B008
     """Writes the folder; what is there already of the same call is kept, so a stopped one goes on.
 
     Several machines that see `out` can each draw a shard: whoever finds that all masks are there ends the work.
@@ -42,7 +42,7 @@ def label(config: Config, weights: Sequence[Path], out: Path, blend: float, shar
             pixels and where its mask is, see `runners.peer.PeerSpec`), or an .onnx that takes value / 255.
         out: a new folder, or one that an earlier call has begun.
         blend: share of the teachers in the masks of labelled training photos, in [0, 1].
-        shard: which of how many parts of the photos is drawn here, from 0.
+        shard: the part of the photos that is drawn here.
 
     Raises:
         KeyboardInterrupt: Ctrl-C, saying what is kept.
@@ -66,14 +66,13 @@ def label(config: Config, weights: Sequence[Path], out: Path, blend: float, shar
     # of blank sets it is known that they show nobody
     taught = {key for key in splits[config.data.train_split] if set_of(key) not in dataset.blank_sets}
     everything = list(dict.fromkeys(key for keys in splits.values() for key in keys))
-    part, parts = shard
-    for key in everything[part::parts]:
+    for key in everything[shard.part]:
         photo, mask = dataset.files(key)
         copy_file(photo, place(out, key, "images", photo.suffix))
         if mask is not None and key not in taught:
             copy_file(mask, place(out, key, "masks", mask.suffix))
     try:
-        for key, drawn in _masks(dataset, sorted(taught)[part::parts], teachers, blend, out):
+        for key, drawn in _masks(dataset, sorted(taught)[shard.part], teachers, blend, out):
             files.write_bytes(place(out, key, "masks", ".png"), cv2.imencode(".png", drawn)[1].tobytes())
     except KeyboardInterrupt as error:
         raise KeyboardInterrupt(f"the masks drawn so far are kept in {out}") from error
@@ -81,7 +80,7 @@ def label(config: Config, weights: Sequence[Path], out: Path, blend: float, shar
     for key in taught:
         places[key].append(place(out, key, "masks", ".png"))
     if missing := sum(not all(path.exists() for path in paths) for paths in places.values()):
-        say(f"{out}: shard {part + 1}/{parts} is drawn; {missing} photos of other shards are not there yet")
+        say(f"{out}: shard {shard} is drawn; {missing} photos of other shards are not there yet")
         return
     hashes = write_splits(out, splits)
     say(
@@ -113,7 +112,6 @@ def open_teacher(path: Path) -> Teacher:
     if path.suffix in SUFFIXES:
         return open_file(path)
     model = checkpoint.load(path)
-    require_rgb(path, model.input_shape[3])
     size = model.input_shape[1:3]
 
     def predict(image: UInt8[np.ndarray, "h w 3"]) -> Float[np.ndarray, "h2 w2"]:

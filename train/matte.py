@@ -6,12 +6,10 @@ Weiss, PAMI 2008), both as pymatting has them, or, fast and rougher, by the guid
 """
 
 import math
-import multiprocessing
 import time
 import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -28,7 +26,7 @@ from portraitseg.data.base import Dataset, is_measured
 from portraitseg.data.folder import place
 from portraitseg.errors import InputError
 from portraitseg.synthetic import portraits as synthetic
-from portraitseg.workers import cores, settle
+from portraitseg.workers import cores, open_pool, shared
 from train.folder_copy import LEAST, begin, copy_file, open_copied, write_splits
 
 Method = Literal["closed_form", "knn", "guided"]
@@ -222,38 +220,28 @@ class _Job:
     band: float
 
 
-_job: _Job
-
-
-def _start_worker(job: _Job) -> None:
-    global _job
-    _job = job
-    settle()
-
-
 def _make(key: str) -> str:
     """In a worker: writes the matte of a photo; returns a note."""
-    sample = _job.dataset.load(key)
+    job: _Job = shared()
+    sample = job.dataset.load(key)
     assert sample.mask is not None
-    alpha, note = matte(sample.image, contract.truth_to_mask(sample.mask), _job.method, _job.band)
+    alpha, note = matte(sample.image, contract.truth_to_mask(sample.mask), job.method, job.band)
     drawn = contract.probability_to_bytes(alpha)
     drawn[drawn < LEAST] = 0
-    files.write_bytes(place(_job.out, key, "masks", ".png"), cv2.imencode(".png", drawn)[1].tobytes())
+    files.write_bytes(place(job.out, key, "masks", ".png"), cv2.imencode(".png", drawn)[1].tobytes())
     return note
 
 
 def _work(job: _Job, keys: list[str], workers: int) -> list[str]:
     if not keys:
         return []
-    # spawn: numba's threads do not survive a fork
-    count, context = min(workers or cores(), len(keys)), multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(count, context, initializer=_start_worker, initargs=(job,)) as pool:
+    with open_pool(min(workers or cores(), len(keys)), job) as processes:
         try:
-            found = pool.map(_make, keys, chunksize=4)
+            found = processes.map(_make, keys, chunksize=4)
             shown = track(found, "matting", len(keys), console=console, transient=True, disable=not console.is_terminal)
             return list(shown)
         except KeyboardInterrupt:
-            pool.shutdown(wait=False, cancel_futures=True)
+            processes.shutdown(wait=False, cancel_futures=True)
             raise
 
 

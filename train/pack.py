@@ -180,6 +180,8 @@ def _write_index(store: Store, dataset: Dataset, parts: Sequence[_Shard], made: 
         "origin": dataset.name.rpartition("/")[2],
         "terms": {name: dataset.terms_of(name).model_dump() for name in sorted({set_of(key.decode()) for key in keys})},
         "has_ignored": dataset.has_ignored,
+        # where there are any: all once is the rule
+        "weights": dict(dataset.weights) if set(dataset.weights.values()) - {1.0} else {},
         "shards": [
             {"name": part.name, **{key: notes[key] for key in ("sha256", "bytes", "photos")}}
             for part, notes in zip(parts, made, strict=True)

@@ -81,7 +81,5 @@ def profile_step(config: Config, steps: int) -> list[OperatorTime]:
 
 def _prepare(config: Config) -> tuple[BatchRecipe, Optimization]:
     keras.utils.set_random_seed(config.seed)
-    optimization = Optimization(
-        models.build_for_training(config.model.name, config.model.size, config.model.channels), config
-    )
+    optimization = Optimization(models.build_for_training(config.model.name, config.model.size), config)
     return recipe_of(open_dataset(config.data, config.seed), config, losses.needs(config.loss)), optimization

@@ -11,14 +11,11 @@ from typing import Any
 from portraitseg import files, identity, manifest, models, terms
 from portraitseg.cli import console, say, warn
 from portraitseg.config import Config
-from portraitseg.contract import CHANNEL_COUNT
 from portraitseg.data import open_dataset
 from portraitseg.data.base import Dataset, hash_keys, set_of
 from portraitseg.data.checking import DataCheck
-from portraitseg.data.mixed import MixedDataset
 from portraitseg.errors import InputError
 from portraitseg.models import checkpoint
-from portraitseg.models.widen import copy_widened
 from portraitseg.runs import Run
 from train import augmenter, function_matching, losses
 from train.check import check_data
@@ -74,7 +71,7 @@ def train_run(
         dataset = open_dataset(config.data, config.seed)
         with Together(place, devices, config, identity.of_training(config), dataset, wait_s) as together:
             begin(config.seed)
-            build = partial(models.build_for_training, config.model.name, config.model.size, config.model.channels)
+            build = partial(models.build_for_training, config.model.name, config.model.size)
             model = build()
             needs = check_losses(model, config)
             recipe = replace(recipe_of(dataset, config, needs), share=together.share)
@@ -150,7 +147,6 @@ def say_of_nobody(model: Any, dataset: Dataset, config: Config, checked: DataChe
 
 def _data_sources(dataset: Dataset, split: str) -> tuple[manifest.DataSource, ...]:
     names = dataset.sets(split)
-    weights = dataset.weights if isinstance(dataset, MixedDataset) else {}
     found = []
     for name in names:
         own = dataset.terms_of(name)
@@ -162,28 +158,21 @@ def _data_sources(dataset: Dataset, split: str) -> tuple[manifest.DataSource, ..
                 licence=own.licence,
                 use=own.use,
                 citation=own.citation,
-                weight=weights.get(name.partition("/")[0]),
+                weight=dataset.weights.get(name.partition("/")[0]),
             )
         )
     return tuple(found)
 
 
 def load_start(model: Any, config: Config, init: Path | None) -> None:
-    """Loads what the configuration, and then `init`, begin with; a network of RGB photos may begin one with a prior.
+    """Loads what the configuration, and then `init`, begin with.
 
     Raises:
         InputError: another network, one of quantization-aware training, damaged, or no ImageNet weights for it.
     """
     chosen = config.model.pretrained
     with_imagenet = chosen == "imagenet" or (chosen == "auto" and pretrained.is_known(config.model.name))
-    if config.model.prior and (init is None or checkpoint.read_header(init).channels == CHANNEL_COUNT["rgb"]):
-        if not with_imagenet and init is None:
-            return
-        rgb = models.build(config.model.name, config.model.size)
-        load_start(rgb, config.model_copy(update={"model": config.model.model_copy(update={"prior": False})}), init)
-        copy_widened(rgb, model)
-        return
-    if with_imagenet and not config.model.prior:
+    if with_imagenet:
         pretrained.load_imagenet(model)
     if init is not None:
         checkpoint.load_weights(model, init)

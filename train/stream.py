@@ -7,7 +7,7 @@ from (seed, epoch, photo).
 import multiprocessing
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -19,8 +19,8 @@ from portraitseg import contract
 from portraitseg.config import Config
 from portraitseg.data.base import Dataset, blank_per_epoch, trainable_keys
 from portraitseg.errors import InputError
-from portraitseg.workers import cores, settle
-from train import augmenter, cutouts, function_matching, prior
+from portraitseg.workers import cores, open_pool, shared
+from train import augmenter, cutouts, function_matching
 from train.augmenter import Augmenter
 from train.copy_paste import draw_window, match_light, paste, paste_ignored, shrink
 from train.cutouts import Cutouts
@@ -61,17 +61,17 @@ class Batch:
     """Photos at the network's size, augmented.
 
     Attributes:
-        images: RGB, or RGB and a previous mask.
+        images: RGB.
         targets: their masks, 0..255.
         edges: bands around the outlines of the targets, 0..255; None where no loss asks for them.
         plain: the photos with the geometric augmentations alone; None where no loss asks for them.
         ignore: above 0 where the target is not known, so that no loss counts it; None where the data know all.
     """
 
-    images: UInt8[np.ndarray, "n h w c"]
+    images: UInt8[np.ndarray, "n h w 3"]
     targets: UInt8[np.ndarray, "n h w"]
     edges: UInt8[np.ndarray, "n h w"] | None = None
-    plain: UInt8[np.ndarray, "n h w c"] | None = None
+    plain: UInt8[np.ndarray, "n h w 3"] | None = None
     ignore: UInt8[np.ndarray, "n h w"] | None = None
 
 
@@ -105,7 +105,6 @@ class BatchRecipe:
         match_light: how far that person's light and colours move to the other photo's at most.
         cutouts: hands and things that are pasted before all else; None: none are.
         with_edges, with_plain: whether batches have `Batch.edges` and `Batch.plain`.
-        with_prior: whether a fourth channel of the images is a previous mask, made up from the target.
         matching: teachers that look at the augmented photos; None: the masks are the photos' own.
         share: which photos of each batch are made; together all shares are the batch, to the bit.
     """
@@ -126,7 +125,6 @@ class BatchRecipe:
     cutouts: Cutouts | None = None
     with_edges: bool = False
     with_plain: bool = False
-    with_prior: bool = False
     matching: FunctionMatching | None = None
     share: Share = Share()
 
@@ -201,7 +199,7 @@ class BatchRecipe:
         # a photo of nobody has no person to put elsewhere
         if self.paste_share and index < self._labelled_photos:
             photo = self._pasted(photo, np.random.default_rng([self.seed, _PASTE, epoch, index]))
-        return self._with_previous(photo, rng)
+        return photo
 
     def _pasted(self, photo: Photo, rng: np.random.Generator) -> Photo:
         """The photo, or its person before another one."""
@@ -254,14 +252,6 @@ class BatchRecipe:
             image, target, ignore = self.cutouts(image, target, ignore, rng)
         return Photo(*self.augment.with_others(image, target, rng, self.with_plain, ignore))
 
-    def _with_previous(self, photo: Photo, rng: np.random.Generator) -> Photo:
-        """With a previous mask as the fourth channel, where one is asked for."""
-        if not self.with_prior:
-            return photo
-        previous = prior.simulate(photo.target, rng)[..., None]
-        image, plain = (np.concatenate([pixels, previous], axis=2) for pixels in (photo.image, photo.plain))
-        return replace(photo, image=image, plain=plain)
-
 
 def recipe_of(dataset: Dataset, config: Config, needs: Collection[str] = ()) -> BatchRecipe:
     """The batches of a configuration.
@@ -297,7 +287,6 @@ def recipe_of(dataset: Dataset, config: Config, needs: Collection[str] = ()) -> 
         cutouts=cutouts.of(config),
         with_edges="edge" in needs,
         with_plain="plain_logits" in needs,
-        with_prior=config.model.prior,
         matching=function_matching.of(config),
     )
 
@@ -327,10 +316,7 @@ class BatchStream:
         """Starts the workers; `workers` = 0: one per core. `check` is called while a batch is waited for; may raise."""
         self._check = check
         self._workers = workers or cores()
-        # spawn: TensorFlow's threads do not survive a fork
-        self._pool = ProcessPoolExecutor(
-            self._workers, multiprocessing.get_context("spawn"), initializer=_start_worker, initargs=(recipe,)
-        )
+        self._pool = open_pool(self._workers, recipe)
         self._next = start
         self._pending: deque[Future[Batch]] = deque()
 
@@ -363,14 +349,6 @@ class BatchStream:
                     return batch.result()
 
 
-_recipe: BatchRecipe
-
-
-def _start_worker(recipe: BatchRecipe) -> None:
-    global _recipe
-    _recipe = recipe
-    settle()
-
-
 def _make(step: int) -> Batch:
-    return _recipe.make(step)
+    recipe: BatchRecipe = shared()
+    return recipe.make(step)

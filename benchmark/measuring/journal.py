@@ -22,6 +22,9 @@ from portraitseg.errors import InputError
 #: Rises when a measure changes what it gives for the same masks: scores of another version are made again.
 METRICS_VERSION = 1
 
+#: What machines that score one split together must share.
+_SAME = "give all the same photos, files and settings, and the environment of one lock"
+
 #: The line that says what a journal is of is shorter.
 _MAX_HEADER = 1_000_000
 
@@ -43,9 +46,7 @@ class Journal:
         """
         self.path, self.columns, self.count = path, tuple(columns), count
         self._record = np.dtype([("checksum", "<u4"), ("index", "<u4"), ("values", "<f8", (len(self.columns),))])
-        given = {**identity, "metrics_version": METRICS_VERSION, "columns": self.columns, "count": count}
-        header = json.dumps(given, sort_keys=True, ensure_ascii=True).encode() + b"\n"
-        assert len(header) < _MAX_HEADER
+        header = self._header(identity)
         self._begin = len(header)
         self.done: Bool[np.ndarray, " n"] = np.zeros(count, bool)
         try:
@@ -78,31 +79,66 @@ class Journal:
             raise InputError(f"{self.path}: {files.explain(error)}: what was scored so far is kept") from error
         self.done[indices] = True
 
+    def adopt(self, path: Path, identity: Mapping[str, Any], is_copied: bool) -> None:
+        """Takes from another machine's journal, which it may still be writing to, what is missing here.
+
+        Args:
+            path: of that journal.
+            identity: what it has to be of.
+            is_copied: False only notes what is done there.
+
+        Raises:
+            InputError: it is of something else, with what differs.
+        """
+        expected = self._header(identity)
+        with path.open("rb") as file:
+            header = file.readline(_MAX_HEADER)
+        if not header.endswith(b"\n"):
+            # it has just been begun
+            return
+        if header != expected:
+            raise InputError(f"{path.parent}: {_difference(header, expected)}: {_SAME}, or delete that folder")
+        for records in self._read(path, len(header)):
+            wanted = [self._is_good(record) and not self.done[record["index"]] for record in records]
+            good = records[np.array(wanted, bool)]
+            if is_copied and len(good):
+                self.append(good["index"].astype(np.int64), good["values"])
+            self.done[good["index"]] = True
+
     def column(self, name: str) -> Float64[np.ndarray, " n"]:
         """One number of every photo, in the order of the split; the journal is complete."""
         assert self.is_complete
         values = np.empty(self.count, np.float64)
         position = self.columns.index(name)
-        for records in self._read():
+        for records in self._read(self.path, self._begin):
             values[records["index"]] = records["values"][:, position]
         return values
 
     def _keep_whole_records(self) -> None:
         """Marks what is there, and takes away the end from the first damaged record on."""
         good = 0
-        for records in self._read():
+        for records in self._read(self.path, self._begin):
             for record in records:
-                if record["index"] >= self.count or record["checksum"] != _checksum(record):
+                if not self._is_good(record):
                     os.truncate(self.path, self._begin + good * self._record.itemsize)
                     return
                 self.done[record["index"]] = True
                 good += 1
         os.truncate(self.path, self._begin + good * self._record.itemsize)
 
-    def _read(self) -> Iterator[np.ndarray]:
+    def _header(self, identity: Mapping[str, Any]) -> bytes:
+        given = {**identity, "metrics_version": METRICS_VERSION, "columns": self.columns, "count": self.count}
+        header = json.dumps(given, sort_keys=True, ensure_ascii=True).encode() + b"\n"
+        assert len(header) < _MAX_HEADER
+        return header
+
+    def _is_good(self, record: np.void) -> bool:
+        return bool(record["index"] < self.count and record["checksum"] == _checksum(record))
+
+    def _read(self, path: Path, begin: int) -> Iterator[np.ndarray]:
         """The records in parts, so that a long journal needs no more memory than a short one."""
-        with self.path.open("rb") as file:
-            file.seek(self._begin)
+        with path.open("rb") as file:
+            file.seek(begin)
             while part := file.read(4096 * self._record.itemsize):
                 whole = len(part) // self._record.itemsize
                 yield np.frombuffer(part[: whole * self._record.itemsize], self._record)
@@ -129,6 +165,17 @@ def _has_header(path: Path, header: bytes) -> bool:
         return False
     with path.open("rb") as file:
         return file.read(len(header)) == header
+
+
+def _difference(header: bytes, expected: bytes) -> str:
+    """What another machine scored otherwise, in words."""
+    try:
+        theirs, ours = json.loads(header), json.loads(expected)
+        name = next(name for name in ours if theirs.get(name) != ours[name])
+    except (ValueError, AttributeError, StopIteration):
+        return "no scores of this version"
+    found = " and ".join(f"{str(side.get(name))[:100]}" for side in (theirs, ours))
+    return f"scored with another {name.removesuffix('s')} ({found.replace(' and ', '; here ', 1)})"
 
 
 def _checksum(record: np.void) -> int:

@@ -16,10 +16,10 @@ from benchmark.measuring.latency import PROFILES, WITHOUT_XNNPACK, Profile, inte
 from benchmark.measuring.peers import admit, open_target
 from benchmark.measuring.quality import SplitScores
 from benchmark.measuring.robustness import CLEAN, CONDITIONS, Robustness
-from benchmark.measuring.scoring import Scoring, processes
+from benchmark.measuring.scoring import Scoring, processes, shard_name
 from benchmark.measuring.targets import Target
 from portraitseg import cli
-from portraitseg.data.base import Dataset, spread
+from portraitseg.data.base import Dataset, Shard, spread
 from portraitseg.errors import InputError
 from portraitseg.runners import NotRunnable, Runner
 
@@ -106,6 +106,30 @@ class Measurement:
         except KeyboardInterrupt:
             self.is_interrupted = True
 
+    def run_shard(self, dataset: Dataset, splits: Sequence[str], shard: Shard) -> dict[Shard, int]:
+        """Scores one part of the photos, for `run` to take up with what other machines have scored.
+
+        Returns:
+            Shard → photos that it has yet to score; empty: `run` finds all scores.
+
+        Raises:
+            InputError: as `run`; or another shard is of other photos or files.
+            KeyboardInterrupt: Ctrl-C; what was scored is kept.
+        """
+        missing: dict[Shard, int] = {}
+        with locked(self.journal / shard_name(shard)):
+            runners = self._open(threads=1)
+            if not runners:
+                raise InputError("none of the files can be run on this machine: score its shard on another one")
+            conditions = (CLEAN, *(() if self.robustness is None else CONDITIONS))
+            for split in splits:
+                self._stream(runners, dataset, split, conditions, f"quality on {split}, shard {shard}", shard)
+            for split in splits:
+                # once more: others have gone on meanwhile
+                for other, photos in self._scoring(runners, dataset, split, conditions, shard).missing_shards().items():
+                    missing[other] = missing.get(other, 0) + photos
+        return missing
+
     def _run(self, dataset: Dataset, splits: Sequence[str]) -> None:
         runners = self._open(threads=1)
         if not runners:
@@ -161,11 +185,10 @@ class Measurement:
         clips = spread(dataset.keys(split), CLIPS)
         deque(progress(self.flicker.measure(runners, dataset, split), f"clips of {split}", len(clips)), maxlen=0)
 
-    def _stream(
-        self, runners: dict[str, Runner], dataset: Dataset, split: str, conditions: tuple[str, ...], description: str
+    def _scoring(
+        self, runners: dict[str, Runner], dataset: Dataset, split: str, conditions: tuple[str, ...], shard: Shard
     ) -> Scoring:
-        """Scores the open files on a split, or what of it is missing in the journal."""
-        scoring = Scoring(
+        return Scoring(
             targets=[target for target in self.targets if target.name in runners],
             dataset=dataset,
             split=split,
@@ -174,8 +197,21 @@ class Measurement:
             is_soft=self.is_soft,
             workers=processes(self.workers, len(dataset.keys(split))),
             runners=runners,
+            shard=shard,
         )
-        known, total = scoring.photos_done, len(scoring.keys)
+
+    def _stream(
+        self,
+        runners: dict[str, Runner],
+        dataset: Dataset,
+        split: str,
+        conditions: tuple[str, ...],
+        description: str,
+        shard: Shard = Shard(),  # noqa: B008
+    ) -> Scoring:
+        """Scores the open files on a split, or what of it is missing in the journal."""
+        scoring = self._scoring(runners, dataset, split, conditions, shard)
+        known, total = scoring.photos_done, scoring.photos
         if known:
             cli.say(f"{description}: {known} of {total} photos are there from before")
         try:

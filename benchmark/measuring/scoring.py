@@ -15,6 +15,7 @@ from multiprocessing.synchronize import Event
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Bool
 
 from benchmark.measuring.journal import Journal
 from benchmark.measuring.peers import open_target
@@ -22,8 +23,9 @@ from benchmark.measuring.quality import FileScores, columns, score_image, truth_
 from benchmark.measuring.robustness import ALL_CONDITIONS, CLEAN
 from benchmark.measuring.targets import Target
 from portraitseg import files
-from portraitseg.data.base import Dataset, Sample
+from portraitseg.data.base import Dataset, Sample, Shard, hash_photos
 from portraitseg.data.folder import FolderDataset
+from portraitseg.data.mixed import MixedDataset
 from portraitseg.errors import InputError
 from portraitseg.refine import EdgeRefiner
 from portraitseg.runners import Runner
@@ -34,6 +36,9 @@ CHUNK = 32
 
 #: A split of fewer photos is done before a second process has started.
 LEAST_PHOTOS = 64
+
+#: In the folder of the journals, those of other machines' shards.
+SHARDS = "shard-*-of-*"
 
 #: Libraries that photos and scores go through.
 _TOOLS = ("numpy", "opencv-python-headless", "pillow", "ai-edge-litert", "onnxruntime")
@@ -61,11 +66,12 @@ class Scoring:
         dataset: with the photos.
         split: its name.
         conditions: names of `robustness.ALL_CONDITIONS`.
-        folder: of the journals.
+        folder: of the journals; those of shards are in folders within.
         is_soft: True where the truth holds alpha.
         workers: processes; 1: this one.
         runners: file name → its open runner, for this process.
         notes: counts what the loader converted, of the photos that were read.
+        shard: the part of the photos to score here; that of all also takes what shards have scored.
     """
 
     targets: Sequence[Target]
@@ -77,6 +83,7 @@ class Scoring:
     workers: int = 1
     runners: Mapping[str, Runner] = field(default_factory=dict)
     notes: dict[str, int] = field(default_factory=dict)
+    shard: Shard = Shard()  # noqa: RUF009
     _journals: dict[tuple[str, str], Journal] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -84,10 +91,17 @@ class Scoring:
         shared = {
             "split": self.split,
             "sha256_16": self.dataset.split_hash(self.split),
-            "photos": identify_photos(self.dataset, self.keys),
             "is_soft": self.is_soft,
             "tools": {name: metadata.version(name) for name in _TOOLS},
         }
+        shards = sorted(self.folder.glob(SHARDS))
+        is_one_of_many = self.shard.parts > 1
+        # other machines may have the photos elsewhere, or a copy of them
+        of_shards = (
+            {"photos": identify_photos(self.dataset, self.keys, is_copy=True)} if is_one_of_many or shards else {}
+        )
+        here = of_shards if is_one_of_many else {"photos": identify_photos(self.dataset, self.keys)}
+        own_folder = self.folder / shard_name(self.shard) if is_one_of_many else self.folder
         for target in self.targets:
             for condition in self.conditions:
                 refiner = _refiner(target, condition)
@@ -95,15 +109,28 @@ class Scoring:
                 if refiner is not None:
                     identity["refine"] = asdict(refiner)
                 name = hashlib.sha256(f"{target.name}\n{self.split}\n{condition}".encode()).hexdigest()[:24]
-                path = self.folder / f"{name}.scores"
                 names = columns(self.is_soft, refiner is not None)
-                journal = Journal(path, identity, names, len(self.keys))
+                journal = Journal(own_folder / f"{name}.scores", {**identity, **here}, names, len(self.keys))
+                for folder in shards:
+                    if folder != own_folder and (path := folder / f"{name}.scores").exists():
+                        journal.adopt(path, {**identity, **of_shards}, is_copied=not is_one_of_many)
                 self._journals[target.name, condition] = journal
 
     @property
+    def photos(self) -> int:
+        """Photos to be scored here."""
+        return len(self.keys[self.shard.part])
+
+    @property
     def photos_done(self) -> int:
-        """Photos on which all files are scored."""
-        return int(np.all([journal.done for journal in self._journals.values()], axis=0).sum())
+        """Of these, the ones on which all files are scored."""
+        return self.photos - int(self._missing()[self.shard.part].sum())
+
+    def missing_shards(self) -> dict[Shard, int]:
+        """Shard → how many photos neither it nor another has scored, where there are some."""
+        missing, parts = self._missing(), self.shard.parts
+        shards = {shard: int(missing[shard.part].sum()) for shard in (Shard(place, parts) for place in range(parts))}
+        return {shard: photos for shard, photos in shards.items() if photos}
 
     def run(self) -> Iterator[int]:
         """Scores what is missing.
@@ -142,17 +169,24 @@ class Scoring:
             while pending:
                 yield _taken(*pending.popleft())
 
+    def _missing(self) -> Bool[np.ndarray, " n"]:
+        """Of all photos of the split, those that some file has no scores of."""
+        return ~np.all([journal.done for journal in self._journals.values()], axis=0)
+
     def _chunks(self) -> Iterator[Chunk]:
-        missing = np.zeros(len(self.keys), bool)
-        for journal in self._journals.values():
-            missing |= ~journal.done
-        indices = np.flatnonzero(missing)
+        indices = np.arange(len(self.keys))[self.shard.part]
+        indices = indices[self._missing()[indices]]
         photos = max(1, CHUNK // len(self._journals))
         for start in range(0, len(indices), photos):
             own = indices[start : start + photos]
             # a file that has some of these already is scored on all of them again: the same figures
             work = tuple(name for name, journal in self._journals.items() if not journal.done[own].all())
             yield Chunk(tuple(self.keys[index] for index in own), tuple(int(index) for index in own), work)
+
+
+def shard_name(shard: Shard) -> str:
+    """The folder of a shard's journals; see `SHARDS`."""
+    return f"shard-{shard.place + 1}-of-{shard.parts}"
 
 
 def processes(workers: int | None, photos: int) -> int:
@@ -165,13 +199,27 @@ def identify_file(target: Target) -> str:
     return target.sha256 or files.sha256_with_spec(target.path)
 
 
-def identify_photos(dataset: Dataset, keys: Sequence[str]) -> str:
-    """Hash of what the photos are: their folder and, where they are files of a folder, sizes and times of change."""
+def identify_photos(dataset: Dataset, keys: Sequence[str], is_copy: bool = False) -> str:
+    """Hash of what the photos are: their folder and, where they are files of a folder, sizes and times of change.
+
+    Args:
+        dataset: with the photos.
+        keys: of a split.
+        is_copy: True gives all copies of the photos one hash: by sizes, and the pixels of some.
+    """
     digest = hashlib.sha256()
+    if isinstance(dataset, MixedDataset):
+        for name, member in dataset.members.items():
+            own = [key.partition("/")[2] for key in keys if key.partition("/")[0] == name]
+            digest.update(f"{name} {identify_photos(member, own, is_copy)}\n".encode())
+        return digest.hexdigest()
     simple = {column.name: getattr(dataset, column.name) for column in dataclasses.fields(dataset)}
     # where masks lie, their files' sizes and times tell; that they are binary was so before they could be otherwise
-    beside = ("splits", "suffixes", "warnings", "remarks", "places", "meanings")
-    known = {name: str(value) for name, value in simple.items() if name not in beside}
+    beside: tuple[str, ...] = ("splits", "suffixes", "warnings", "remarks", "places", "meanings")
+    if is_copy:
+        beside += ("name", "root", "place")
+        digest.update(hash_photos(dataset, keys).encode())
+    known = {name: _told(value) for name, value in simple.items() if name not in beside}
     if isinstance(dataset, FolderDataset) and dataset.has_classes:
         known["meanings"] = str({name: meaning.setting for name, meaning in sorted(dataset.meanings.items())})
     digest.update(json.dumps([type(dataset).__name__, known], sort_keys=True).encode())
@@ -180,8 +228,13 @@ def identify_photos(dataset: Dataset, keys: Sequence[str]) -> str:
         if isinstance(dataset, FolderDataset):
             for path in filter(None, dataset.files(key)):
                 stat = path.stat()
-                digest.update(f"{stat.st_size} {stat.st_mtime_ns}\n".encode())
+                digest.update(f"{stat.st_size} {0 if is_copy else stat.st_mtime_ns}\n".encode())
     return digest.hexdigest()
+
+
+def _told(value: object) -> str:
+    # the text of a long array leaves out its middle
+    return hashlib.sha256(value.tobytes()).hexdigest() if isinstance(value, np.ndarray) else str(value)
 
 
 def _taken(chunk: Chunk, future: "Future[Scored]") -> tuple[Chunk, list[np.ndarray], list[str]]:

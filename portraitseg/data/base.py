@@ -2,10 +2,11 @@
 
 import hashlib
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from jaxtyping import Bool, UInt8
@@ -46,6 +47,7 @@ class Dataset(ABC):
         terms: set → its licence and what that allows; "" is all others'.
         warnings: what the user should know of the data as a whole, a line each.
         remarks: how they are read, a line each: where splits are from, what masks mean.
+        weights: first part of the key → how often such photos come in an epoch of training; empty: all once.
     """
 
     name: str
@@ -53,6 +55,7 @@ class Dataset(ABC):
     terms: Mapping[str, Terms] = field(default_factory=dict, kw_only=True)
     warnings: tuple[str, ...] = field(default=(), kw_only=True)
     remarks: tuple[str, ...] = field(default=(), kw_only=True)
+    weights: Mapping[str, float] = field(default_factory=dict, kw_only=True)
 
     @property
     def has_ignored(self) -> bool:
@@ -94,7 +97,10 @@ class Dataset(ABC):
 
     def weighted(self, split: str) -> tuple[tuple[int, float], ...]:
         """How often an epoch has the keys of a split, one run of them after the other: their number, their weight."""
-        return ((len(self.keys(split)), 1.0),)
+        if not self.weights:
+            return ((len(self.keys(split)), 1.0),)
+        counts = Counter(key.partition("/")[0] for key in self.keys(split))
+        return tuple((count, self.weights[name]) for name, count in counts.items())
 
     def sets(self, split: str) -> dict[str, tuple[str, ...]]:
         """The keys of a split by set: the part of the key before the slash; without one, the folder's own name."""
@@ -145,8 +151,37 @@ def hash_keys(keys: Iterable[str]) -> str:
     return hashlib.sha256("\n".join(sorted(keys)).encode()).hexdigest()[:16]
 
 
-def parse_shard(text: str) -> tuple[int, int]:
-    """`i/n` of `--shard` → the place from 0, and n: of a list `keys[place::n]`.
+#: Photos whose pixels stand for all where two machines compare theirs.
+_COMPARED_PHOTOS = 8
+
+
+def hash_photos(dataset: Dataset, keys: Sequence[str]) -> str:
+    """First 16 hex digits of the SHA-256 of all keys, and of some photos and masks: whether machines have the same."""
+    digest = hashlib.sha256("\n".join(keys).encode())
+    for key in spread(keys, _COMPARED_PHOTOS):
+        sample = dataset.load(key)
+        for pixels in (sample.image, sample.mask):
+            digest.update(b"" if pixels is None else pixels.tobytes())
+    return digest.hexdigest()[:16]
+
+
+class Shard(NamedTuple):
+    """What one of `parts` machines does, by its place from 0."""
+
+    place: int = 0
+    parts: int = 1
+
+    @property
+    def part(self) -> slice:
+        """Of a list."""
+        return slice(self.place, None, self.parts)
+
+    def __str__(self) -> str:
+        return f"{self.place + 1}/{self.parts}"
+
+
+def parse_shard(text: str) -> Shard:
+    """`i/n` of `--shard`, with i from 1.
 
     Raises:
         InputError: another form, or a place that is none of them.
@@ -154,7 +189,7 @@ def parse_shard(text: str) -> tuple[int, int]:
     place, slash, count = text.partition("/")
     if not (slash and place.isdecimal() and count.isdecimal() and 1 <= int(place) <= int(count)):
         raise InputError(f"--shard {text[:40]}: write i/n, such as 1/4, with i from 1 to n")
-    return int(place) - 1, int(count)
+    return Shard(int(place) - 1, int(count))
 
 
 def draw_val(keys: Iterable[str], val_ratio: float, seed: int) -> dict[str, tuple[str, ...]]:

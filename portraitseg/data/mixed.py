@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 
 from portraitseg.config import DataConfig, SetConfig
 from portraitseg.data.base import Dataset, Sample
+from portraitseg.data.shards import is_remote
 from portraitseg.errors import InputError
 from portraitseg.terms import Terms
 
@@ -15,11 +16,9 @@ class MixedDataset(Dataset):
 
     Attributes:
         members: name → the set.
-        weights: name → how often its photos come in an epoch of training.
     """
 
     members: Mapping[str, Dataset] = field(default_factory=dict, repr=False)
-    weights: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def has_ignored(self) -> bool:
@@ -42,11 +41,6 @@ class MixedDataset(Dataset):
         """See `Dataset.terms_of`."""
         member, _, inner = name.partition("/")
         return self.members[member].terms_of(inner)
-
-    def weighted(self, split: str) -> tuple[tuple[int, float], ...]:
-        """See `Dataset.weighted`."""
-        names = [key.partition("/")[0] for key in self.keys(split)]
-        return tuple((names.count(name), self.weights[name]) for name in dict.fromkeys(names))
 
 
 def open_mixed(config: DataConfig, open_one: Callable[[DataConfig], Dataset]) -> MixedDataset:
@@ -77,9 +71,17 @@ def open_mixed(config: DataConfig, open_one: Callable[[DataConfig], Dataset]) ->
 
 
 def _open(config: DataConfig, item: SetConfig, open_one: Callable[[DataConfig], Dataset]) -> Dataset:
-    root = item.root if config.root is None or item.root is None else config.root / item.root
+    root = item.root
+    if config.root is not None and root is not None and not is_remote(str(root)):
+        root = config.root / root
     own = {name: getattr(item, name) for name in SetConfig.model_fields if name in DataConfig.model_fields}
     try:
-        return open_one(config.model_copy(update={**own, "root": root, "sets": ()}))
+        opened = open_one(config.model_copy(update={**own, "root": root, "sets": ()}))
     except InputError as error:
         raise InputError(f"set {item.name}: {error}") from error
+    if opened.weights:
+        raise InputError(
+            f"set {item.name}: {root} was packed of several sets that have weights of their own: pack it without them, "
+            "or train on it alone (data.root)"
+        )
+    return opened

@@ -41,6 +41,11 @@ _SCHEME = re.compile(r"([a-z][a-z0-9+]+):/+(.*)")
 _PACK = "pack it anew: python -m train pack"
 
 
+def is_remote(place: str) -> bool:
+    """Whether it is of an object store, and no path."""
+    return _SCHEME.fullmatch(place) is not None
+
+
 class Store:
     """A folder, or a prefix of an object store that fsspec knows: `s3://bucket/photos`, `memory://a`."""
 
@@ -231,6 +236,7 @@ def open_shards(config: DataConfig, seed: int) -> ShardsDataset:
         index_keys=keys,
         rows=rows,
         with_ignored=bool(listed["has_ignored"]),
+        weights=listed["weights"],
         remarks=(f"packed of {listed['origin']}; what masks mean was decided then",),
     )
 
@@ -248,6 +254,7 @@ def _read_list(store: Store) -> Mapping[str, Any]:
                 raise ValueError(f"a shard called {str(entry['name'])[:40]!r}")
             int(entry["bytes"]), int(entry["photos"]), str(entry["sha256"])
         str(listed["origin"]), bool(listed["has_ignored"])
+        listed["weights"] = {str(name): float(weight) for name, weight in listed.get("weights", {}).items()}
         listed["terms"] = {name: terms.parse(json.dumps(own)) for name, own in listed["terms"].items()}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{store.path(LIST_NAME)}: damaged ({str(error).splitlines()[0]}): {_PACK}") from error

@@ -38,17 +38,16 @@ REPEATS = (2, 4, 4)
 STRIDE = 16
 
 
-def build(size: tuple[int, int], channels: int = 3, variant: str = "banet", with_boundary: bool = False) -> Any:
+def build(size: tuple[int, int], variant: str = "banet", with_boundary: bool = False) -> Any:
     """Builds the network.
 
     Args:
         size: (height, width) of the input, multiples of 16.
-        channels: of the input, 3 or 4.
         variant: a key of `VARIANTS`.
         with_boundary: the map of the outline, which is part of the network either way, is an output too.
 
     Returns:
-        Keras model: inputs (n, h, w, channels) float32 in [0, 1] → probability (n, h, w, 1); with the boundary:
+        Keras model: inputs (n, h, w, 3) float32 in [0, 1] → probability (n, h, w, 1); with the boundary:
         [probability, probability of the outline (n, h/2, w/2, 1)].
 
     Raises:
@@ -60,7 +59,7 @@ def build(size: tuple[int, int], channels: int = 3, variant: str = "banet", with
     def c(filters: int) -> int:
         return blocks.scale_channels(filters, width)
 
-    image = keras.Input((*size, channels), name="image")
+    image = keras.Input((*size, 3), name="image")
     fine = blocks.conv_bn(image, c(FINE_FILTERS), kernel=3, stride=2, name="stem")
     semantic = understand(fine, c)
     boundary = blocks.conv_bn(semantic, 1, relu=False, name="boundary_quarter")

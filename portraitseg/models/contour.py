@@ -65,23 +65,22 @@ VARIANTS: Mapping[str, Variant] = {
 }
 
 
-def build(size: tuple[int, int], channels: int = 3, variant: str = "contour_medium") -> Any:
+def build(size: tuple[int, int], variant: str = "contour_medium") -> Any:
     """Builds the network.
 
     Args:
         size: (height, width) of the input, multiples of 16.
-        channels: of the input, 3 or 4.
         variant: a key of `VARIANTS`.
 
     Returns:
-        Keras model: inputs (n, h, w, channels) float32 in [0, 1] → probability (n, h, w, 1).
+        Keras model: inputs (n, h, w, 3) float32 in [0, 1] → probability (n, h, w, 1).
 
     Raises:
         InputError: a side that is not a multiple of 16.
     """
     blocks.check_size(variant, size, STRIDE)
     numbers = VARIANTS[variant]
-    image = keras.Input((*size, channels), name="image")
+    image = keras.Input((*size, 3), name="image")
     x = decode(encode(image, numbers), numbers.decoder)
     x = blocks.subpixel(x, numbers.finest, name="logits")
     return keras.Model(image, blocks.mask_head(x), name=variant)

@@ -20,16 +20,15 @@ VARIANTS: Mapping[str, float] = {"fast_scnn": 1.0, "fast_scnn_w050": 0.5}
 STRIDE = 16
 
 
-def build(size: tuple[int, int], channels: int = 3, variant: str = "fast_scnn") -> Any:
+def build(size: tuple[int, int], variant: str = "fast_scnn") -> Any:
     """Builds the network.
 
     Args:
         size: (height, width) of the input, multiples of 16.
-        channels: of the input, 3 or 4.
         variant: a key of `VARIANTS`.
 
     Returns:
-        Keras model: inputs (n, h, w, channels) float32 in [0, 1] → probability (n, h, w, 1).
+        Keras model: inputs (n, h, w, 3) float32 in [0, 1] → probability (n, h, w, 1).
 
     Raises:
         InputError: a side that is not a multiple of 16.
@@ -40,7 +39,7 @@ def build(size: tuple[int, int], channels: int = 3, variant: str = "fast_scnn") 
     def c(filters: int) -> int:
         return blocks.scale_channels(filters, width)
 
-    image = keras.Input((*size, channels), name="image")
+    image = keras.Input((*size, 3), name="image")
     detail = learning_to_downsample(image, (c(32), c(48), c(64)))
     context = global_features(detail, (c(64), c(96), c(128)))
     x = fuse(detail, context, c(128))

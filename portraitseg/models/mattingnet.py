@@ -39,26 +39,23 @@ VARIANTS: Mapping[str, Variant] = {
 }
 
 
-def build(
-    size: tuple[int, int], channels: int = 3, variant: str = "mattingnet_big", with_boundary: bool = False
-) -> Any:
+def build(size: tuple[int, int], variant: str = "mattingnet_big", with_boundary: bool = False) -> Any:
     """Builds the network.
 
     Args:
         size: (height, width) of the input, multiples of 16.
-        channels: of the input, 3 or 4.
         variant: a key of `VARIANTS`.
         with_boundary: the map of the outline, which is part of the network either way, is an output too.
 
     Returns:
-        Keras model: inputs (n, h, w, channels) float32 in [0, 1] → probability (n, h, w, 1); with the boundary:
+        Keras model: inputs (n, h, w, 3) float32 in [0, 1] → probability (n, h, w, 1); with the boundary:
         [probability, probability of the outline (n, h/2, w/2, 1)].
 
     Raises:
         InputError: a side that is not a multiple of 16.
     """
     blocks.check_size(variant, size, STRIDE)
-    image = keras.Input((*size, channels), name="image")
+    image = keras.Input((*size, 3), name="image")
     features = decode(encode(image, VARIANTS[variant]))
     boundary = layers.Conv2D(1, 1, name="boundary_logits")(features)
     boundary = layers.Activation("sigmoid", name="boundary")(boundary)

@@ -30,17 +30,16 @@ DECODER = (96, 32, 24, 16, 8)
 STRIDE = 16
 
 
-def build(size: tuple[int, int], channels: int = 3, variant: str = "portraitnet", with_boundary: bool = False) -> Any:
+def build(size: tuple[int, int], variant: str = "portraitnet", with_boundary: bool = False) -> Any:
     """Builds the network.
 
     Args:
         size: (height, width) of the input, multiples of 16.
-        channels: of the input, 3 or 4.
         variant: a key of `VARIANTS`.
         with_boundary: adds the boundary head, for training.
 
     Returns:
-        Keras model: inputs (n, h, w, channels) float32 in [0, 1] → probability (n, h, w, 1); with the boundary head,
+        Keras model: inputs (n, h, w, 3) float32 in [0, 1] → probability (n, h, w, 1); with the boundary head,
         [that, probability of the outline (n, h/2, w/2, 1)].
 
     Raises:
@@ -52,7 +51,7 @@ def build(size: tuple[int, int], channels: int = 3, variant: str = "portraitnet"
     def c(filters: int) -> int:
         return blocks.scale_channels(filters, width)
 
-    image = keras.Input((*size, channels), name="image")
+    image = keras.Input((*size, 3), name="image")
     skips = encode(image, c)
     x = decode(skips, tuple(c(filters) for filters in DECODER))
     logits = layers.Conv2D(1, 3, padding="same", name="logits")(x)

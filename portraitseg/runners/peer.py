@@ -101,11 +101,8 @@ class PeerRunner(Runner):
         shape = (1, self._places.height, self._places.width, 1)
         self.output = TensorInfo(self._output["name"], shape, "float32")
 
-    def prepare(
-        self, image: UInt8[np.ndarray, "h w 3"], prior: Float32[np.ndarray, "h4 w4"] | None = None
-    ) -> Shaped[np.ndarray, "1 a b c"]:
+    def prepare(self, image: UInt8[np.ndarray, "h w 3"]) -> Shaped[np.ndarray, "1 a b c"]:
         """Photo → this file's inputs: resized by the contract, then normalised by the description."""
-        assert prior is None, f"{self.path.name}: peers take photos alone"
         pixels = contract.resize_image(image, self.size)
         if self.spec.channel_order == "BGR":
             pixels = pixels[..., ::-1]

@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,8 @@ from portraitseg.data.base import trainable_keys
 from portraitseg.data.mixed import MixedDataset
 from portraitseg.errors import InputError
 from tests.data import drawn
+from train import pack
+from train.fit import Plan, fingerprint
 from train.stream import recipe_of
 
 
@@ -206,3 +209,35 @@ def test_what_binds_is_named_once(tmp_path: Path) -> None:
     assert terms.binding(free) == [] and terms.sentence(free) == "Apache-2.0"
     before = source.model_copy(update={"data": (nc.model_copy(update={"use": None}),), "derived_from": ()})
     assert terms.use_of_source(before) == "non-commercial"
+
+
+def test_packed_sets_keep_their_weights(tmp_path: Path, here: None) -> None:
+    folders(tmp_path)
+    sets = [{"name": "a", "root": "one", "weight": 0.5}, {"name": "b", "root": "two", "weight": 2.5}]
+    mixed = config(tmp_path, *sets, train={"blank_share": 0, "workers": 1}, seed=0)
+    pack.pack(mixed, str(tmp_path / "packed"), 100)
+    root = {"root": str(tmp_path / "packed"), "format": "shards"}
+    shards = parse_config({"data": root, "train": {"blank_share": 0}, "seed": 0}, "test")
+    assert drawn_in(shards, 4) == drawn_in(mixed, 4)
+    plain = config(tmp_path, train={"blank_share": 0, "workers": 1}, seed=0)
+    assert drawn_in(shards, 4) != drawn_in(plain, 4)
+    # a state of other weights is another training's
+    recipes = [recipe_of(open_dataset(own.data, 0), own) for own in (shards, plain)]
+    assert recipes[0].keys == recipes[1].keys
+    model = SimpleNamespace(name="m")
+    assert len({fingerprint(model, shards, Plan(1, 0.1), recipe) for recipe in recipes}) == 2
+    with pytest.raises(InputError, match=r"set c: .*packed was packed of several sets that have weights"):
+        open_dataset(config(tmp_path, {"name": "c", "root": "packed", "format": "shards"}).data, 0)
+
+
+def test_a_set_may_lie_in_an_object_store(tmp_path: Path, here: None) -> None:
+    pytest.importorskip("fsspec")
+    folders(tmp_path)
+    place = f"memory://mixed-{tmp_path.parent.name}/one"
+    pack.pack(config(tmp_path, {"name": "a", "root": "one"}, train={"workers": 1}), place, 100)
+    sets = [{"name": "a", "root": place, "format": "shards"}, {"name": "b", "root": "two"}]
+    data = open_dataset(config(tmp_path, *sets).data, 0)
+    assert data.load(data.keys("train")[0]).mask is not None
+    # and all of them, by a prefix
+    beside = {"name": "c", "root": "one", "format": "shards"}
+    assert open_dataset(config(Path(place.removesuffix("/one")), beside).data, 0).keys("train")

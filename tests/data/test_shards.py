@@ -19,31 +19,6 @@ def _config(root: Path | str, format: str = "folder", **data):
     return parse_config({"data": {"root": str(root), "format": format, **data}, "train": {"workers": 1}}, "test")
 
 
-class _Here:
-    """A pool of none: processes take a second each to start."""
-
-    def __init__(self, *_, **__):
-        pass
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        pass
-
-    def shutdown(self, **_):
-        pass
-
-    def submit(self, function, *arguments):
-        value = function(*arguments)
-        return type("Done", (), {"result": lambda self: value})()
-
-
-@pytest.fixture
-def here(monkeypatch):
-    monkeypatch.setattr(pack, "ProcessPoolExecutor", _Here)
-
-
 @pytest.fixture
 def packed(photos, tmp_path, here):
     out = tmp_path / "packed"

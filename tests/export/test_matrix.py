@@ -104,7 +104,7 @@ def test_sound_files_are_in_bounds(run: Run) -> None:
     assert "its RGB twin is here" in text and "**bold**" in text and text.count("**") == 2
     assert "coreml evaluator" in text
     picture = cv2.imread(str(run.folder / "matrix.png"))
-    assert picture.shape[0] == 9 * matrix._CELL_PX and len(np.unique(picture.reshape(-1, 3), axis=0)) > 10
+    assert picture.shape[0] == 9 * 64 and len(np.unique(picture.reshape(-1, 3), axis=0)) > 10
 
 
 def test_damaged_files_are_named_with_their_layer(run: Run, exported: Exported, tmp_path: Path) -> None:

@@ -42,7 +42,7 @@ def test_h5_round_trip(qat_model: Any, tmp_path: Path, calibration: np.ndarray) 
     path = tmp_path / "qat.h5"
     checkpoint.save(qat_model, path)
     header = checkpoint.read_header(path)
-    assert (header.name, header.size, header.channels, header.is_quantized) == ("tiny", (64, 64), 3, True)
+    assert (header.name, header.size, header.is_quantized) == ("tiny", (64, 64), True)
     loaded = qat.load_qat(path)
     assert _input_range(loaded) == [0, 1]
     inputs = calibration[:2]
@@ -67,6 +67,7 @@ def test_float_h5_is_not_taken_for_qat(float_model: Any, tmp_path: Path) -> None
 def _small_model(middle: Any = None) -> Any:
     from portraitseg.models.keras_route import keras
 
+    keras.utils.set_random_seed(0)
     image = keras.Input((8, 8, 3), name="image")
     x = keras.layers.Conv2D(4, 3, padding="same", name="first")(image)
     if middle is not None:

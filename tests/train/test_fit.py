@@ -347,16 +347,6 @@ def test_training_does_not_begin_with_weights_of_quantization_aware_training():
         load_start(network, config, weights / "contour_small-256x256-qat.h5")
 
 
-def test_weights_of_another_number_of_channels_name_the_setting(tmp_path):
-    for channels, message in (
-        (3, r"takes 3 channels, not 4: name one of a run with model\.prior=true"),
-        (4, "set model.prior"),
-    ):
-        checkpoint.save(models.build("contour_small", (64, 64), channels), tmp_path / "a.h5")
-        with pytest.raises(InputError, match=message):
-            checkpoint.load_weights(models.build("contour_small", (64, 64), 7 - channels), tmp_path / "a.h5")
-
-
 def test_two_writers_of_one_run_are_refused(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with Run("a").locked(), pytest.raises(InputError, match="another process"), Run("a").locked():

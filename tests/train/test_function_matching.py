@@ -136,7 +136,7 @@ def test_what_cannot_teach_is_refused(tmp_path):
     for path, message in (
         (tmp_path / "none.tflite", "no such file"),
         (tmp_path / "t.h5", "export the network first"),
-        (four, "takes 4 channels"),
+        (four, "takes rgba"),
         (tmp_path / "bad.tflite", r"bad\.tflite: not a TFLite file"),
     ):
         _, config = _open({"files": [str(path)]})

@@ -10,7 +10,7 @@ import pytest
 from portraitseg import models
 from portraitseg.config import parse_config
 from portraitseg.data import open_dataset
-from portraitseg.data.base import parse_shard
+from portraitseg.data.base import Shard, parse_shard
 from portraitseg.errors import InputError
 from portraitseg.models import checkpoint
 from portraitseg.models.keras_route import keras, tf
@@ -171,10 +171,11 @@ def test_bad_use(place, data, out, blend, message):
 
 
 def test_a_teacher_of_another_input_is_refused(place):
-    checkpoint.save(models.build(small_network.NAME, (32, 32), 4), Path("four.h5"))
+    four = keras.Sequential([keras.Input((32, 32, 4)), keras.layers.Conv2D(1, 1)])
+    four.save("four.h5")
     Path("broken.tflite").write_bytes(b"no flatbuffer")
     for name, message in (
-        ("four.h5", "4 channels"),
+        ("four.h5", "an input of 32x32x4, not of RGB"),
         ("broken.tflite", "not a TFLite file"),
         ("no.tflite", "no such file"),
     ):
@@ -187,7 +188,7 @@ def test_shards_are_drawn_apart_and_the_last_one_ends_the_work(place, capsys):
     label(config(), [Path("t.h5")], Path("whole"), 0.25)
     for part in (2, 0, 1):
         assert not Path("out/splits.json").exists()
-        label(config(), [Path("t.h5")], Path("out"), 0.25, (part, 3))
+        label(config(), [Path("t.h5")], Path("out"), 0.25, Shard(part, 3))
     assert "shard 3/3 is drawn; " in capsys.readouterr().err
     made = {path.relative_to("whole") for path in Path("whole").rglob("*") if path.is_file()}
     assert made == {path.relative_to("out") for path in Path("out").rglob("*") if path.is_file()}

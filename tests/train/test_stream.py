@@ -298,16 +298,6 @@ def test_the_plain_copy_has_the_same_small_persons(folder):
         assert np.abs(batch.images.astype(int) - batch.plain - 100).max() <= 1
 
 
-def test_the_previous_mask_is_of_both_persons(folder):
-    recipe = replace(_recipe_of(folder, paste_share=1.0), with_prior=True)
-    wider = 0
-    for step in range(8):
-        batch, alone = recipe.make(step), replace(recipe, paste_share=0.0).make(step)
-        assert batch.images.shape == (4, 32, 32, 4)
-        wider += int((batch.images[..., 3].sum(axis=(1, 2)) > alone.images[..., 3].sum(axis=(1, 2))).sum())
-    assert wider
-
-
 def test_cutouts_and_matched_light_change_what_they_should_and_nothing_else(folder):
     plain, cut = _recipe_of(folder), _recipe_of(folder, cutout_share=1.0)
     one, other = plain.make(0), cut.make(0)

@@ -5,7 +5,7 @@ from typing import Any
 
 from portraitseg.config import Config
 from portraitseg.data import Dataset
-from portraitseg.errors import InputError
+from portraitseg.errors import CheckFailed, InputError
 from portraitseg.models.keras_route import tf
 from train.machines import roll_call
 from train.machines.devices import Devices
@@ -61,12 +61,19 @@ class Together:
         try:
             self._strategy = self.team.connect() or self._devices.strategy()
         except BaseException as error:
-            self.team.__exit__(type(error), error, None)
+            self.__exit__(type(error), error, None)
             raise
         return self
 
-    def __exit__(self, *told: Any) -> None:
-        self.team.__exit__(*told)
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
+        # a step that fails has its own answer; here it was a network that was being built, or a state handed out
+        why = None if error is None else self.team.reason(error)
+        if why is None:
+            self.team.__exit__(kind, error, trace)
+            return
+        failed = CheckFailed(f"{why}; stopped: the same command on all workers, or with another list of them, goes on")
+        self.team.__exit__(CheckFailed, failed, trace)
+        raise failed from error
 
     @property
     def share(self) -> Share:

@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 
 from portraitseg.data import Sample
-from portraitseg.errors import InputError
+from portraitseg.errors import CheckFailed, InputError
 from tests.train.noise import Noise, noise
 from train.machines import roll_call, team
 from train.machines.line import Line
 from train.machines.place import Place
 from train.machines.team import Broken, Workers
+from train.machines.together import Together
 from train.state import Progress
 
 FACTS = {"code": "1", "configuration": "2", "photos": "3"}
@@ -228,3 +229,22 @@ def test_facts_see_pixels_and_names():
             return Sample(key, sample.image[::-1], sample.mask)
 
     assert roll_call._photos(keys, Mirrored(dataset.name, dataset.splits)) != first
+
+
+def test_who_goes_while_a_network_is_built_is_named_in_one_line():
+    class Left(team.Team):
+        def reason(self, error):
+            return "worker 1 (b:1) has ended" if isinstance(error, RuntimeError) else None
+
+        def __exit__(self, kind, error, trace):
+            self.told = error
+
+    together = Together.__new__(Together)
+    together.team = Left()
+    with pytest.raises(CheckFailed, match=r"^worker 1 \(b:1\) has ended; stopped: the same command on all"):
+        together.__exit__(RuntimeError, RuntimeError("Collective ops is aborted\nand more"), None)
+    assert isinstance(together.team.told, CheckFailed)
+    # what is our own fault stays it
+    own = InputError("mine")
+    together.__exit__(InputError, own, None)
+    assert together.team.told is own

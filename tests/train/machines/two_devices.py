@@ -33,7 +33,7 @@ def _config(**train):
 
 
 def _build():
-    return models.build_for_training(small_network.NAME, (64, 64), 3)
+    return models.build_for_training(small_network.NAME, (64, 64))
 
 
 def main():
