@@ -145,7 +145,8 @@ def test_ranges_by_percentile_leave_out_outliers_alone() -> None:
     before, cut, all_of_them = (_width_of_range(one) for one in (whole, inner, stretched))
     # of a batch's 1,024 windows 9 see such a pixel: less than the 5 % that are left out at either end
     assert all_of_them > 10 * before
-    assert 0.5 * before < cut < 5 * before
+    # from the 5th to the 95th percentile of a bell is half of its range
+    assert 0.3 * before < cut < 5 * before
 
 
 def _width_of_range(model: Any) -> float:
