@@ -57,9 +57,7 @@ def float_model(tmp_path_factory: pytest.TempPathFactory) -> Any:
     from portraitseg.models import checkpoint
     from tests.export import tiny
 
-    return _made_once(
-        tmp_path_factory, "float.h5", lambda: tiny.trained_model(tiny.NAME, (64, 64)), checkpoint.load
-    )
+    return _made_once(tmp_path_factory, "float.h5", lambda: tiny.trained_model(tiny.NAME, (64, 64)), checkpoint.load)
 
 
 @pytest.fixture(scope="session")

@@ -6,12 +6,12 @@ import shutil
 from pathlib import Path
 
 import pytest
-from benchmark.tables.results import RESULTS
 from typer.testing import CliRunner
 
 from benchmark.__main__ import app
 from benchmark.measuring import journal as journals
 from benchmark.measuring import latency
+from benchmark.tables.results import RESULTS
 from portraitseg.errors import InputError
 from portraitseg.runs import Run
 from tests.benchmark.conftest import write_manifest, write_photos
