@@ -76,7 +76,7 @@ _SELFIE_SIZE = [256, 256]
 _BARE = b'from "@litertjs/wasm-utils"'
 
 #: Of the drawn sample portraits: indices and size (height, width). Networks of photos find few drawn persons whole;
-#: these four each of them does.
+#: these four every one of ours does, and MediaPipe's.
 _SAMPLES = (44, 43, 51, 8)
 _SAMPLE_SIZE = (960, 720)
 
