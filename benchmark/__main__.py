@@ -41,8 +41,7 @@ def run(
 ) -> None:
     """Scores and times every file of a run; writes runs/<run>/benchmark/ and the quality in the manifests."""
     from benchmark.measuring.latency import PROFILES
-    from benchmark.measuring.measure import Measurement
-    from benchmark.measuring.robustness import Robustness
+    from benchmark.measuring.measure import Plan
     from benchmark.measuring.targets import choose_reference, collect_targets
     from benchmark.stage import measure_run, measure_shard
     from portraitseg.data import open_dataset
@@ -57,16 +56,23 @@ def run(
     targets, reference_target = choose_reference(collect_targets(chosen, peers), reference)
     config = _read_config(chosen, options.Photos(data, data_format, overrides))
     dataset = open_dataset(config.data, config.seed)
-    measurement = Measurement(targets, reference_target, profile, thread_counts, config.data.soft_masks)
-    measurement.journal, measurement.workers = chosen.benchmark / "journal", workers
-    measurement.robustness = Robustness() if with_robustness else None
+    plan = Plan(
+        targets,
+        reference_target,
+        profile,
+        thread_counts,
+        is_soft=config.data.soft_masks,
+        journal=chosen.benchmark / "journal",
+        workers=workers,
+        with_robustness=with_robustness,
+    )
     chosen_splits = _choose_splits(dataset, splits, config)
     if part.parts > 1:
-        measure_shard(chosen, measurement, dataset, chosen_splits, part)
+        measure_shard(chosen, plan, dataset, chosen_splits, part)
         return
     # until all is written: an export would replace the files that are being measured
     with chosen.locked():
-        measure_run(chosen, measurement, dataset, chosen_splits)
+        measure_run(chosen, plan, dataset, chosen_splits)
 
 
 @app.command()

@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from benchmark import stage
 from benchmark.__main__ import app
 from benchmark.measuring import journal as journals
 from benchmark.measuring import latency
+from benchmark.measuring.measure import score_shard
 from benchmark.tables.results import RESULTS
 from portraitseg.errors import InputError
 from portraitseg.runs import Run
@@ -158,17 +160,14 @@ def test_nobody_scores_a_shard_twice_nor_exports_meanwhile(workspace):
 
 
 def test_who_comes_second_leaves_the_tables_alone(workspace, monkeypatch):
-    from benchmark.measuring.measure import Measurement
-
     run("--shard", "1/2")
-    scored = Measurement.run_shard
 
-    def and_the_other_ends(self, *arguments):
-        missing = scored(self, *arguments)
+    def and_the_other_ends(*arguments):
+        missing = score_shard(*arguments)
         shutil.rmtree(JOURNAL)
         return missing
 
-    monkeypatch.setattr(Measurement, "run_shard", and_the_other_ends)
+    monkeypatch.setattr(stage, "score_shard", and_the_other_ends)
     assert "another machine has written the tables" in run("--shard", "2/2") and made_nothing()
 
 

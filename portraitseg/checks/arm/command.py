@@ -6,9 +6,10 @@ from pathlib import Path
 from rich.markup import escape
 from rich.table import Table
 
-from portraitseg.checks.arm import check, fetch, record, report
+from portraitseg.checks.arm import check, fetch, report
 from portraitseg.checks.arm.cores import CORES
 from portraitseg.checks.gpu.result import Photos
+from portraitseg.checks.record import record
 from portraitseg.cli import say, table_console
 from portraitseg.errors import CheckFailed, InputError
 from portraitseg.tflite.graph import read_graph
@@ -66,7 +67,7 @@ def check_arm_command(
                 console.print(f"{one.path.name}, {run.core}: {run.reason}", markup=False, soft_wrap=True)
         if report_folder is not None:
             report.write(one, report_folder)
-        record.record(one)
+        record(one.path, "arm", check.to_checks(one))
     if failed := [one.path.name for one in reports if one.has_failed]:
         raise CheckFailed(f"a phone's processor makes something else of {', '.join(failed)}")
 

@@ -7,8 +7,9 @@ from pathlib import Path
 from rich.markup import escape
 from rich.table import Table
 
-from portraitseg.checks.gpu import driver, record, report
+from portraitseg.checks.gpu import driver, report
 from portraitseg.checks.gpu.routes import DEFAULT, ROUTES
+from portraitseg.checks.record import record
 from portraitseg.cli import say, table_console
 from portraitseg.errors import CheckFailed, InputError
 from portraitseg.tflite.graph import read_graph
@@ -62,7 +63,7 @@ def check_gpu_command(
                 console.print(f"{one.path.name}, {check.route}{words}", markup=False, soft_wrap=True)
         if report_folder is not None:
             report.write(one, report_folder)
-        record.record(one)
+        record(one.path, "gpu", report.to_checks(one))
     if failed := [one.path.name for one in reports if one.has_failed]:
         raise CheckFailed(f"refused, or computed wrong, by a GPU delegate: {', '.join(failed)}")
 
