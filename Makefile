@@ -123,10 +123,14 @@ format: $(ENV) ## put the code into its form
 	@.venv/bin/ruff check --fix .
 	@.venv/bin/ruff format .
 
-lock: ## resolve pyproject.toml anew into requirements.lock (needs uv)
+# resolved without further dependencies: what a tool of its own environment imports, and no more
+SMALL_LOCKS = portraitseg/checks/gpu/classic-requirements portraitseg/checks/mediapipe/requirements
+
+lock: ## resolve pyproject.toml, and what the checks install apart, anew into the files *.lock (needs uv)
 	@uv pip compile --universal --generate-hashes --python-version 3.11 --all-extras --group dev pyproject.toml -o requirements.lock
 	@uv pip compile --universal --generate-hashes --python-version 3.11 --all-extras --group dev pyproject.toml requirements-cuda.in -c requirements.lock -o requirements-cuda.lock
-	@uv pip compile --universal --generate-hashes --python-version 3.11 --no-deps portraitseg/checks/gpu/classic-requirements.in -o portraitseg/checks/gpu/classic-requirements.lock
+	@for name in $(SMALL_LOCKS); do \
+	  uv pip compile --universal --generate-hashes --python-version 3.11 --no-deps $$name.in -o $$name.lock || exit $$?; done
 
 clean: ## take away the environment and caches; runs and assets stay
 	@rm -rf .venv .cache .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -53,7 +53,7 @@ def run(
     thread_counts = _host_threads(threads or ("1" if profile == "quick" else "all"))
     chosen, part = Run(run_name), parse_shard(shard)
     targets, reference_target = choose_reference(collect_targets(chosen, peers), reference)
-    config = _read_config(chosen, data, data_format, overrides or [])
+    config = _read_config(chosen, options.Photos(data, data_format, overrides))
     dataset = open_dataset(config.data, config.seed)
     measurement = Measurement(targets, reference_target, profile, thread_counts, config.data.soft_masks)
     measurement.journal, measurement.workers = chosen.benchmark / "journal", workers
@@ -76,70 +76,59 @@ def operators(
 ) -> None:
     """Time per operator of .tflite files on this CPU, by the profilers of LiteRT and XNNPACK."""
     from benchmark.profiling import operators as profiler
-    from portraitseg import files
+    from portraitseg import files, tables
 
     for path in files_named:
         rows = profiler.profile(path, threads, runs)
         profiler.show(path, rows)
-        files.write_text(out / f"{path.stem}-operators.csv", profiler.to_csv(rows))
+        tables.write_csv(out / f"{path.stem}-operators.csv", tables.names_of(profiler.OperatorTime), rows)
         files.write_bytes(out / f"{path.stem}-operators.png", profiler.plot(path, rows))
         cli.say(f"{out / path.stem}-operators.csv and .png written")
 
 
 @app.command()
 def speed(
-    config: options.Config = None,
-    data: options.Data = None,
-    data_format: options.Format = None,
+    settings: options.Settings,
     run_name: Annotated[str | None, typer.Option("--run", help="A trained run, to time its export.")] = None,
     file: Annotated[Path | None, typer.Option(help="A .tflite, to measure the memory of scoring.")] = None,
     steps: Annotated[int, typer.Option(min=1, help="Batches of each training measurement.")] = 30,
     photos: Annotated[str, typer.Option(help="Numbers of photos to measure memory with.")] = "100,1000,10000",
-    overrides: options.Set = None,
 ) -> None:
     """Our own speed, as Markdown: training against cores, export by file, memory against the number of photos."""
     from benchmark.studies import speed as own
-    from portraitseg import markdown
-    from portraitseg.runs import Run
+    from portraitseg import tables
+    from portraitseg.runs import EXPORTS, Run
 
     counts, sizes = _host_threads("all"), _parse_threads(photos, "--photos")
-    chosen = [] if config is None else ["--config", str(config)]
-    sets = [part for override in overrides or [] for part in ("--set", override)]
-    place = [] if data is None else ["--data", str(data)]
-    place += [] if data_format is None else ["--format", data_format]
+    chosen = [] if settings.config is None else ["--config", str(settings.config)]
+    sets = [part for override in settings.set or [] for part in ("--set", override)]
     rows = []
-    for count, rates in own.training_rates([*chosen, *place, *sets], counts, steps):
+    for count, rates in own.training_rates([*chosen, *_location(settings), *sets], counts, steps):
         cli.say(f"training on {count} cores: {rates}")
         rows.append([str(count), *(str(rates.get(name, "")) for name in ("step", "pipeline", "both"))])
-    tables = [markdown.table(("Cores", "step, images/s", "input pipeline, images/s", "both, images/s"), rows)]
+    shown = [tables.markdown(("Cores", "step, images/s", "input pipeline, images/s", "both, images/s"), rows)]
     if run_name is not None:
-        made = own.export_seconds(Run(run_name), ("android", "onnx", "ios"))
+        made = own.export_seconds(Run(run_name), tuple(EXPORTS))
         rows = [[target, str(count), f"{seconds:.1f}"] for target, count, seconds in made]
-        tables.append(markdown.table(("Target", "Files", "s by file"), rows))
+        shown.append(tables.markdown(("Target", "Files", "s by file"), rows))
     trained = own.training_memory([*chosen, *sets], [max(8, size) for size in sizes])
     memory = [[f"{count:,}", "training", f"{peak or 0:.0f}", ""] for count, peak in trained]
     if file is not None:
         scored = own.scoring_memory(file, sizes, counts[-1])
         memory += [[f"{count:,}", "scoring", f"{peak or 0:.0f}", f"{seconds:.0f}"] for count, peak, seconds in scored]
-    tables.append(markdown.table(("Photos", "What", "MB, all processes", "s"), memory))
-    typer.echo("\n\n".join("\n".join(lines) for lines in tables))
+    shown.append(tables.markdown(("Photos", "What", "MB, all processes", "s"), memory))
+    typer.echo("\n\n".join("\n".join(lines) for lines in shown))
 
 
 @app.command()
 def networks(
+    table: options.Table,
     runs: options.Runs,
     base: options.Base = None,
-    data: options.Data = None,
-    data_format: options.Format = None,
     splits: options.ValSplits = "val",
-    peers: options.Peers = None,
-    threads: options.Threads = "1",
-    profile: options.Profile = "quick",
-    reference: options.Reference = None,
     out: Annotated[Path, typer.Option(help="The table; .md and plots come beside it.")] = Path(
         "benchmark/results/networks.csv"
     ),
-    overrides: options.Set = None,
 ) -> None:
     """Several networks in one table: size, quality and latency of float and int8 files, differences to a base."""
     from benchmark.studies.comparison import compare_networks
@@ -149,27 +138,21 @@ def networks(
     names = [name.strip() for name in runs.split(",") if name.strip()]
     if not names:
         raise InputError("--runs: name the runs, with commas between them")
-    places = [Run(name) for name in dict.fromkeys(names)]
-    config = _read_config(places[0], data, data_format, overrides or [])
+    named = [Run(name) for name in dict.fromkeys(names)]
+    config = _read_config(named[0], table)
     wanted = tuple(dict.fromkeys(part.strip() for part in splits.split(",")))
-    compare_networks(places, base, config, wanted, peers, reference, _host_threads(threads), profile, out)
+    compare_networks(named, base, config, wanted, *_measuring(table), out)
 
 
 @app.command()
 def quantization(
+    table: options.Table,
     runs: options.Runs,
     recipes: Annotated[
         str, typer.Option(help="Beside fp32, with commas; what a run does not have is left out.")
     ] = "static_wi8_ai8,qat_wi8_ai8",
-    data: options.Data = None,
-    data_format: options.Format = None,
     splits: options.Splits = None,
-    peers: options.Peers = None,
-    threads: options.Threads = "1",
-    profile: options.Profile = "quick",
-    reference: options.Reference = None,
     out: Annotated[Path, typer.Option(help="The table; .md comes beside it.")] = Path("runs/quantization.csv"),
-    overrides: options.Set = None,
 ) -> None:
     """What integers cost: each recipe beside its run's float file, paired by photo, and their latencies."""
     from benchmark.studies.quantization import compare_recipes
@@ -177,32 +160,30 @@ def quantization(
     from portraitseg.errors import InputError
     from portraitseg.runs import Run
 
-    places = [Run(name) for part in runs.split(",") if (name := part.strip())]
-    if not places:
+    named = [Run(name) for part in runs.split(",") if (name := part.strip())]
+    if not named:
         raise InputError("--runs: name the runs, with commas between them")
-    config = _read_config(places[0], data, data_format, overrides or [])
+    config = _read_config(named[0], table)
     chosen = _choose_splits(open_dataset(config.data, config.seed), splits, config)
     wanted = [name for part in recipes.split(",") if (name := part.strip())]
-    compare_recipes(places, wanted, config, chosen, peers, reference, _host_threads(threads), profile, out)
+    compare_recipes(named, wanted, config, chosen, *_measuring(table), out)
 
 
 @app.command()
 def refine(
+    given: options.Photos,
     runs: Annotated[
         str, typer.Option("--runs", help="Released or exported runs, with commas.")
     ] = "contour_small,contour_medium,contour_large",
     is_choosing: Annotated[
         bool, typer.Option("--choose", help="Choose the parameters on the validation split; write the manifests.")
     ] = False,
-    data: options.Data = None,
-    data_format: options.Format = None,
     splits: options.Splits = None,
     peers: options.Peers = None,
     with_clips: Annotated[
         bool, typer.Option("--clips/--no-clips", help="Also clips: flicker, lag, ghost; takes four times as long.")
     ] = True,
     out: Annotated[Path, typer.Option(help="Beginning of the tables' names.")] = Path("runs/refine"),
-    overrides: options.Set = None,
 ) -> None:
     """Edge refinement and smoothing over time: what they change on photos and clips, or (--choose) their parameters."""
     from benchmark.studies import refine_command
@@ -213,7 +194,7 @@ def refine(
     names = [name for part in runs.split(",") if (name := part.strip())]
     if not names:
         raise InputError("--runs: name the runs, with commas between them")
-    config = _read_config(Run(names[0]), data, data_format, overrides or [])
+    config = _read_config(Run(names[0]), given)
     dataset = open_dataset(config.data, config.seed)
     if is_choosing:
         refine_command.choose(names, dataset, config.data.val_split)
@@ -224,6 +205,7 @@ def refine(
 
 @app.command()
 def contest(
+    table: options.Table,
     models: Annotated[
         str,
         typer.Option(
@@ -237,17 +219,10 @@ def contest(
     ] = None,
     rate_images: Annotated[int, typer.Option(min=1, help="Photos that each of these trials sees.")] = 3_500,
     base: options.Base = None,
-    data: options.Data = None,
-    data_format: options.Format = None,
     splits: options.ValSplits = "val",
-    peers: options.Peers = None,
-    threads: options.Threads = "1",
-    profile: options.Profile = "quick",
-    reference: options.Reference = None,
     out: Annotated[Path, typer.Option(help="The table; .md and plots come beside it.")] = Path(
         "benchmark/results/networks.csv"
     ),
-    overrides: options.Set = None,
     overwrite: options.Overwrite = False,
 ) -> None:
     """Trains and exports several networks on the same photos, as many of them, and makes their table; resumable."""
@@ -256,9 +231,8 @@ def contest(
     from benchmark.studies.comparison import compare_networks
     from portraitseg.errors import CheckFailed
 
-    location = [] if data is None else ["--data", str(data)]
-    location += [] if data_format is None else ["--format", data_format]
-    entries = training.plan(models.replace(",", " ").split(), images, data, data_format, overrides or [])
+    location = _location(table)
+    entries = training.plan(models.replace(",", " ").split(), images, table.data, table.format, table.set or [])
     untuned: dict[str, str] = {}
     asked = len(entries)
     if rates is not None:
@@ -268,9 +242,8 @@ def contest(
     done = [entry for entry in entries if entry.run.name not in failures]
     if done:
         wanted = tuple(dict.fromkeys(part.strip() for part in splits.split(",")))
-        counts = _host_threads(threads)
-        places = [entry.run for entry in done]
-        compare_networks(places, base, done[0].config, wanted, peers, reference, counts, profile, out)
+        named = [entry.run for entry in done]
+        compare_networks(named, base, done[0].config, wanted, *_measuring(table), out)
     if failures:
         listed = "; ".join(f"{name}: {why}" for name, why in failures.items())
         raise CheckFailed(f"{len(failures)} of {asked} networks are not in the table: {listed}")
@@ -292,11 +265,11 @@ def readme(
 
     # the scores by photo may be committed beside their table: they are no table
     chosen = results or [path for path in sorted(tables.RESULTS.glob("*.csv")) if tables.is_table(path)]
-    places = documents or [path for path in tables.DOCUMENTS if path.exists()] or [tables.DOCUMENTS[0]]
-    missing = [set(tables.update(document, chosen, is_check=check)) for document in places]
+    named = documents or [path for path in tables.DOCUMENTS if path.exists()] or [tables.DOCUMENTS[0]]
+    missing = [set(tables.update(document, chosen, is_check=check)) for document in named]
     for path in chosen:
         if not check and all(path.stem in names for names in missing):
-            cli.warn(f"{', '.join(map(str, places))}: no place for {path}: put this where you want it")
+            cli.warn(f"{', '.join(map(str, named))}: no place for {path}: put this where you want it")
             content = tables.tables_of(path)[path.stem]
             typer.echo(f"<!-- results:begin {path.stem} -->\n{content}<!-- results:end {path.stem} -->")
 
@@ -325,11 +298,8 @@ def compare(
 
 @app.command()
 def report(
-    run_name: options.Run = "default",
-    data: options.Data = None,
-    data_format: options.Format = None,
+    of: options.OfRun,
     photos: Annotated[int, typer.Option(min=0, max=100, help="Photos of each split, worst first; 0: none.")] = 8,
-    overrides: options.Set = None,
 ) -> None:
     """Writes runs/<run>/benchmark/report.html: one page that works offline. It holds photos: keep it to yourself."""
     from benchmark.pages.collect import collect
@@ -339,14 +309,14 @@ def report(
     from portraitseg.errors import InputError
     from portraitseg.runs import Run
 
-    chosen = Run(run_name)
+    chosen = Run(of.run)
     dataset, missing = None, "No photos were asked for (--photos 0)."
     if photos:
         try:
-            config = _read_config(chosen, data, data_format, overrides or [])
+            config = _read_config(chosen, of)
             dataset = open_dataset(config.data, config.seed)
         except InputError as error:
-            if data is not None:
+            if of.data is not None:
                 raise
             # the figures of a released run can be looked at without its photos
             missing = f"The photos of the run are not here: {error}"
@@ -374,7 +344,7 @@ def device(
     from benchmark.phone import device as phone_benchmark
     from benchmark.phone.adb import connect
     from benchmark.tables import history, report
-    from benchmark.tables.table import to_csv
+    from benchmark.tables.results import Results
     from portraitseg.errors import InputError
     from portraitseg.runs import Run
 
@@ -394,11 +364,13 @@ def device(
         finally:
             # a phone that vanished, or Ctrl-C: what was measured until then is kept
             if rows := measured.rows():
-                path = phone_benchmark.write(chosen.benchmark, to_csv(rows))
+                path = chosen.benchmark / "device.csv"
+                found = Results(rows, conditions=[f"phone: {measured.machine}", f"{path}"])
+                found.write(path)
                 history.append(
-                    chosen.benchmark, rows, kind="device", phone=measured.machine, profile=f"{passes} passes"
+                    chosen.benchmark, found, kind="device", phone=measured.machine, profile=f"{passes} passes"
                 )
-                report.print_rows(rows, [f"phone: {measured.machine}", f"{path}"])
+                report.print_results(found)
 
 
 def _parse_threads(text: str, option: str = "--threads") -> tuple[int, ...]:
@@ -424,17 +396,26 @@ def _host_threads(text: str) -> tuple[int, ...]:
     return counts
 
 
-def _read_config(run: "Run", data: Path | None, data_format: str | None, overrides: list[str]) -> "Config":
+def _location(photos: options.Table | options.Settings) -> list[str]:
+    """`--data` and `--format` as typed, for a stage that is called."""
+    named = (("--data", photos.data), ("--format", photos.format))
+    return [part for name, value in named if value is not None for part in (name, str(value))]
+
+
+def _measuring(table: options.Table) -> tuple[Path | None, Path | None, tuple[int, ...], str]:
+    return table.peers, table.reference, _host_threads(table.threads), table.profile
+
+
+def _read_config(run: "Run", given: options.Photos | options.OfRun) -> "Config":
     """The run's configuration with the data of the command line; the defaults where a released run has no own one."""
-    from portraitseg.config import data_overrides, load_config
     from portraitseg.errors import InputError
 
-    if not run.config.exists() and data is None and data_format is None and not overrides:
+    if not run.config.exists() and given.data is None and given.format is None and not given.set:
         raise InputError(
             f"run '{run.name}': no {run.config}, so its data are not known: name a folder with --data (DATA=)"
         )
     own = run.config if run.config.exists() else None
-    return load_config(own, [*data_overrides(own, data, data_format), *overrides])
+    return options.Settings(own, given.data, given.format, given.set).resolve()
 
 
 def _choose_splits(dataset: "Dataset", named: str | None, config: "Config") -> tuple[str, ...]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from benchmark.measuring.measure import Measurement
 from benchmark.measuring.scoring import shard_name
 from benchmark.tables import history, report
+from benchmark.tables.results import Results
 from benchmark.tables.rows import make_rows
 from portraitseg.cli import say
 from portraitseg.data.base import Dataset, Shard
@@ -45,17 +46,16 @@ def measure_run(run: Run, measurement: Measurement, dataset: Dataset, splits: Se
         # nothing was measured to its end: an earlier table stays
         raise KeyboardInterrupt
     report.record_quality(measurement)
-    rows = make_rows(measurement)
-    report.write_results(run.benchmark, rows, measurement)
-    report.print_rows(rows, report.conditions(measurement))
+    results = Results(make_rows(measurement), conditions=report.conditions(measurement))
+    report.write_results(run.benchmark, results, measurement)
+    report.print_results(results)
     report.write_robustness(run.benchmark, measurement)
     history.append(
         run.benchmark,
-        rows,
+        results,
         kind="host",
         profile=measurement.profile,
         is_interrupted=measurement.is_interrupted,
-        conditions=report.conditions(measurement),
     )
     if measurement.is_interrupted:
         raise KeyboardInterrupt

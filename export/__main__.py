@@ -1,13 +1,17 @@
 """`python -m export`: a trained run → files for phones, each compared with its Keras model."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from portraitseg import cli, options
 from portraitseg.checks.arm import cli as arm_cli
 from portraitseg.checks.gpu.cli import add_commands
+
+if TYPE_CHECKING:
+    from portraitseg.config import Config
+    from portraitseg.runs import Run
 
 app = cli.new_app("Export a trained run: quantize, convert, compare with the Keras model, write the manifest.")
 
@@ -25,55 +29,43 @@ arm_cli.add_commands(app)
 
 @app.command()
 def android(
-    run: options.Run = "default",
-    data: options.Data = None,
-    format: options.Format = None,
-    set: options.Set = None,
+    of: options.OfRun,
     skip_qat: SkipQatOption = False,
 ) -> None:
     """TFLite files, after quantization-aware training, in android_assets/<RUN>/."""
-    _export("android", run, data, format, set, skip_qat)
+    _export("android", of, skip_qat)
 
 
 @app.command()
-def ios(
-    run: options.Run = "default", data: options.Data = None, format: options.Format = None, set: options.Set = None
-) -> None:
+def ios(of: options.OfRun) -> None:
     """Core ML packages, from the float weights, in ios_assets/<RUN>/."""
-    _export("ios", run, data, format, set, skip_qat=True)
+    _export("ios", of, skip_qat=True)
 
 
 @app.command()
 def onnx(
-    run: options.Run = "default",
-    data: options.Data = None,
-    format: options.Format = None,
-    set: options.Set = None,
+    of: options.OfRun,
     skip_qat: SkipQatOption = False,
 ) -> None:
     """ONNX files, after quantization-aware training, in runs/<RUN>/onnx/."""
-    _export("onnx", run, data, format, set, skip_qat)
+    _export("onnx", of, skip_qat)
 
 
 @app.command()
 def qat(
-    run: options.Run = "default",
-    data: options.Data = None,
-    format: options.Format = None,
-    set: options.Set = None,
+    of: options.OfRun,
     workers: options.Workers = None,
     task: options.Task = None,
     wait: options.Wait = 50.0,
     device: options.Device = "auto",
 ) -> None:
     """Quantization-aware training alone, on several machines or GPUs; the exports then take its network."""
-    from portraitseg.runs import Run
     from train.machines.place import place_of
 
-    folder, place = Run(run), place_of(workers, task)
-    from export.stage import load_run_config, qat_run
+    place = place_of(workers, task)
+    from export.stage import qat_run
 
-    qat_run(folder, load_run_config(folder, set, data, format), place, wait, device)
+    qat_run(*_opened(of), place, wait, device)
 
 
 @app.command()
@@ -117,16 +109,11 @@ def handout(
 
 
 @app.command()
-def matrix(
-    run: options.Run = "default", data: options.Data = None, format: options.Format = None, set: options.Set = None
-) -> None:
+def matrix(of: options.OfRun) -> None:
     """Every exported file beside every other and beside Keras: runs/<RUN>/matrix.md, .csv and .png."""
     from export.analysis.matrix import matrix as compare
-    from export.stage import load_run_config
-    from portraitseg.runs import Run
 
-    place = Run(run)
-    compare(place, load_run_config(place, set, data, format))
+    compare(*_opened(of))
 
 
 @app.command("check-qat")
@@ -158,7 +145,7 @@ def check_qat(
             network = models.as_written(model or "", size)
         else:
             loaded = checkpoint.load(h5)
-            network = models.as_written(loaded.name, loaded.input_shape[1:3], loaded.input_shape[3])
+            network = models.as_written(loaded.name, loaded.input_shape[1:3])
     report(network, "" if h5 is None else str(h5))
 
 
@@ -176,31 +163,29 @@ def check_mediapipe(
 
 @app.command()
 def sensitivity(
-    run: options.Run = "default",
+    of: options.OfRun,
     recipe: Annotated[str, typer.Option("--recipe", help="Of the integer file.")] = "qat_wi8_ai8",
     photos: Annotated[int, typer.Option("--photos", min=1, help="Of the training split.")] = 8,
-    data: options.Data = None,
-    format: options.Format = None,
-    set: options.Set = None,
 ) -> None:
     """Signal-to-noise ratio of every layer, int8 against float, in runs/<RUN>/export/."""
     from export.analysis.sensitivity import run_sensitivity
+
+    run_sensitivity(*_opened(of), recipe, photos)
+
+
+def _opened(of: options.OfRun) -> tuple["Run", "Config"]:
+    """A trained run, and its configuration with what may still change of it."""
     from export.stage import load_run_config
     from portraitseg.runs import Run
 
-    place = Run(run)
-    run_sensitivity(place, load_run_config(place, set, data, format), recipe, photos)
+    run = Run(of.run)
+    return run, load_run_config(run, of.set, of.data, of.format)
 
 
-def _export(
-    target: str, run: str, data: Path | None, format: str | None, overrides: list[str] | None, skip_qat: bool
-) -> None:
-    from portraitseg.runs import Run
+def _export(target: str, of: options.OfRun, skip_qat: bool) -> None:
+    from export.stage import export_run
 
-    place = Run(run)
-    from export.stage import export_run, load_run_config
-
-    export_run(place, load_run_config(place, overrides, data, format), target, skip_qat)
+    export_run(*_opened(of), target, skip_qat)
 
 
 if __name__ == "__main__":

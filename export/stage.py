@@ -11,10 +11,10 @@ from jaxtyping import Float32
 from rich.table import Column, Table
 
 from export.product import parity
-from export.product.parity import Reference, network_channels
+from export.product.parity import Reference
 from export.product.product import PARITY_REFERENCE, Networks, Product, Unsuitable
 from export.product.quiet import quiet
-from export.publishing import golden, handout, sources
+from export.publishing import golden, handout
 from export.quantization.training import config_of, trained_qat
 from export.quantization.unwrap import pick_weights
 from export.targets import TARGETS, Target
@@ -28,7 +28,6 @@ from portraitseg.manifest import RECOMMENDED_NAME, FileEntry, GpuCheck, Manifest
 from portraitseg.models import checkpoint
 from portraitseg.runners import open_runner
 from portraitseg.runs import Run
-from train import prior
 
 if TYPE_CHECKING:
     from train.machines.place import Place
@@ -213,19 +212,11 @@ def load_networks(
     )
 
 
-def calibration_inputs(float_model: Any, dataset: Dataset, config: Config) -> Float32[np.ndarray, "n h w c"]:
-    """Photos of the training split, evenly over it; with a simulated mask where the network takes one."""
-    size, channels = tuple(float_model.input_shape[1:3]), network_channels(float_model)
-    inputs = []
-    for place, key in enumerate(spread(dataset.keys(config.data.train_split), config.export.calibration_photos)):
-        sample = dataset.load(key)
-        fourth = None
-        if channels == "prior":
-            assert sample.mask is not None, f"{key}: checked before training"
-            target = contract.mask_to_target(sample.mask, size, config.data.soft_masks)
-            fourth = prior.simulate(target, np.random.default_rng([config.seed, place]))
-        inputs.append(contract.image_to_inputs(sample.image, size, channels, fourth=fourth))
-    return np.concatenate(inputs)
+def calibration_inputs(float_model: Any, dataset: Dataset, config: Config) -> Float32[np.ndarray, "n h w 3"]:
+    """Photos of the training split, evenly over it."""
+    keys = spread(dataset.keys(config.data.train_split), config.export.calibration_photos)
+    size = float_model.input_shape[1:3]
+    return np.concatenate([contract.image_to_inputs(dataset.load(key).image, size) for key in keys])
 
 
 def make_files(
@@ -281,8 +272,7 @@ def publish(made: list[Made], source: Source, folder: Path, scratch: Path, targe
                 shutil.move(scratch / item.path, revised / item.path)
         manifest.write(revised / manifest.MANIFEST_NAME, result)
         # they tell of the files that were released before
-        files.remove(revised / handout.NAME)
-        sources.clear(revised)
+        handout.clear(revised)
         if target.recommended:
             files.write_json(revised / RECOMMENDED_NAME, recommend(result, target))
             if not golden.write(revised, result):

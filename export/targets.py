@@ -7,10 +7,15 @@ from pathlib import Path
 from export.formats.to_coreml import VARIANTS, coreml_products
 from export.formats.to_onnx import ONNX_RECIPES, onnx_products
 from export.formats.to_tflite import tflite_products
-from export.product.product import Networks, Product, ReferenceName
+from export.product.parity import Bound
+from export.product.product import PARITY_REFERENCE, Networks, Product, ReferenceName
 from export.quantization.recipes import RECIPES
 from portraitseg.errors import InputError
+from portraitseg.manifest import FileEntry
 from portraitseg.runs import Run
+
+#: Which Keras model a file comes from, and how far it may be from it.
+Expected = tuple[ReferenceName, Bound]
 
 
 @dataclass(frozen=True)
@@ -20,6 +25,7 @@ class Target:
     Attributes:
         folder: of a run's files.
         products: the files, RGB before the RGBA twin that is compared with it.
+        expected: of a file, what `expected` says; None of other targets' files.
         recipes: every recipe that it knows → the Keras model that is converted.
         released: those that `recommended.json` can name, and bytes in and out; the others are for tables.
         post_training: what stands in for a recipe of quantization-aware training where there is to be none.
@@ -31,6 +37,7 @@ class Target:
 
     folder: Callable[[Run], Path]
     products: Callable[[Networks], list[Product]]
+    expected: Callable[[FileEntry], Expected | None]
     recipes: Mapping[str, ReferenceName]
     released: tuple[str, ...]
     post_training: Mapping[str, str] = field(default_factory=dict)
@@ -64,10 +71,21 @@ class Target:
         return chosen
 
 
+def _expected_coreml(entry: FileEntry) -> Expected | None:
+    reference: ReferenceName = "unwrapped" if entry.parity.reference == PARITY_REFERENCE["unwrapped"] else "float"
+    bounds = (variant.bound for end, variant in VARIANTS.items() if entry.path.endswith(f"-{end}"))
+    return next(((reference, bound) for bound in bounds), None)
+
+
 TARGETS: dict[str, Target] = {
     "android": Target(
-        folder=lambda run: run.android,
+        folder=lambda run: run.exports["android"],
         products=tflite_products,
+        expected=lambda entry: (
+            (recipe.reference, recipe.bound)
+            if entry.path.endswith(".tflite") and (recipe := RECIPES.get(entry.recipe))
+            else None
+        ),
         recipes={name: recipe.reference for name, recipe in RECIPES.items()},
         released=("fp16", "qat_wi8_ai8", "qat_wi8_ai8_u8"),
         post_training={"qat_wi8_ai8": "static_wi8_ai8", "qat_wi8_ai8_u8": "static_wi8_ai8_u8"},
@@ -80,8 +98,9 @@ TARGETS: dict[str, Target] = {
         is_gpu_checked=True,
     ),
     "ios": Target(
-        folder=lambda run: run.ios,
+        folder=lambda run: run.exports["ios"],
         products=coreml_products,
+        expected=_expected_coreml,
         recipes={variant.recipe: "float" for variant in VARIANTS.values()},
         released=("fp16", "int8", "palette6"),
         # the compressed ones are computed in float16 too: they save download, not time
@@ -89,9 +108,22 @@ TARGETS: dict[str, Target] = {
         needs_qat=False,
     ),
     "onnx": Target(
-        folder=lambda run: run.onnx,
+        folder=lambda run: run.exports["onnx"],
         products=onnx_products,
+        expected=lambda entry: ONNX_RECIPES.get(entry.recipe) if entry.path.endswith(".onnx") else None,
         recipes={name: reference for name, (reference, _) in ONNX_RECIPES.items()},
         released=("fp32", "qdq"),
     ),
 }
+
+
+def expected(entry: FileEntry) -> Expected:
+    """Which Keras model a file comes from, and how far it may be from it.
+
+    Raises:
+        InputError: a file of a recipe that no target makes any more.
+    """
+    for target in TARGETS.values():
+        if found := target.expected(entry):
+            return found
+    raise InputError(f"{entry.path}: of recipe '{entry.recipe}', which is not made any more: export the run again")

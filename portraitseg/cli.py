@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.text import Text
 from typer.core import TyperGroup
 
+from portraitseg import options
 from portraitseg.errors import CheckFailed, InputError
 from portraitseg.files import explain, find_refusal
 
@@ -128,8 +129,19 @@ def _fail(message: str, code: int) -> NoReturn:
     sys.exit(code)
 
 
+class _App(typer.Typer):
+    """Typer with the groups of options of `portraitseg.options`."""
+
+    def command(self, *arguments: Any, **settings: Any) -> Callable[[Any], Any]:
+        register = super().command(*arguments, **settings)
+
+        def add(command: Callable[..., Any]) -> Callable[..., Any]:
+            register(options.spread(command))
+            return command
+
+        return add
+
+
 def new_app(help_text: str) -> typer.Typer:
     """A Typer app with our conventions: no shell completion, plain tracebacks for our own bugs."""
-    return typer.Typer(
-        cls=_Group, help=help_text, add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True
-    )
+    return _App(cls=_Group, help=help_text, add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)

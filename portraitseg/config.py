@@ -24,6 +24,7 @@ _SHOWN_FAULTS = 5
 
 #: What runs of before saved and nothing reads any more, with the values at which it decided nothing.
 REMOVED: Mapping[str, Mapping[str, Any]] = {
+    "model": {"prior": False},
     "train": {"unlabelled_per_batch": 0},
     "distill": {"teacher": None, "temperature": 2.0},
     "qat": {"distillation": 0.0},
@@ -49,22 +50,6 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-FormatName = Literal[
-    "folder",
-    "eg1800",
-    "aisegment",
-    "p3m10k",
-    "ppm100",
-    "easyportrait",
-    "voc",
-    "coco",
-    "supervisely",
-    "cvat",
-    "labelme",
-    "pixelannotation",
-    "shards",
-    "synthetic",
-]
 Names = Annotated[tuple[str, ...], BeforeValidator(_split_names)]
 
 
@@ -87,7 +72,7 @@ class SetConfig(Section):
     "First part of the keys of its photos, `<name>/…`."
     root: Path | None = None
     "Its folder, relative to `data.root` where that is given; None only for `synthetic`."
-    format: FormatName = "folder"
+    format: str = "folder"
     weight: Positive = 1.0
     "How often each of its photos comes in an epoch of training: 2 is twice, 0.5 every other epoch."
     licence: str = "unknown"
@@ -107,7 +92,7 @@ class SetConfig(Section):
 class DataConfig(Section):
     """Which photos, and how they are divided."""
 
-    format: FormatName = "synthetic"
+    format: str = "synthetic"
     root: Path | None = None
     "Folder of the photos; None only for `synthetic`."
     sets: Annotated[tuple[SetConfig, ...], Field(strict=False)] = ()
@@ -117,7 +102,7 @@ class DataConfig(Section):
     val_ratio: Annotated[float, Field(gt=0, lt=1)] = 0.1
     "Share drawn as `val` where the data bring no splits of their own."
     blank_sets: tuple[str, ...] = ("blank",)
-    "Sets without masks whose photos show nobody."
+    "Sets without masks, of background-only photos."
     unlabelled_sets: tuple[str, ...] = ()
     "Sets whose masks are unknown: `python -m train label` draws them."
     mask: MaskSetting = "auto"
@@ -158,13 +143,6 @@ class ModelConfig(Section):
     "(height, width) of the network's input."
     pretrained: Annotated[Literal["auto", "imagenet", "none"], BeforeValidator(_none_as_word)] = "auto"
     "Where the encoder's weights come from; `auto`: ImageNet where there are weights for the network, contour_*."
-    prior: bool = False
-    "Whether a fourth channel takes the previous frame's mask, for video."
-
-    @property
-    def channels(self) -> int:
-        """Of the network's input."""
-        return 4 if self.prior else 3
 
 
 class TrainConfig(Section):
@@ -419,8 +397,11 @@ def parse_config(values: Any, origin: str) -> Config:
 def _describe_fault(fault: dict[str, Any]) -> str:
     where = ".".join(str(part) for part in fault["loc"]) or "config"
     if fault["type"] == "extra_forbidden":
+        *sections, key = fault["loc"]
+        if key in REMOVED.get(".".join(map(str, sections)), ()):
+            return f"{where}: no longer there (CHANGELOG.md): take it out"
         section: Any = Config
-        for part in fault["loc"][:-1]:
+        for part in sections:
             # a list's places are numbers
             section = get_args(section)[0] if isinstance(part, int) else section.model_fields[part].annotation
         return f"{where}: unknown key (known: {', '.join(section.model_fields)})"

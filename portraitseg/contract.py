@@ -18,8 +18,8 @@ MASK_THRESHOLD = 127
 #: The scale of uint8 input; its zero point is 0. Camera bytes mean the same to every file.
 INPUT_SCALE = 1 / 255
 
-Channels = Literal["rgb", "rgba", "prior"]
-CHANNEL_COUNT: dict[str, int] = {"rgb": 3, "rgba": 4, "prior": 4}
+Channels = Literal["rgb", "rgba"]
+CHANNEL_COUNT: dict[str, int] = {"rgb": 3, "rgba": 4}
 
 
 def resize_image(image: UInt8[np.ndarray, "h w c"], size: tuple[int, int]) -> UInt8[np.ndarray, "h2 w2 c"]:
@@ -37,29 +37,21 @@ def image_to_inputs(
     size: tuple[int, int],
     channels: Channels = "rgb",
     dtype: Literal["float32", "uint8"] = "float32",
-    fourth: UInt8[np.ndarray, "h4 w4"] | None = None,
 ) -> Shaped[np.ndarray, "1 h2 w2 c"]:
     """What a network or an exported file eats.
 
     Args:
         image: RGB photo.
         size: (height, width) of the network.
-        channels: `rgb`; `rgba`, whose fourth channel changes nothing; or `prior`, whose fourth channel is the
-            previous frame's mask.
+        channels: `rgb`; or `rgba`, whose fourth channel, opaque alpha, changes nothing.
         dtype: float32 in [0, 1], or uint8 bytes (scale 1/255, zero point 0).
-        fourth: alpha or prior mask, 0..255, of any size: it is stretched as the photo is. Default: opaque alpha (255),
-            empty prior (0), as before a video's first frame.
 
     Returns:
         (1, height, width, 3 or 4), NHWC, RGB order.
     """
     pixels = resize_image(image, size)
-    if CHANNEL_COUNT[channels] == 4:
-        if fourth is None:
-            plane = np.full((*size, 1), 255 if channels == "rgba" else 0, np.uint8)
-        else:
-            plane = resize_image(fourth[..., None], size)
-        pixels = np.concatenate([pixels, plane], axis=2)
+    if channels == "rgba":
+        pixels = np.concatenate([pixels, np.full((*size, 1), 255, np.uint8)], axis=2)
     batch = np.ascontiguousarray(pixels[None])
     return batch if dtype == "uint8" else bytes_to_float(batch)
 
@@ -113,11 +105,6 @@ def probability_to_bytes(probability: Float[np.ndarray, "*d"]) -> UInt8[np.ndarr
     byte (127; > 127 is person) and in a uint8 file (128 at scale 1/256). To the nearest even it would be 128, person.
     """
     return np.ceil(np.clip(probability, 0, 1) * 255 - 0.5).astype(np.uint8)
-
-
-def probability_to_prior(probability: Float[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w"]:
-    """What a frame's mask is for the next one: the probability in bytes, which float and uint8 files then share."""
-    return probability_to_bytes(probability)
 
 
 def probability_to_mask(probability: Float[np.ndarray, "h w"], size: tuple[int, int]) -> Bool[np.ndarray, "h2 w2"]:

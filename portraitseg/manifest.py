@@ -24,7 +24,7 @@ RECOMMENDED_NAME = "recommended.json"
 ARTIFACT_NAME = "artifact.json"
 
 #: Meaning of the channels → color of the input.
-_COLORS = {"rgb": "RGB", "rgba": "RGBA", "prior": "RGB+prior"}
+_COLORS = {"rgb": "RGB", "rgba": "RGBA"}
 
 #: A manifest of a hundred files is a tenth of this; more is not a manifest.
 MAX_BYTES = 4_000_000
@@ -62,7 +62,7 @@ class DataSource(Record):
 
 
 class Derived(Record):
-    """What binds the weights beside their training split: weights they began with, teachers, photos of nobody."""
+    """What binds the weights beside their training split: weights they began with, teachers, background-only photos."""
 
     kind: Literal["weights", "init", "teacher", "blank"]
     name: str
@@ -135,7 +135,7 @@ class Tensor(Record):
     shape: Annotated[tuple[Annotated[int, Field(ge=1)], ...], FailFast()]
     dtype: Literal["float32", "uint8", "image"]
     layout: Literal["NHWC", "NCHW"] | None = None
-    color: Literal["RGB", "RGBA", "RGB+prior"] | None = None
+    color: Literal["RGB", "RGBA"] | None = None
     range: tuple[float, float]
     foreground: Literal["high"] | None = None
     scale: float | None = None
@@ -226,7 +226,7 @@ class FileEntry(Record):
     sha256: Sha256
     bytes: Count
     model: Word
-    channels: Literal["rgb", "rgba", "prior"]
+    channels: Literal["rgb", "rgba"]
     recipe: Word
     input: Tensor
     output: Tensor

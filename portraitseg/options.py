@@ -1,9 +1,16 @@
 """The options that several commands share, each documented here and nowhere else (docs/commands.md is made of it)."""
 
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, fields, is_dataclass
+from functools import wraps
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
+
+if TYPE_CHECKING:
+    from portraitseg import config as configuration
 
 Run = Annotated[str, typer.Option("--run", help="Name of the run: its files go to runs/<RUN>/.")]
 Runs = Annotated[str, typer.Option("--runs", help="Names of exported runs, with commas.")]
@@ -60,6 +67,80 @@ Shard = Annotated[
         help="i/n: this machine does one part of n; all write into one folder, and the last one to end completes it.",
     ),
 ]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is trained on, and how."""
+
+    config: Config = None
+    data: Data = None
+    format: Format = None
+    set: Set = None
+
+    def resolve(self) -> "configuration.Config":
+        """The configuration with `--data`, `--format` and `--set` applied, in this order."""
+        from portraitseg.config import data_overrides, load_config
+
+        return load_config(self.config, data_overrides(self.config, self.data, self.format) + (self.set or []))
+
+
+@dataclass(frozen=True)
+class Photos:
+    """Photos to measure on, and settings of their configuration."""
+
+    data: Data = None
+    format: Format = None
+    set: Set = None
+
+
+@dataclass(frozen=True)
+class OfRun:
+    """A run, with the photos and settings that it gets instead of its own."""
+
+    run: Run = "default"
+    data: Data = None
+    format: Format = None
+    set: Set = None
+
+
+@dataclass(frozen=True)
+class Table(Photos):
+    """What is measured beside what, and how."""
+
+    peers: Peers = None
+    threads: Threads = "1"
+    profile: Profile = "quick"
+    reference: Reference = None
+
+
+def spread(command: Callable[..., Any]) -> Callable[..., Any]:
+    """A command whose parameters of the classes above are their options: Typer has no groups of options."""
+    signature = inspect.signature(command, eval_str=True)
+    groups: dict[str, Any] = {}
+    parts: list[inspect.Parameter] = []
+    for name, part in signature.parameters.items():
+        if is_dataclass(part.annotation):
+            groups[name] = part.annotation
+        else:
+            parts.append(part.replace(kind=inspect.Parameter.KEYWORD_ONLY))
+    for group in groups.values():
+        hints = get_type_hints(group, include_extras=True)
+        parts += [
+            inspect.Parameter(own.name, inspect.Parameter.KEYWORD_ONLY, default=own.default, annotation=hints[own.name])
+            for own in fields(group)
+        ]
+
+    @wraps(command)
+    def call(**values: Any) -> Any:
+        for name, group in groups.items():
+            values[name] = group(**{own.name: values.pop(own.name) for own in fields(group)})
+        return command(**values)
+
+    call.__signature__ = signature.replace(parameters=parts)  # type: ignore[attr-defined]
+    call.__annotations__ = {part.name: part.annotation for part in parts}
+    return call
+
 
 #: Variable of make → the option that it becomes, and a command that documents it.
 VARIABLES: dict[str, tuple[str, str]] = {

@@ -8,7 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from portraitseg.errors import InputError
-from portraitseg.manifest import ARTIFACT_NAME
+from portraitseg.manifest import ARTIFACT_NAME, MANIFEST_NAME
+
+#: Export target → where the files of a run go.
+EXPORTS = {"android": "android_assets/{}", "ios": "ios_assets/{}", "onnx": "runs/{}/onnx"}
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
@@ -54,20 +57,31 @@ class Run:
         return self.folder / "qat"
 
     @property
-    def onnx(self) -> Path:
-        return self.folder / "onnx"
-
-    @property
     def benchmark(self) -> Path:
         return self.folder / "benchmark"
 
     @property
+    def exports(self) -> dict[str, Path]:
+        """Export target → folder of its files."""
+        return {target: Path(place.format(self.name)) for target, place in EXPORTS.items()}
+
+    @property
+    def manifests(self) -> dict[str, Path]:
+        """Export target → its manifest, of those that were exported."""
+        paths = {target: folder / MANIFEST_NAME for target, folder in self.exports.items()}
+        return {target: path for target, path in paths.items() if path.exists()}
+
+    @property
     def android(self) -> Path:
-        return Path("android_assets") / self.name
+        return self.exports["android"]
 
     @property
     def ios(self) -> Path:
-        return Path("ios_assets") / self.name
+        return self.exports["ios"]
+
+    @property
+    def onnx(self) -> Path:
+        return self.exports["onnx"]
 
     @contextmanager
     def locked(self, is_shared: bool = False, waits: bool = False) -> Iterator[None]:

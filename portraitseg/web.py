@@ -1,7 +1,8 @@
 """`portraitseg web`: the page of apps/web/ on loopback, or as static files that anybody can host.
 
-Python serves a fixed list of files, with headers that forbid the page every other address. LiteRT.js comes from npm by
-the lock of the GPU check in a browser (checks/gpu/browser/package-lock.json); nothing of it is in the repository.
+Python serves a fixed list of files, with headers that forbid the page every other address. LiteRT.js, MediaPipe's
+runtime and its network come from npm by the lock of the GPU check in a browser (checks/gpu/browser/package-lock.json);
+nothing of them is in the repository.
 """
 
 import hashlib
@@ -13,9 +14,11 @@ from typing import Any
 
 import cv2
 
-from portraitseg import files, manifest
+from portraitseg import files, manifest, terms
 from portraitseg.errors import InputError
 from portraitseg.segment import released
+from portraitseg.tflite import flatbuffer, metadata
+from portraitseg.tflite.graph import DAMAGE
 
 HOST = "127.0.0.1"
 PORT = 8765
@@ -64,20 +67,26 @@ _TYPES = {
 #: LiteRT.js picks one of these; the one with JSPI is not asked for.
 _RUNTIMES = ("litert_wasm_internal", "litert_wasm_compat_internal", "litert_wasm_threaded_internal")
 
+#: Of MediaPipe's packages: its runtime for classic workers, and its network for selfies.
+_VISION = ("vision_bundle.mjs", "wasm/vision_wasm_internal.js", "wasm/vision_wasm_internal.wasm")
+_SELFIE = "selfie_segmentation/selfie_segmentation.tflite"
+_SELFIE_SIZE = [256, 256]
+
 #: The one bare name that a module of LiteRT.js imports. Workers have no import maps, so it becomes an address.
 _BARE = b'from "@litertjs/wasm-utils"'
 
-#: Of the drawn sample portraits: indices and size (height, width).
-_SAMPLES = (11, 8, 25, 5)
+#: Of the drawn sample portraits: indices and size (height, width). Networks of photos find few drawn persons whole;
+#: these four every one of ours does, and MediaPipe's.
+_SAMPLES = (44, 43, 51, 8)
 _SAMPLE_SIZE = (960, 720)
 
 #: Whose IoU stands beside a network's name.
 _SPLIT = "test_eg1800"
 
 _ABOUT = (
-    f"IoU in percent, of the int8 file on {_SPLIT}, before edges are refined. "
-    "Networks: portraitseg; the photos that they learnt from bind their use to non-commercial research. "
-    "Runtime: LiteRT.js, Apache-2.0. The sample portraits are drawn by a program."
+    f"IoU in percent, of the int8 file on {_SPLIT}, before edges are refined. “Research only”: the photos that a "
+    "network learnt from bind its use. The others may be shipped (Apache-2.0). Runtimes: LiteRT.js and MediaPipe, by "
+    "Google, Apache-2.0. The sample portraits are drawn by a program."
 )
 
 #: Address, without the leading slash → a file, or what it holds.
@@ -98,7 +107,7 @@ def collect(packages: Path, models: Sequence[Path] = ()) -> Site:
     """Everything that the page may ask for.
 
     Args:
-        packages: folder in which npm installed LiteRT.js.
+        packages: folder in which npm installed LiteRT.js and MediaPipe.
         models: further .tflite files to choose from.
 
     Raises:
@@ -108,7 +117,8 @@ def collect(packages: Path, models: Sequence[Path] = ()) -> Site:
     site: Site = {path.name: path for path in sorted(SOURCES.iterdir()) if path.suffix in _TYPES}
     site["index.html"] = (SOURCES / "index.html").read_text(encoding="utf-8").replace("@CSP@", POLICY).encode()
     site |= _runtime(packages)
-    entries = [_released(name, site) for name in released.names()]
+    entries = [_released(name, site) for name in sorted(released.names(), key=lambda name: name != released.DEFAULT)]
+    entries.insert(1, _mediapipe(packages, site))
     entries += [_foreign(path, site) for path in models]
     for number, index in enumerate(_SAMPLES, 1):
         site[f"samples/{number}.jpg"] = _sample(index)
@@ -142,6 +152,11 @@ def _runtime(packages: Path) -> Site:
     for name in _RUNTIMES:
         for suffix in (".js", ".wasm"):
             site[f"litert/wasm/{name}{suffix}"] = core / "wasm" / f"{name}{suffix}"
+    vision = packages / "node_modules/@mediapipe/tasks-vision"
+    site |= {f"mediapipe/{name}": vision / name for name in _VISION}
+    site["mediapipe/NOTICE.txt"] = (
+        b"@mediapipe/tasks-vision and @mediapipe/selfie_segmentation, Google LLC, Apache-2.0, from npm.\n"
+    )
     missing = next((path for path in site.values() if isinstance(path, Path) and not path.is_file()), None)
     if missing is not None:
         raise InputError(f"{missing}: missing: delete {packages} and try again")
@@ -158,10 +173,11 @@ def _released(name: str, site: Site) -> dict[str, Any]:
     source = listed.source
     if source.refine is None or source.smooth is None:
         raise InputError(f"{cpu.parent}: no parameters were chosen: python -m benchmark refine --choose")
+    bound = [] if terms.use_of_source(source) == "any" else ["research only"]
     scores = [score.iou for score in entry.quality or () if score.split == _SPLIT and score.iou is not None]
     described: dict[str, Any] = {
         "name": name,
-        "title": ", ".join([name, *(f"IoU {iou * 100:.1f}" for iou in scores), f"{entry.bytes / 1e6:.1f} MB"]),
+        "title": ", ".join([name, *(f"IoU {iou * 100:.1f}" for iou in scores), f"{entry.bytes / 1e6:.1f} MB", *bound]),
         "isDefault": name == released.DEFAULT,
         "size": list(entry.input.shape[1:3]),
         "refine": source.refine.parameters,
@@ -185,25 +201,39 @@ def _foreign(path: Path, site: Site) -> dict[str, Any]:
     """The entry of somebody's file; whether the page can run it, the page says."""
     if not path.is_file():
         raise InputError(f"{path}: no such file")
+    return _entry(path.stem, path.stem, _add(path, f"networks/{path.name}", site))
+
+
+def _mediapipe(packages: Path, site: Site) -> dict[str, Any]:
+    """The entry of MediaPipe's own network, with the metadata that its own runtime asks for and the package has not."""
+    path = packages / "node_modules/@mediapipe" / _SELFIE
+    try:
+        content = path.read_bytes()
+        if flatbuffer.read_metadata(content, metadata.METADATA_NAME) is None:
+            card = metadata.Card("selfie_segmentation", "npm", "Apache-2.0 (MediaPipe, Google)", "as published", "rgb")
+            content = metadata.attach(content, card)
+    except (OSError, *DAMAGE) as error:
+        raise InputError(f"{path}: missing or damaged: delete {packages} and try again") from error
+    described = _add(path, f"networks/mediapipe/{path.name}", site, content)
+    title = f"MediaPipe's selfie segmentation, float, {len(content) / 1e6:.1f} MB"
+    return _entry("mediapipe", title, described) | {"size": _SELFIE_SIZE}
+
+
+def _entry(name: str, title: str, described: Mapping[str, Any]) -> dict[str, Any]:
+    """A network for which no parameters were chosen."""
     from portraitseg.refine import EdgeRefiner
     from portraitseg.smooth import MaskSmoother
 
-    described = _add(path, f"networks/{path.name}", site)
     smooth = {key: value for key, value in vars(MaskSmoother()).items() if not key.startswith("_")}
-    return {
-        "name": path.stem,
-        "title": path.stem,
-        "refine": vars(EdgeRefiner()),
-        "smooth": smooth,
-        "files": {"wasm": described, "webgpu": described},
-    }
+    found = {"wasm": described, "webgpu": described}
+    return {"name": name, "title": title, "refine": vars(EdgeRefiner()), "smooth": smooth, "files": found}
 
 
-def _add(path: Path, address: str, site: Site) -> dict[str, Any]:
+def _add(path: Path, address: str, site: Site, content: bytes | None = None) -> dict[str, Any]:
     """A file of the site, as the page checks it."""
     if address in site:
         raise InputError(f"{path}: two files of this name: rename one")
-    content = path.read_bytes()
+    content = path.read_bytes() if content is None else content
     site[address] = content
     return {"url": address, "bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
 

@@ -45,7 +45,7 @@ def test_one_colour_stays_it(value: int, here: tuple[int, int], there: tuple[int
 
 
 @quick
-@given(here=sizes, there=sizes, seed=seeds, channels=st.sampled_from(["rgb", "rgba", "prior"]))
+@given(here=sizes, there=sizes, seed=seeds, channels=st.sampled_from(["rgb", "rgba"]))
 def test_float_inputs_are_the_bytes_over_255(
     here: tuple[int, int], there: tuple[int, int], seed: int, channels: contract.Channels
 ) -> None:
@@ -64,15 +64,10 @@ def test_float_inputs_are_the_bytes_over_255(
 @quick
 @given(here=sizes, there=sizes, seed=seeds)
 def test_the_fourth_channel_leaves_the_others_alone(here: tuple[int, int], there: tuple[int, int], seed: int) -> None:
-    image, fourth = photo(here, seed), photo(here, seed + 1, 1)[..., 0]
-    rgb = contract.image_to_inputs(image, there)
-    for channels, default in (("rgba", 1.0), ("prior", 0.0)):
-        assert (contract.image_to_inputs(image, there, channels)[..., 3] == default).all()
-        given_fourth = contract.image_to_inputs(image, there, channels, fourth=fourth)
-        np.testing.assert_array_equal(given_fourth[..., :3], rgb)
-        np.testing.assert_array_equal(
-            given_fourth[0, ..., 3], contract.bytes_to_float(contract.resize_image(fourth[..., None], there))[..., 0]
-        )
+    image = photo(here, seed)
+    rgba = contract.image_to_inputs(image, there, "rgba")
+    np.testing.assert_array_equal(rgba[..., :3], contract.image_to_inputs(image, there))
+    assert (rgba[..., 3] == 1).all()
 
 
 def test_bytes_and_the_input_scale_agree() -> None:
@@ -156,13 +151,12 @@ def test_views_are_taken_as_they_look() -> None:
 
 
 def test_a_tie_is_background_everywhere() -> None:
-    """One half is no person: as a probability, as a byte of a mask, as a byte of a uint8 file, as a prior."""
+    """One half is no person: as a probability, as a byte of a mask, as a byte of a uint8 file."""
     half = np.float32(0.5)
     near = np.array([[np.nextafter(half, np.float32(0)), half, np.nextafter(half, np.float32(1))]], np.float32)
     expected = [[False, False, True]]
     np.testing.assert_array_equal(contract.probability_to_mask(near, (1, 3)), expected)
     np.testing.assert_array_equal(contract.truth_to_mask(contract.probability_to_bytes(near)), expected)
-    np.testing.assert_array_equal(contract.probability_to_prior(near) > 127, expected)
     # a uint8 file of ours: scale 1/256, zero point 0
     stored = np.array([127, 128, 129], np.uint8).reshape(1, 1, 3, 1)
     probability = contract.outputs_to_probability(stored, 1 / 256, 0)

@@ -16,6 +16,7 @@ from portraitseg.errors import InputError
 from portraitseg.runners import open_runner
 from portraitseg.segment import released
 from portraitseg.synthetic import portraits as synthetic
+from tests.runners.tiny import write_onnx
 
 RELEASED = "contour_small"
 FILE = Path(f"android_assets/{RELEASED}/{RELEASED}-256x256-rgb-qat_wi8_ai8.tflite")
@@ -118,6 +119,17 @@ def test_frames_are_smoothed_and_a_new_video_begins_anew(segmenter: Segmenter, p
     # a slide show: nothing is smoothed
     slow = [one.probability for one in segmenter.segment_frames(frames, fps=1.0)]
     np.testing.assert_array_equal(slow[3], plain[3])
+
+
+def test_files_of_other_runtimes(portrait: np.ndarray, tmp_path: Path) -> None:
+    """Core ML's are evaluated here; the refinement is that of the manifest beside them."""
+    expected = Segmenter(RELEASED, refine=False).segment(portrait).mask
+    for ending in ("fp16.mlpackage", "fp16.mlmodel"):
+        found = Segmenter(f"ios_assets/{RELEASED}/{RELEASED}-256x256-{ending}")
+        assert found.refiner == Segmenter(RELEASED).refiner
+        assert (found.segment(portrait).mask == expected).mean() > 0.98
+    tiny = Segmenter(write_onnx(tmp_path / "m.onnx"), refine=False).segment(portrait)
+    assert tiny.probability.shape == (8, 10) and tiny.alpha.shape == portrait.shape[:2]
 
 
 def test_a_strangers_file_with_its_description(portrait: np.ndarray, tmp_path: Path) -> None:

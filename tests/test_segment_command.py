@@ -21,6 +21,7 @@ from portraitseg.segment.info import describe
 from portraitseg.segment.segmenter import Segmenter
 from portraitseg.synthetic import portraits as synthetic
 from tests.data.test_layout import heic
+from tests.runners.tiny import write_onnx
 
 SMALL = ["--model", "contour_small"]
 
@@ -296,3 +297,22 @@ def test_info_of_released_and_foreign_files(tmp_path: Path) -> None:
         with pytest.raises(InputError):
             describe(model)
     assert "operators" in CliRunner().invoke(app, ["info", "contour_small"]).stdout
+
+
+def test_info_of_onnx_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_onnx(tmp_path / "a.onnx", "nchw", (24, 30))
+    rows = dict(describe(str(path)))
+    assert rows["input"] == "image float 1×3×24×30" and rows["output"].startswith("mask float")
+    assert "Conv" in rows["operators"] and rows["opset"].startswith("ai.onnx ") and rows["size"].endswith(" bytes")
+    assert rows["constants"].endswith(" float")
+    # an open size has its name
+    open_path = write_onnx(tmp_path / "open.onnx", "nchw", ("side", 30))
+    assert dict(describe(str(open_path)))["input"] == "image float 1×3×side×30"
+    # where only the run-time is installed
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "onnx", None)
+        assert dict(describe(str(path)))["contents"].endswith("pip install onnx")
+    for content in (b"", b"no model at all", path.read_bytes()[:40]):
+        path.write_bytes(content)
+        with pytest.raises(InputError, match="ONNX model"):
+            describe(str(path))

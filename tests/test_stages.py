@@ -62,3 +62,9 @@ def test_the_lock_has_hashes_and_no_addresses():
     for block in re.split(r"\n(?=[a-z0-9])", lock.partition("\n")[2]):
         if "==" in block.splitlines()[0]:
             assert "--hash=sha256:" in block, block[:80]
+
+
+def test_every_lock_is_resolved_by_make_lock():
+    dry = subprocess.run(["make", "-n", "lock"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    for source in [*ROOT.glob("*.in"), *(ROOT / "portraitseg").rglob("*.in")]:
+        assert str(source.relative_to(ROOT).with_suffix("")) in dry, f"{source}: `make lock` leaves its lock as it is"

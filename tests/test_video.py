@@ -1,5 +1,8 @@
 """Videos in and out: times, rotation, sound, transparency that is really there, and files that break off."""
 
+import itertools
+import resource
+import signal
 import sys
 from fractions import Fraction
 from pathlib import Path
@@ -190,25 +193,6 @@ def test_smoothing_is_on_unless_switched_off(tmp_path: Path) -> None:
     assert changes["--smooth"] < 0.8 * changes["--no-smooth"]
 
 
-def test_each_frame_is_predicted_after_the_mask_before(
-    uneven: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What a file that takes the previous mask is fed: the network's own, not the smoothed one."""
-    priors: list[np.ndarray | None] = []
-    said: list[np.ndarray] = []
-    predict = Segmenter.predict
-
-    def record(self: Segmenter, image: np.ndarray, prior: np.ndarray | None = None) -> np.ndarray:
-        priors.append(prior)
-        said.append(predict(self, image, prior))
-        return said[-1]
-
-    monkeypatch.setattr(Segmenter, "predict", record)
-    call("segment", uneven, "--out", tmp_path / "o.mp4", *SMALL)
-    assert len(said) == len(UNEVEN) and priors[0] is None
-    assert all(prior is before for prior, before in zip(priors[1:], said, strict=False))
-
-
 def test_odd_sizes_and_sound_that_webm_does_not_take(tmp_path: Path) -> None:
     source = write_video(tmp_path / "odd.mkv", frames((97, 131)), codec="ffv1", sound="pcm_s16le")
     call("segment", source, "--out", tmp_path / "o.webm", *SMALL)
@@ -250,6 +234,56 @@ def test_what_cannot_be_is_one_line(uneven: Path, tmp_path: Path, monkeypatch: p
     monkeypatch.setitem(sys.modules, "av", None)
     with pytest.raises(InputError, match=r"pip install 'portraitseg\[video\]'"):
         call("segment", uneven, "--out", tmp_path / "o.mp4", *SMALL)
+
+
+def test_no_codec_is_one_line(uneven: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    unknown = tmp_path / "unknown.mp4"
+    unknown.write_bytes(uneven.read_bytes().replace(b"avc1", b"zzzz"))
+    with pytest.raises(InputError, match=r"unknown\.mp4: no picture in it that can be decoded here"):
+        call("segment", unknown, "--out", tmp_path / "out", *SMALL)
+    for table, entry in (
+        (video._OPAQUE, ("libnothing", "yuv420p", {})),
+        (video._SOUND, ((), "libnothing")),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setitem(table, ".mp4", entry)
+            with pytest.raises(InputError, match=r"o\.mp4: this PyAV has no libnothing: pip install --upgrade av"):
+                call("segment", uneven, "--out", tmp_path / "out/o.mp4", *SMALL)
+    assert not list((tmp_path / "out").glob("*"))
+
+
+def test_a_full_disk_is_one_line_and_leaves_nothing(uneven: Path, tmp_path: Path) -> None:
+    """By `ulimit -f`: beyond it nothing can be written, as on a full disk."""
+    target = tmp_path / "o.mp4"
+    target.write_bytes(b"before")
+    limits, signals = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, limits[1]))
+    try:
+        with pytest.raises(InputError, match=r"o\.mp4: the file is larger than this disk or shell allows"):
+            call("segment", uneven, "--out", target, "--overwrite", *SMALL)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, signals)
+    assert target.read_bytes() == b"before" and list(tmp_path.iterdir()) == [target]
+
+
+def test_ctrl_c_leaves_whole_videos_alone(uneven: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, out = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    for name in ("a.mp4", "b.mp4"):
+        (folder / name).write_bytes(uneven.read_bytes())
+    predict, seen = Segmenter.predict, itertools.count()
+
+    def stopped(self: Segmenter, image: np.ndarray) -> np.ndarray:
+        if next(seen) == len(UNEVEN) + 4:
+            raise KeyboardInterrupt
+        return predict(self, image)
+
+    monkeypatch.setattr(Segmenter, "predict", stopped)
+    with pytest.raises(SystemExit) as ended:
+        call("segment", folder, "--out", out, *SMALL)
+    assert ended.value.code == 130 and "1 of 2 videos are done; go on with: " in ended.value.__notes__[0]
+    assert [path.name for path in out.iterdir()] == ["a.mp4"] and len(read_video(out / "a.mp4")[0]) == len(UNEVEN)
 
 
 def test_a_video_of_nobody_says_so(tmp_path: Path) -> None:

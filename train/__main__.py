@@ -1,7 +1,7 @@
 """`python -m train`: photos and masks → Keras h5."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -20,12 +20,9 @@ def main() -> None:
 
 @app.command()
 def fit(
+    settings: options.Settings,
     run: options.Run = "default",
-    config: options.Config = None,
-    data: options.Data = None,
-    format: options.Format = None,
     init: options.Init = None,
-    set: options.Set = None,
     overwrite: options.Overwrite = False,
     workers: options.Workers = None,
     task: options.Task = None,
@@ -37,7 +34,7 @@ def fit(
     from train.machines.place import place_of
 
     folder, place = Run(run), place_of(workers, task)
-    resolved = resolve_config(config, data, format, set)
+    resolved = settings.resolve()
     from train.stage import train_run
 
     train_run(folder, resolved, init, overwrite, place, wait, device)
@@ -59,10 +56,7 @@ def get_data(
 
 @app.command("check-data")
 def check_data(
-    config: options.Config = None,
-    data: options.Data = None,
-    format: options.Format = None,
-    set: options.Set = None,
+    settings: options.Settings,
     fix: Annotated[
         Path | None, typer.Option(help="Write a corrected copy of the folder here; the original stays as it is.")
     ] = None,
@@ -74,7 +68,7 @@ def check_data(
     ] = None,
 ) -> None:
     """Read every photo and mask once; count what is odd, stop at what cannot be used, unless a report is asked for."""
-    resolved = resolve_config(config, data, format, set)
+    resolved = settings.resolve()
     if fix is not None:
         from train.fix import write_fixed
 
@@ -95,6 +89,7 @@ def check_data(
 
 @app.command()
 def split(
+    settings: options.Settings,
     out: Annotated[Path | None, typer.Option(help="The file to write; default: splits.json in DATA.")] = None,
     by: Annotated[
         str | None,
@@ -104,13 +99,9 @@ def split(
     test: Annotated[float, typer.Option(min=0, max=0.5, help="Share for the test.")] = 0.1,
     check: Annotated[bool, typer.Option("--check", help="Write nothing: do the splits as they are leak?")] = False,
     overwrite: Annotated[bool, typer.Option(help="Replace the file.")] = False,
-    config: options.Config = None,
-    data: options.Data = None,
-    format: options.Format = None,
-    set: options.Set = None,
 ) -> None:
     """Divide a folder so that nothing leaks: near-duplicates, and what a name tells, stay in one split."""
-    resolved = resolve_config(config, data, format, set)
+    resolved = settings.resolve()
     from train import split as splitting
 
     if check:
@@ -123,11 +114,8 @@ def split(
 
 @app.command("show-data")
 def show_data(
+    settings: options.Settings,
     out: Annotated[Path, typer.Option(help="The picture to write (.png).")],
-    config: options.Config = None,
-    data: options.Data = None,
-    format: options.Format = None,
-    set: options.Set = None,
     split: Annotated[str | None, typer.Option(help="Default: the training split.")] = None,
     photos: Annotated[int, typer.Option(min=1, max=200, help="How many, evenly over the split.")] = 16,
     augmented: Annotated[
@@ -135,7 +123,7 @@ def show_data(
     ] = False,
 ) -> None:
     """Draw photos above their masks and the bands around their outlines, as they are or as training sees them."""
-    resolved = resolve_config(config, data, format, set)
+    resolved = settings.resolve()
     from portraitseg.data import open_dataset
     from train.show import write_samples
 
@@ -146,14 +134,11 @@ def show_data(
 
 @app.command("show-output")
 def show_output(
+    of: options.OfRun,
     out: Annotated[Path, typer.Option(help="The picture to write (.png).")],
-    run: options.Run = "default",
     weights: Annotated[
         Path | None, typer.Option(help="h5, .tflite or .onnx to look at; default: the run's best.h5.")
     ] = None,
-    data: options.Data = None,
-    format: options.Format = None,
-    set: options.Set = None,
     split: Annotated[str | None, typer.Option(help="Default: the validation split.")] = None,
     photos: Annotated[int, typer.Option(min=1, max=200, help="How many are shown, the worst.")] = 16,
 ) -> None:
@@ -163,28 +148,25 @@ def show_output(
     from train.label import open_teacher
     from train.show import write_outputs
 
-    place = Run(run)
-    resolved = resolve_config(place.config, data, format, set)
+    chosen = Run(of.run)
+    resolved = options.Settings(chosen.config, of.data, of.format, of.set).resolve()
     dataset = open_dataset(resolved.data, resolved.seed)
-    shown = write_outputs(out, dataset, split or resolved.data.val_split, open_teacher(weights or place.best), photos)
+    shown = write_outputs(out, dataset, split or resolved.data.val_split, open_teacher(weights or chosen.best), photos)
     cli.say(f"{out}: the worst has IoU {100 * shown[0][1]:.1f} ({shown[0][0]})")
 
 
 @app.command()
 def label(
+    settings: options.Settings,
     weights: Annotated[
         list[Path], typer.Option(help="h5, .tflite or .onnx that draws the masks; repeated: the mean of several.")
     ],
     out: Annotated[Path, typer.Option(help="New folder for photos and masks.")],
     blend: Annotated[float, typer.Option(min=0, max=1, help="Their share in masks that are there already.")] = 0.5,
     shard: options.Shard = "1/1",
-    config: options.Config = None,
-    data: options.Data = None,
-    format: options.Format = None,
-    set: options.Set = None,
 ) -> None:
     """Copy photos with soft masks of trained networks: alone where there were none, else blended into those."""
-    resolved = resolve_config(config, data, format, set)
+    resolved = settings.resolve()
     from portraitseg.data.base import parse_shard
     from train.label import label as write_labels
 
@@ -193,6 +175,7 @@ def label(
 
 @app.command()
 def audit(
+    settings: options.Settings,
     out: Annotated[Path, typer.Option(help="Folder for audit.json and audit.html; a stopped audit goes on in it.")],
     model: Annotated[
         list[str] | None,
@@ -208,13 +191,9 @@ def audit(
         int, typer.Option(min=0, help="Measure the audit instead: put this many faults of each kind in, find them.")
     ] = 0,
     photos: Annotated[int, typer.Option(min=20, help="With --plant: masks in all, evenly over the splits.")] = 500,
-    config: options.Config = None,
-    data: options.Data = None,
-    format: options.Format = None,
-    set: options.Set = None,
 ) -> None:
     """Rank label faults: where trained networks disagree with a mask in a way that looks like one."""
-    resolved = resolve_config(config, data, format, set)
+    resolved = settings.resolve()
     from train.audit import stage
 
     subject = stage.Subject(tuple(split or [resolved.data.train_split]), tuple(only or ()))
@@ -226,23 +205,21 @@ def audit(
 
 @app.command()
 def redraw(
+    settings: options.Settings,
     out: Annotated[Path, typer.Option(help="New folder for photos, masks to draw over, and the networks' masks.")],
     model: Annotated[
         list[str] | None, typer.Option(help="Networks whose masks are suggested, as in `audit`; repeatable.")
     ] = None,
-    config: options.Config = None,
-    data: options.Data = None,
-    format: options.Format = None,
-    set: options.Set = None,
 ) -> None:
     """Hand out the photos that `data.decisions` says to fix, for a drawing program."""
     from train.audit.redraw import hand_out
 
-    hand_out(resolve_config(config, data, format, set), out, model or [])
+    hand_out(settings.resolve(), out, model or [])
 
 
 @app.command()
 def matte(
+    settings: options.Settings,
     out: Annotated[Path | None, typer.Option(help="New folder: photos, soft masks, masks as they were.")] = None,
     method: Annotated[str, typer.Option(help="closed_form, knn, or guided, which needs no pymatting.")] = "closed_form",
     band: Annotated[
@@ -252,10 +229,6 @@ def matte(
     measure: Annotated[
         int, typer.Option(min=0, help="Write nothing: compare all methods on this many portraits of known alpha.")
     ] = 0,
-    config: options.Config = None,
-    data: options.Data = None,
-    format: options.Format = None,
-    set: options.Set = None,
 ) -> None:
     """Make soft masks of hard ones: in a band around the outline alpha follows the photo's colours."""
     from train import matte as mattes
@@ -264,20 +237,17 @@ def matte(
         for name, row in mattes.measure(measure, band).items():
             print(f"{name:20} MAD {row['mad']:.4f}  gradient {row['gradient']:.3f}  {row['seconds']:.3f} s")
         return
-    mattes.write_mattes(resolve_config(config, data, format, set), out, mattes.method_of(method), band)
+    mattes.write_mattes(settings.resolve(), out, mattes.method_of(method), band)
 
 
 @app.command()
 def pack(
+    settings: options.Settings,
     out: Annotated[str, typer.Option(help="Folder, or prefix of an object store (s3://bucket/photos).")],
     photos: Annotated[int, typer.Option(min=1, max=100_000, help="In a shard.")] = 500,
-    config: options.Config = None,
-    data: options.Data = None,
-    format: options.Format = None,
-    set: options.Set = None,
 ) -> None:
     """Pack photos of any format into shards (tar files and an index), to be read with FORMAT=shards."""
-    resolved = resolve_config(config, data, format, set)
+    resolved = settings.resolve()
     from train.pack import pack as write_shards
 
     write_shards(resolved, out, photos)
@@ -285,17 +255,14 @@ def pack(
 
 @app.command()
 def speed(
-    config: options.Config = None,
-    data: options.Data = None,
-    format: options.Format = None,
-    set: options.Set = None,
+    settings: options.Settings,
     steps: Annotated[int, typer.Option(min=1, help="Batches per measurement.")] = 60,
     profile: Annotated[
         bool, typer.Option("--profile", help="Where the step's time goes, by kind of operator.")
     ] = False,
 ) -> None:
     """Measure images per second: the step alone, the input pipeline alone, both, both with checkpoints."""
-    resolved = resolve_config(config, data, format, set)
+    resolved = settings.resolve()
     from train.speed import measure_speed, profile_step
 
     if profile:
@@ -398,7 +365,7 @@ def import_tflite(
 @app.command()
 def widen(
     weights: Annotated[Path, typer.Option(help="Float h5 of the narrower network.")],
-    model: Annotated[str, typer.Option(help="A wider variant of it, such as selfie_swish_w150.")],
+    model: Annotated[str, typer.Option(help="A wider variant of it, such as selfie_swish_d200.")],
     out: Annotated[Path, typer.Option(help="The h5 to write, for INIT= or --init.")],
 ) -> None:
     """Begin a wider network with a narrower one's function (Net2Net)."""
@@ -406,13 +373,6 @@ def widen(
 
     difference = widen(weights, model, out)
     cli.say(f"{out}: {model}; differs by at most {difference:.1e} in probability from {weights}")
-
-
-def resolve_config(config: Path | None, data: Path | None, format: str | None, overrides: list[str] | None) -> Any:
-    """The configuration with `--data`, `--format` and `--set` applied, in this order."""
-    from portraitseg.config import data_overrides, load_config
-
-    return load_config(config, data_overrides(config, data, format) + (overrides or []))
 
 
 if __name__ == "__main__":

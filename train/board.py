@@ -48,8 +48,7 @@ class Board:
         self._writer.flush()
 
     def _draw(self, image: np.ndarray, truth: np.ndarray | None, optimization: Optimization) -> np.ndarray:
-        channels: contract.Channels = "rgb" if optimization.deployed.input_shape[3] == 3 else "prior"
-        inputs = contract.image_to_inputs(image, self._size, channels)
+        inputs = contract.image_to_inputs(image, self._size)
         probability = contract.outputs_to_probability(np.asarray(optimization.deployed(inputs, training=False)))
         photo = contract.resize_image(image, self._size)
         target = np.zeros(self._size, np.uint8) if truth is None else contract.mask_to_target(truth, self._size)

@@ -34,9 +34,7 @@ class KerasEvaluator:
     def _predict(self, model: Any) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray | None]]:
         for start in range(0, len(self.keys), _BATCH):
             samples = [self.dataset.load(key) for key in self.keys[start : start + _BATCH]]
-            # without a previous mask, as before a video's first frame
-            channels: contract.Channels = "rgb" if model.input_shape[3] == 3 else "prior"
-            inputs = np.concatenate([contract.image_to_inputs(sample.image, self.size, channels) for sample in samples])
+            inputs = np.concatenate([contract.image_to_inputs(sample.image, self.size) for sample in samples])
             # one shape for every call: another one would trace the graph anew
             padded = np.concatenate([inputs, np.zeros((_BATCH - len(inputs), *inputs.shape[1:]), np.float32)])
             probabilities = model.predict_on_batch(padded)

@@ -118,18 +118,9 @@ def open_file(path: Path, is_probed: bool = False) -> Teacher:
     if is_tflite and not is_probed:
         probe(path)
     runner = open_foreign(path) if is_tflite else open_runner(path)
-    require_rgb(path, contract.CHANNEL_COUNT[runner.channels])
+    if runner.channels != "rgb":
+        raise InputError(f"{path}: takes {runner.channels}: name a network of RGB photos")
     return runner.predict
-
-
-def require_rgb(path: Path, channels: int) -> None:
-    """Refuses a teacher with another number of channels.
-
-    Raises:
-        InputError: so it is.
-    """
-    if channels != contract.CHANNEL_COUNT["rgb"]:
-        raise InputError(f"{path}: takes {channels} channels: name a network of RGB photos")
 
 
 def ask(teachers: Sequence[Teacher], image: UInt8[np.ndarray, "h w 3"]) -> Float32[np.ndarray, "h w"]:

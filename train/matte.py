@@ -6,12 +6,10 @@ Weiss, PAMI 2008), both as pymatting has them, or, fast and rougher, by the guid
 """
 
 import math
-import multiprocessing
 import time
 import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -25,10 +23,10 @@ from portraitseg import contract, files, metrics, refine
 from portraitseg.cli import console, say, warn
 from portraitseg.config import Config
 from portraitseg.data.base import Dataset, is_measured
-from portraitseg.data.folder import place
+from portraitseg.data.folder import path_of_key
 from portraitseg.errors import InputError
 from portraitseg.synthetic import portraits as synthetic
-from portraitseg.workers import cores, settle
+from portraitseg.workers import cores, open_pool, shared
 from train.folder_copy import LEAST, begin, copy_file, open_copied, write_splits
 
 Method = Literal["closed_form", "knn", "guided"]
@@ -78,14 +76,14 @@ def write_mattes(config: Config, out: Path | None, method: Method, band: float) 
     left = []
     for key in sorted({key for keys in dataset.splits.values() for key in keys}):
         photo, mask = dataset.files(key)
-        copy_file(photo, place(out, key, "images", photo.suffix))
+        copy_file(photo, path_of_key(out, key, "images", photo.suffix))
         if mask is None:
             continue
         if key in measured:
-            copy_file(mask, place(out, key, "masks", mask.suffix))
+            copy_file(mask, path_of_key(out, key, "masks", mask.suffix))
             continue
-        copy_file(mask, place(out, key, GIVEN, mask.suffix))
-        if not place(out, key, "masks", ".png").exists():
+        copy_file(mask, path_of_key(out, key, GIVEN, mask.suffix))
+        if not path_of_key(out, key, "masks", ".png").exists():
             left.append(key)
     notes = Counter[str]()
     try:
@@ -222,38 +220,28 @@ class _Job:
     band: float
 
 
-_job: _Job
-
-
-def _start_worker(job: _Job) -> None:
-    global _job
-    _job = job
-    settle()
-
-
 def _make(key: str) -> str:
     """In a worker: writes the matte of a photo; returns a note."""
-    sample = _job.dataset.load(key)
+    job: _Job = shared()
+    sample = job.dataset.load(key)
     assert sample.mask is not None
-    alpha, note = matte(sample.image, contract.truth_to_mask(sample.mask), _job.method, _job.band)
+    alpha, note = matte(sample.image, contract.truth_to_mask(sample.mask), job.method, job.band)
     drawn = contract.probability_to_bytes(alpha)
     drawn[drawn < LEAST] = 0
-    files.write_bytes(place(_job.out, key, "masks", ".png"), cv2.imencode(".png", drawn)[1].tobytes())
+    files.write_bytes(path_of_key(job.out, key, "masks", ".png"), cv2.imencode(".png", drawn)[1].tobytes())
     return note
 
 
 def _work(job: _Job, keys: list[str], workers: int) -> list[str]:
     if not keys:
         return []
-    # spawn: numba's threads do not survive a fork
-    count, context = min(workers or cores(), len(keys)), multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(count, context, initializer=_start_worker, initargs=(job,)) as pool:
+    with open_pool(min(workers or cores(), len(keys)), job) as processes:
         try:
-            found = pool.map(_make, keys, chunksize=4)
+            found = processes.map(_make, keys, chunksize=4)
             shown = track(found, "matting", len(keys), console=console, transient=True, disable=not console.is_terminal)
             return list(shown)
         except KeyboardInterrupt:
-            pool.shutdown(wait=False, cancel_futures=True)
+            processes.shutdown(wait=False, cancel_futures=True)
             raise
 
 

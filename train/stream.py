@@ -7,7 +7,7 @@ from (seed, epoch, photo).
 import multiprocessing
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -19,8 +19,8 @@ from portraitseg import contract
 from portraitseg.config import Config
 from portraitseg.data.base import Dataset, blank_per_epoch, trainable_keys
 from portraitseg.errors import InputError
-from portraitseg.workers import cores, settle
-from train import augmenter, cutouts, function_matching, prior
+from portraitseg.workers import cores, open_pool, shared
+from train import augmenter, cutouts, function_matching
 from train.augmenter import Augmenter
 from train.copy_paste import draw_window, match_light, paste, paste_ignored, shrink
 from train.cutouts import Cutouts
@@ -61,17 +61,17 @@ class Batch:
     """Photos at the network's size, augmented.
 
     Attributes:
-        images: RGB, or RGB and a previous mask.
+        images: RGB.
         targets: their masks, 0..255.
         edges: bands around the outlines of the targets, 0..255; None where no loss asks for them.
         plain: the photos with the geometric augmentations alone; None where no loss asks for them.
         ignore: above 0 where the target is not known, so that no loss counts it; None where the data know all.
     """
 
-    images: UInt8[np.ndarray, "n h w c"]
+    images: UInt8[np.ndarray, "n h w 3"]
     targets: UInt8[np.ndarray, "n h w"]
     edges: UInt8[np.ndarray, "n h w"] | None = None
-    plain: UInt8[np.ndarray, "n h w c"] | None = None
+    plain: UInt8[np.ndarray, "n h w 3"] | None = None
     ignore: UInt8[np.ndarray, "n h w"] | None = None
 
 
@@ -89,7 +89,7 @@ class Share:
 
 
 @dataclass(frozen=True)
-class BatchRecipe:
+class BatchMaker:
     """All that a worker needs to make batch number `step`.
 
     Attributes:
@@ -98,14 +98,13 @@ class BatchRecipe:
         batch_size: photos.
         is_soft: True: values between 0 and 255 of a mask are alpha.
         runs: how many of `keys`, one after the other, come how often in an epoch; none: all once.
-        blank_keys, blank_per_epoch: photos of nobody, and how many of them each epoch has on top of `keys`.
+        blank_keys, blank_per_epoch: background-only photos, and how many of them each epoch has on top of `keys`.
         paste_share: probability that the person of a training photo stands before another photo, one half of them of
             `keys`, one half of `blank_keys` where there are any.
         shrink_share: of these, the share in which that person and up to two more of `keys` are small and far away.
         match_light: how far that person's light and colours move to the other photo's at most.
         cutouts: hands and things that are pasted before all else; None: none are.
         with_edges, with_plain: whether batches have `Batch.edges` and `Batch.plain`.
-        with_prior: whether a fourth channel of the images is a previous mask, made up from the target.
         matching: teachers that look at the augmented photos; None: the masks are the photos' own.
         share: which photos of each batch are made; together all shares are the batch, to the bit.
     """
@@ -126,7 +125,6 @@ class BatchRecipe:
     cutouts: Cutouts | None = None
     with_edges: bool = False
     with_plain: bool = False
-    with_prior: bool = False
     matching: FunctionMatching | None = None
     share: Share = Share()
 
@@ -198,10 +196,10 @@ class BatchRecipe:
         key = self._key(index, epoch)
         rng = np.random.default_rng([self.seed, _AUGMENT, epoch, index])
         photo = self._load_labelled(key, rng)
-        # a photo of nobody has no person to put elsewhere
+        # a background-only photo has no person to put elsewhere
         if self.paste_share and index < self._labelled_photos:
             photo = self._pasted(photo, np.random.default_rng([self.seed, _PASTE, epoch, index]))
-        return self._with_previous(photo, rng)
+        return photo
 
     def _pasted(self, photo: Photo, rng: np.random.Generator) -> Photo:
         """The photo, or its person before another one."""
@@ -254,16 +252,8 @@ class BatchRecipe:
             image, target, ignore = self.cutouts(image, target, ignore, rng)
         return Photo(*self.augment.with_others(image, target, rng, self.with_plain, ignore))
 
-    def _with_previous(self, photo: Photo, rng: np.random.Generator) -> Photo:
-        """With a previous mask as the fourth channel, where one is asked for."""
-        if not self.with_prior:
-            return photo
-        previous = prior.simulate(photo.target, rng)[..., None]
-        image, plain = (np.concatenate([pixels, previous], axis=2) for pixels in (photo.image, photo.plain))
-        return replace(photo, image=image, plain=plain)
 
-
-def recipe_of(dataset: Dataset, config: Config, needs: Collection[str] = ()) -> BatchRecipe:
+def maker_of(dataset: Dataset, config: Config, needs: Collection[str] = ()) -> BatchMaker:
     """The batches of a configuration.
 
     Args:
@@ -280,7 +270,7 @@ def recipe_of(dataset: Dataset, config: Config, needs: Collection[str] = ()) -> 
     runs = weighted if any(weight != 1 for _, weight in weighted) else ()
     share = config.train.blank_share
     blank_keys = trainable_keys(dataset, config.data.blank_sets, config.data.val_split) if share else ()
-    return BatchRecipe(
+    return BatchMaker(
         dataset=dataset,
         keys=keys,
         size=config.model.size,
@@ -297,7 +287,6 @@ def recipe_of(dataset: Dataset, config: Config, needs: Collection[str] = ()) -> 
         cutouts=cutouts.of(config),
         with_edges="edge" in needs,
         with_plain="plain_logits" in needs,
-        with_prior=config.model.prior,
         matching=function_matching.of(config),
     )
 
@@ -322,15 +311,12 @@ class BatchStream:
     """Batches `start`, `start + 1`, … in order, made ahead by worker processes. Use as a context manager."""
 
     def __init__(
-        self, recipe: BatchRecipe, start: int = 0, workers: int = 0, check: Callable[[], None] = lambda: None
+        self, maker: BatchMaker, start: int = 0, workers: int = 0, check: Callable[[], None] = lambda: None
     ) -> None:
         """Starts the workers; `workers` = 0: one per core. `check` is called while a batch is waited for; may raise."""
         self._check = check
         self._workers = workers or cores()
-        # spawn: TensorFlow's threads do not survive a fork
-        self._pool = ProcessPoolExecutor(
-            self._workers, multiprocessing.get_context("spawn"), initializer=_start_worker, initargs=(recipe,)
-        )
+        self._pool = open_pool(self._workers, maker)
         self._next = start
         self._pending: deque[Future[Batch]] = deque()
 
@@ -363,14 +349,6 @@ class BatchStream:
                     return batch.result()
 
 
-_recipe: BatchRecipe
-
-
-def _start_worker(recipe: BatchRecipe) -> None:
-    global _recipe
-    _recipe = recipe
-    settle()
-
-
 def _make(step: int) -> Batch:
-    return _recipe.make(step)
+    maker: BatchMaker = shared()
+    return maker.make(step)

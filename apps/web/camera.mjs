@@ -12,6 +12,10 @@ const WORDS = {
 export class Camera {
   #stream = null;
   #video = document.createElement("video");
+  /** Of the track's own frames; null where they cannot be used, and the video is asked. */
+  #reader = null;
+  #fresh = null;
+  #tell = () => {};
 
   get isOn() {
     return this.#stream !== null;
@@ -22,8 +26,11 @@ export class Camera {
     return this.#stream;
   }
 
-  /** @param onEnd called with a sentence when the camera stops by itself */
-  async start(onEnd) {
+  /**
+   * @param takesFrames whether the one who draws takes a VideoFrame
+   * @param onEnd called with a sentence when the camera stops by itself
+   */
+  async start(takesFrames, onEnd) {
     if (!navigator.mediaDevices?.getUserMedia) throw new Error("This browser gives no camera to pages that are not from https or from this machine.");
     try {
       const video = { width: { ideal: 1280 }, height: { ideal: 720 }, facingMode: "user" };
@@ -41,24 +48,73 @@ export class Camera {
     this.#video.muted = this.#video.playsInline = true;
     this.#video.srcObject = this.#stream;
     await this.#video.play();
+    this.#watch(this.#stream);
+    if (!takesFrames || !globalThis.MediaStreamTrackProcessor || !this.isOn) return;
+    // frames as the camera made them: a video's come by way of the GPU, which took 100 times as long to read
+    this.#reader = new MediaStreamTrackProcessor({ track, maxBufferSize: 1 }).readable.getReader();
+    this.#video.pause();
   }
 
   stop() {
     this.#stream?.getTracks().forEach((track) => track.stop());
     this.#stream = this.#video.srcObject = null;
+    this.#dropReader();
+    this.#tell();
   }
 
-  /** The next frame and its time in seconds; null once the camera is off. */
+  /**
+   * The newest frame that was not taken yet (a VideoFrame or an ImageBitmap) and its time in seconds, waiting for one where
+   * there is none; null once the camera is off. Frames between two calls are skipped.
+   */
   async next() {
-    const time = await new Promise((resolve) => {
-      if (!this.isOn) resolve(null);
-      else if (this.#video.requestVideoFrameCallback) this.#video.requestVideoFrameCallback((_, { mediaTime }) => resolve(mediaTime));
-      else requestAnimationFrame(() => resolve(this.#video.currentTime));
-      // a hidden tab, or a camera that ended, sends no more
-      setTimeout(() => resolve(undefined), 1000);
-    });
+    if (this.#reader) {
+      const { value: frame } = await this.#reader.read();
+      if (!frame) return null;
+      if (this.isOn && isPlain(frame, this.#video)) return { picture: frame, time: frame.timestamp / 1e6 };
+      frame.close();
+      // the video turns what lies on its side
+      this.#dropReader();
+      if (this.isOn) await this.#video.play();
+    }
+    while (this.isOn && this.#fresh === null) await new Promise((resolve) => (this.#tell = resolve));
     if (!this.isOn) return null;
-    if (time === undefined) return this.next();
-    return { bitmap: await createImageBitmap(this.#video), time };
+    const time = this.#fresh;
+    this.#fresh = null;
+    return { picture: await createImageBitmap(this.#video), time };
+  }
+
+  #dropReader() {
+    this.#reader?.cancel().catch(() => {});
+    this.#reader = null;
+  }
+
+  /** Notes each frame of the video as it comes. */
+  #watch(stream) {
+    const note = (time) => {
+      if (this.#stream !== stream) return;
+      this.#fresh = time;
+      this.#tell();
+      this.#wait(note);
+    };
+    this.#fresh = null;
+    this.#wait(note);
+  }
+
+  #wait(note) {
+    if (this.#video.requestVideoFrameCallback) this.#video.requestVideoFrameCallback((_, { mediaTime }) => note(mediaTime));
+    else requestAnimationFrame(() => note(this.#video.currentTime));
+  }
+}
+
+/** Whether a frame is as the video shows it, not cut, turned or mirrored, and this browser converts it to RGBA. */
+function isPlain(frame, { videoWidth, videoHeight }) {
+  const { displayWidth: width, displayHeight: height, visibleRect, rotation = 0, flip = false } = frame;
+  if (width !== videoWidth || height !== videoHeight || rotation !== 0 || flip) return false;
+  if (visibleRect?.width !== width || visibleRect.height !== height) return false;
+  try {
+    // a browser that knows no conversion says another size, or throws
+    return frame.allocationSize({ format: "RGBA" }) === width * height * 4;
+  } catch {
+    return false;
   }
 }

@@ -35,27 +35,42 @@ function shrinkArea({ data: source, width: w, height: h }, height, width, out) {
   }
   const columns = areaTable(w, width, scaleX);
   const rows = areaTable(h, height, scaleY);
-  const { source: columnSource, target: columnTarget, weight: columnWeight, count } = columns;
+  const { source: column, weight: part, target } = columns;
+  const ends = new Int32Array(width);
+  for (let j = 0; j < columns.count; j++) ends[target[j]] = j + 1;
   const sum = new Float32Array(width * 3);
-  const line = new Float32Array(width * 3);
   for (let k = 0; k < rows.count; k++) {
-    line.fill(0);
-    const start = rows.source[k] * w * 4;
-    for (let j = 0; j < count; j++) {
-      const from = start + columnSource[j] * 4;
-      const to = columnTarget[j] * 3;
-      const weight = columnWeight[j];
-      line[to] = line[to] + round(source[from] * weight);
-      line[to + 1] = line[to + 1] + round(source[from + 1] * weight);
-      line[to + 2] = line[to + 2] + round(source[from + 2] * weight);
-    }
+    const start = rows.source[k] * w;
     const weight = rows.weight[k];
     const isFirst = k === 0 || rows.target[k - 1] !== rows.target[k];
-    for (let i = 0; i < sum.length; i++) sum[i] = isFirst ? weight * line[i] : sum[i] + round(weight * line[i]);
-    if (k + 1 === rows.count || rows.target[k + 1] !== rows.target[k]) {
-      let to = rows.target[k] * width * 4;
-      for (let i = 0; i < sum.length; i += 3, to += 4) {
-        for (let c = 0; c < 3; c++) out[to + c] = roundEven(sum[i + c]);
+    const isLast = k + 1 === rows.count || rows.target[k + 1] !== rows.target[k];
+    let to = rows.target[k] * width * 4;
+    for (let x = 0, i = 0, j = 0; x < width; x++, i += 3, to += 4) {
+      let r = 0;
+      let g = 0;
+      let b = 0;
+      for (let from = (start + column[j]) * 4; j < ends[x]; j++, from += 4) {
+        r = round(r + round(source[from] * part[j]));
+        g = round(g + round(source[from + 1] * part[j]));
+        b = round(b + round(source[from + 2] * part[j]));
+      }
+      r = round(weight * r);
+      g = round(weight * g);
+      b = round(weight * b);
+      if (!isFirst) {
+        r = round(sum[i] + r);
+        g = round(sum[i + 1] + g);
+        b = round(sum[i + 2] + b);
+      }
+      if (isLast) {
+        // an array of clamped bytes rounds half to even, as OpenCV does
+        out[to] = r;
+        out[to + 1] = g;
+        out[to + 2] = b;
+      } else {
+        sum[i] = r;
+        sum[i + 1] = g;
+        sum[i + 2] = b;
       }
     }
   }

@@ -13,6 +13,11 @@ const DEFAULTS = {
   smooth: { keep: 0.9, low: 0.1, high: 0.5, reach: 4, cut: 0.2, gap_s: 0.5 },
 };
 
+const ENGINES = { wasm: "the CPU", webgpu: "WebGPU", mediapipe: "MediaPipe's runtime" };
+
+/** Of a camera: nobody reads them faster. */
+const TIMES_EVERY_MS = 250;
+
 const STEPS = { decode: "read", shrink: "shrink", network: "network", smooth: "smooth", edges: "edges", draw: "draw", total: "together" };
 
 const find = (id) => document.getElementById(id);
@@ -26,6 +31,7 @@ let shown = null;
 let held = null;
 let fileName = "photo";
 let client;
+let timesShown = 0;
 let work = Promise.resolve();
 let pending = 0;
 
@@ -67,13 +73,13 @@ async function loadNetwork() {
     loaded = { entry, engine };
     const threads = said.threads > 1 ? `${said.threads} threads` : "one thread";
     const hint = self.crossOriginIsolated ? "" : " (more need a server that sends COOP and COEP headers)";
-    find("engine-note").textContent = engine === "wasm"
-      ? `LiteRT.js on the CPU, ${threads}${hint}; ready in ${Math.round(said.load)} ms.`
-      : `LiteRT.js on WebGPU; ready in ${Math.round(said.load)} ms. Its mask of a golden portrait was checked.`;
+    const words = { wasm: `LiteRT.js on the CPU, ${threads}${hint}`, webgpu: "LiteRT.js on WebGPU", mediapipe: "MediaPipe's own runtime on the CPU, one thread" };
+    const checked = entry.golden ? " Its mask of a golden portrait was checked." : "";
+    find("engine-note").textContent = `${words[engine]}; ready in ${Math.round(said.load)} ms.${checked}`;
     say("Ready.");
   } catch (error) {
     // a runtime that stumbled over a file may be damaged by it
-    if (loaded || engine === "webgpu" || !entry.files) await fallBack(entry, engine, error);
+    if (loaded || engine !== "wasm" || !entry.files) await fallBack(entry, engine, error);
     else throw error;
   }
 }
@@ -87,7 +93,7 @@ async function fallBack(entry, engine, error) {
   find("engine").value = back.engine;
   await loadNetwork();
   await segmentAgain();
-  throw new Refusal(`${error.message} ${back.entry.title} on ${back.engine === "wasm" ? "the CPU" : "WebGPU"} is used instead.`);
+  throw new Refusal(`${error.message} ${back.entry.title} on ${ENGINES[back.engine]} is used instead.`);
 }
 
 async function segmentAgain() {
@@ -150,13 +156,21 @@ function draw(times, start) {
   const { low, high } = camera.isOn && find("refine").checked ? loaded.entry.refine : { low: 0, high: 1 };
   const mirrored = camera.isOn && camera.isMirrored;
   painter.draw({ look: kind, color, strength: Number(find("strength").value), split: split.value / 100, mirrored, low, high });
+  const words = camera.isOn ? "The camera's picture" : `The photo as ${kind}`;
+  // a camera's next frame changes nothing around it: layout costs as much as a small network
+  if (!camera.isOn || canvas.getAttribute("aria-label") !== words) reveal(words);
+  const now = performance.now();
+  if (!times || (camera.isOn && now - timesShown < TIMES_EVERY_MS)) return;
+  timesShown = now;
+  showTimes({ ...times, draw: now - begin, total: now - start });
+}
+
+function reveal(words) {
   find("drop").classList.add("filled");
   find("hint").hidden = true;
   canvas.hidden = split.disabled = false;
-  split.disabled = false;
-  canvas.setAttribute("aria-label", camera.isOn ? "The camera's picture" : `The photo as ${kind}`);
+  canvas.setAttribute("aria-label", words);
   placeHandle();
-  if (times) showTimes({ ...times, draw: performance.now() - begin, total: performance.now() - start });
 }
 
 function showTimes(times) {
@@ -184,7 +198,7 @@ async function startCamera() {
   forgive();
   await loadNetwork();
   say("Waiting for the camera …");
-  await camera.start((reason) => {
+  await camera.start(painter.takesFrames, (reason) => {
     stopCamera();
     complain(new Refusal(reason));
   });
@@ -206,37 +220,48 @@ async function runCamera() {
   let [frames, since] = [0, performance.now()];
   // stopped and started again meanwhile, the camera has another loop
   const { session } = camera;
-  for (let frame = await camera.next(); frame && camera.session === session; frame = await camera.next()) {
+  const isOurs = () => camera.session === session;
+  const ask = async () => {
+    const frame = await camera.next();
     const start = performance.now();
     // a network that is being loaded comes first
     await work;
-    try {
-      const options = { refine: find("refine").checked, smooth: find("smooth").checked, mirrored: camera.isMirrored };
-      const { bitmap, found, times } = await client.ask("frame", { ...frame, ...options }, [frame.bitmap]);
-      if (camera.session === session) painter.setFrame(bitmap, { found });
-      bitmap.close();
-      if (camera.session !== session) return;
-      draw(times, start);
-    } catch (error) {
-      if (camera.session !== session) return;
-      stopCamera();
-      complain(error);
-      return;
-    }
-    frames++;
-    const seconds = (performance.now() - since) / 1000;
-    if (seconds > 1) {
+    if (!frame || !isOurs()) return void frame?.picture.close();
+    const options = { refine: find("refine").checked, smooth: find("smooth").checked, mirrored: camera.isMirrored };
+    return { start, ...(await client.ask("frame", { ...frame, ...options }, [frame.picture])) };
+  };
+  let asked = ask();
+  try {
+    for (let said = await asked; said; said = await asked) {
+      // the worker computes the next frame while this one is drawn
+      asked = ask();
+      if (isOurs()) {
+        painter.setFrame(said.picture, said);
+        draw(said.times, said.start);
+      }
+      said.picture.close();
+      frames++;
+      const seconds = (performance.now() - since) / 1000;
+      if (seconds < 1 || !isOurs()) continue;
       say(`${painter.width}×${painter.height}, ${(frames / seconds).toFixed(0)} frames a second.`);
       [frames, since] = [0, performance.now()];
     }
+  } catch (error) {
+    asked.then((said) => said?.picture.close(), () => {});
+    if (!isOurs()) return;
+    stopCamera();
+    complain(error);
   }
 }
 
 async function save(output) {
   forgive();
   let blob;
-  if (output === "shown") blob = await new Promise((resolve) => canvas.toBlob(resolve, "image/png"));
-  else blob = await client.ask("png", { output });
+  if (output === "shown") {
+    // what was drawn is kept until the browser shows it, no longer
+    draw();
+    blob = await new Promise((resolve) => canvas.toBlob(resolve, "image/png"));
+  } else blob = await client.ask("png", { output });
   const link = document.createElement("a");
   link.href = URL.createObjectURL(blob);
   link.download = `${camera.isOn ? "camera" : fileName}-${output}.png`;
@@ -299,13 +324,17 @@ function listen() {
     draw();
   });
   controls.addEventListener("submit", (event) => event.preventDefault());
-  split.addEventListener("input", () => draw());
+  split.addEventListener("input", () => {
+    draw();
+    placeHandle();
+  });
   new ResizeObserver(placeHandle).observe(canvas);
   const slide = (event) => {
     if (event.buttons === 0) return;
     const box = canvas.getBoundingClientRect();
     split.value = ((event.clientX - box.left) / box.width) * 100;
     draw();
+    placeHandle();
   };
   canvas.addEventListener("pointerdown", slide);
   canvas.addEventListener("pointermove", slide);

@@ -28,7 +28,7 @@ async function loadRuntime() {
 }
 
 /** Bytes of a file that the page serves, checked against what networks.json says of it. */
-async function fetchFile({ url, bytes, sha256 }) {
+export async function fetchFile({ url, bytes, sha256 }) {
   const response = await fetch(new URL(url, import.meta.url)).catch(() => null);
   if (!response?.ok) throw new Refusal(`${url} could not be loaded: is the server still running?`);
   const content = new Uint8Array(await response.arrayBuffer());
@@ -48,7 +48,7 @@ export class Segmenter {
 
   /**
    * @param network an entry of networks.json, or {name, content} with a file of the user's
-   * @param engine "wasm" or "webgpu"
+   * @param engine "wasm" or "webgpu"; "mediapipe" is mediapipe.mjs
    * @param check golden portrait → whether a mask of it is right; see `checkGolden`
    * @returns a segmenter that has been run once
    */
@@ -105,12 +105,7 @@ export class Segmenter {
     let outputs = [];
     try {
       outputs = await this.#model.run(input);
-      const data = Float32Array.from(await outputs[0].data());
-      for (let i = 0; i < data.length; i++) {
-        // NaN would be an empty mask, and nobody would know
-        if (!Number.isFinite(data[i])) throw new Refusal(`${this.name} says NaN on ${this.engine}: take another file.`);
-        data[i] = Math.min(1, Math.max(0, data[i]));
-      }
+      const data = finite(this, Float32Array.from(await outputs[0].data()));
       return { data, width: this.width, height: this.height };
     } finally {
       for (const tensor of [input, ...outputs]) if (!tensor.deleted) tensor.delete();
@@ -121,6 +116,15 @@ export class Segmenter {
     this.#model?.delete();
     this.#model = undefined;
   }
+}
+
+/** Probabilities, in place: NaN would be an empty mask, and nobody would know. */
+export function finite({ name, engine }, data) {
+  for (let i = 0; i < data.length; i++) {
+    if (!Number.isFinite(data[i])) throw new Refusal(`${name} says NaN on ${engine}: take another file.`);
+    data[i] = Math.min(1, Math.max(0, data[i]));
+  }
+  return data;
 }
 
 /** Throws unless the mask of the golden portrait is the exporter's, within its own tolerance. */

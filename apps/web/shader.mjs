@@ -93,7 +93,7 @@ export class Painter {
   #sizes = {};
 
   constructor(canvas) {
-    const gl = canvas.getContext("webgl2", { preserveDrawingBuffer: true, antialias: false, alpha: false });
+    const gl = canvas.getContext("webgl2", { antialias: false, alpha: false });
     if (!gl) throw new Error("This browser has no WebGL2, or graphics are switched off: the page cannot draw.");
     this.canvas = canvas;
     this.#gl = gl;
@@ -102,17 +102,30 @@ export class Painter {
     this.most = gl.getParameter(gl.MAX_TEXTURE_SIZE);
     this.#programs = { weighted: this.#link(WEIGHTED), gauss: this.#link(GAUSS), blend: this.#link(BLEND) };
     for (const name of ["frame", "coefficients", "matte", "picture"]) this.#textures[name] = this.#texture();
+    this.takesFrames = this.#canTakeFrames();
   }
 
-  /** A frame, and its alpha: bytes of its own size, or coefficients of any size. */
-  setFrame(bitmap, { alpha, found }) {
+  /** Whether textures are made of VideoFrames here, as of ImageBitmaps. */
+  #canTakeFrames() {
+    try {
+      const frame = new VideoFrame(new Uint8Array(16), { format: "RGBA", codedWidth: 2, codedHeight: 2, timestamp: 0 });
+      this.#put("frame", this.#gl.RGBA8, this.#gl.RGBA, this.#gl.UNSIGNED_BYTE, frame);
+      frame.close();
+      return true;
+    } catch {
+      return false;
+    }
+  }
+
+  /** A frame (ImageBitmap or VideoFrame), and its alpha: bytes of its own size, or coefficients of any size. */
+  setFrame(picture, { alpha, found }) {
     const gl = this.#gl;
     gl.pixelStorei(gl.UNPACK_ALIGNMENT, 1);
-    this.#put("frame", gl.RGBA8, gl.RGBA, gl.UNSIGNED_BYTE, bitmap);
-    this.width = bitmap.width;
-    this.height = bitmap.height;
+    this.#put("frame", gl.RGBA8, gl.RGBA, gl.UNSIGNED_BYTE, picture);
+    this.width = picture.displayWidth ?? picture.width;
+    this.height = picture.displayHeight ?? picture.height;
     this.hasMatte = alpha !== undefined;
-    if (alpha) this.#put("matte", gl.R8, gl.RED, gl.UNSIGNED_BYTE, new Uint8Array(alpha.buffer), bitmap.width, bitmap.height);
+    if (alpha) this.#put("matte", gl.R8, gl.RED, gl.UNSIGNED_BYTE, new Uint8Array(alpha.buffer), this.width, this.height);
     else this.#put("coefficients", gl.RGBA16F, gl.RGBA, gl.FLOAT, found.data, found.width, found.height);
   }
 

@@ -4,7 +4,8 @@
 "use strict";
 
 const maths = Promise.all([import("./mask.mjs"), import("./refine.mjs"), import("./smooth.mjs")]);
-const modules = Promise.all([maths.then((all) => Object.assign({}, ...all)), import("./segmenter.mjs"), import("./png.mjs")]);
+const engines = Promise.all([import("./segmenter.mjs"), import("./mediapipe.mjs")]).then((all) => Object.assign({}, ...all));
+const modules = Promise.all([maths.then((all) => Object.assign({}, ...all)), engines, import("./png.mjs")]);
 
 /** Longer side of what is shown in pixels: more is not seen, and not every GPU takes it. */
 const SHOWN_SIDE = 4096;
@@ -18,6 +19,7 @@ let smoother = null;
 let photo = null;
 let canvas = null;
 let lastSize = "";
+let frameBytes = new Uint8ClampedArray(0);
 
 const now = () => performance.now();
 
@@ -28,6 +30,15 @@ function readPixels(bitmap, width = bitmap.width, height = bitmap.height) {
   context.clearRect(0, 0, width, height);
   context.drawImage(bitmap, 0, 0);
   return context.getImageData(0, 0, width, height);
+}
+
+/** The pixels of a camera's frame, in a buffer that the next one overwrites. */
+async function readFrame(picture) {
+  if (picture instanceof ImageBitmap) return readPixels(picture);
+  const { displayWidth: width, displayHeight: height } = picture;
+  if (frameBytes.length !== width * height * 4) frameBytes = new Uint8ClampedArray(width * height * 4);
+  await picture.copyTo(frameBytes, { format: "RGBA" });
+  return { data: frameBytes, width, height };
 }
 
 /** Colours under transparent pixels are kept, as Python keeps them: a 2D canvas would have made them black. */
@@ -85,7 +96,7 @@ async function goldenCheck(entry, engine) {
     if (!response?.ok) throw new Refusal(`${url} could not be loaded: is the server still running?`);
     return readPixels(await createImageBitmap(await response.blob(), DECODE));
   };
-  const [portrait, expected] = [await read(golden.portrait), await read(golden.masks[engine])];
+  const [portrait, expected] = [await read(golden.portrait), await read(golden.masks[engine] ?? golden.masks.wasm)];
   return async (made) => {
     const probability = await made.probability(portrait);
     checkGolden(made, probability, expected.data.filter((_, i) => i % 4 === 0), golden);
@@ -104,9 +115,10 @@ async function run(image) {
 const KINDS = {
   /** Another network or engine; the one before is kept where this one is refused. */
   async load({ entry, engine }) {
-    const [mask, { Segmenter }] = await modules;
+    const [mask, { Segmenter, MediapipeSegmenter }] = await modules;
     const start = now();
-    const made = await Segmenter.create(entry, engine, await goldenCheck(entry, engine));
+    const check = await goldenCheck(entry, engine);
+    const made = await (engine === "mediapipe" ? MediapipeSegmenter.create(entry, check) : Segmenter.create(entry, engine, check));
     segmenter?.close();
     segmenter = made;
     network = entry;
@@ -144,14 +156,14 @@ const KINDS = {
     return { value, transfer: [shown, bytes.buffer] };
   },
 
-  /** One frame of a camera: the bitmap back, with coefficients for the shader (or the plain probability as one). */
-  async frame({ bitmap, time, refine, smooth, mirrored }) {
+  /** One frame of a camera: the picture back, with coefficients for the shader (or the plain probability as one). */
+  async frame({ picture, time, refine, smooth, mirrored }) {
     const [mask] = await modules;
     const start = now();
-    const size = `${bitmap.width}×${bitmap.height} ${mirrored}`;
+    const image = await readFrame(picture);
+    const size = `${image.width}×${image.height} ${mirrored}`;
     if (size !== lastSize || !smooth) smoother.reset();
     lastSize = size;
-    const image = readPixels(bitmap);
     const read = now();
     const { inputs, probability, times } = await run(image);
     const ran = now();
@@ -159,7 +171,7 @@ const KINDS = {
     const smoothed = now();
     const found = refine ? mask.coefficients(inputs, steady, network.refine) : plainCoefficients(steady);
     Object.assign(times, { decode: read - start, smooth: smoothed - ran, edges: now() - smoothed });
-    return { value: { bitmap, found, times }, transfer: [bitmap, found.data.buffer] };
+    return { value: { picture, found, times }, transfer: [picture, found.data.buffer] };
   },
 
   async reset() {

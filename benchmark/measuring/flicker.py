@@ -1,15 +1,11 @@
 """How much masks flicker: clips that a shaking, noisy camera would make of a photo, whose truth moves along exactly."""
 
-import csv
-import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from jaxtyping import UInt8
 
-from benchmark.measuring.intervals import bootstrap_interval
-from benchmark.measuring.targets import Target
 from portraitseg import contract
 from portraitseg.data.base import Dataset, spread
 from portraitseg.errors import InputError
@@ -75,44 +71,8 @@ class Flicker:
         self.done |= {(split, name): values for name, values in scores.items()}
 
 
-def to_csv(targets: Sequence[Target], flicker: Flicker) -> str:
-    """CSV: one line a file and split; `dtssd` with its 95 % interval over clips, `flipped_share` as a fraction."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    columns = (
-        "file",
-        "model",
-        "recipe",
-        "split",
-        "clips",
-        "frames",
-        "dtssd",
-        "dtssd_low",
-        "dtssd_high",
-        "flipped_share",
-    )
-    writer.writerow(columns)
-    for target in targets:
-        for (split, name), values in flicker.done.items():
-            if name == target.name:
-                low, high = bootstrap_interval(np.array(values["dtssd"]))
-                figures = (np.mean(values["dtssd"]), low, high, np.mean(values["flipped_share"]))
-                identity = (target.name, target.model, target.recipe, split, len(values["dtssd"]), FRAMES)
-                writer.writerow((*identity, *(f"{figure:.5f}" for figure in figures)))
-    return text.getvalue()
-
-
-def _predict(runner: Runner, frames: Sequence[np.ndarray]) -> Iterator[np.ndarray]:
-    """Frame by frame, each with the mask of the one before where the file takes it."""
-    last = None
-    for frame in frames:
-        probability = runner.predict(frame) if last is None else runner.predict(frame, last)
-        last = probability if runner.channels == "prior" else None
-        yield probability
-
-
 def _score(runner: Runner, frames: Sequence[np.ndarray], truths: Sequence[np.ndarray]) -> dict[str, float]:
-    probabilities = list(_predict(runner, frames))
+    probabilities = [runner.predict(frame) for frame in frames]
     size = (truths[0].shape[0], truths[0].shape[1])
     alphas = [contract.probability_to_alpha(probability, size) for probability in probabilities]
     masks = [contract.probability_to_mask(probability, size) for probability in probabilities]

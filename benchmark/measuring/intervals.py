@@ -58,6 +58,8 @@ def paired_difference(scores_a: Sequence[float] | np.ndarray, scores_b: Sequence
 
 def describe_difference(difference: Difference) -> str:
     """`+0.31 [+0.12, +0.50]` in points (hundredths), or the same with `inside the noise`."""
+    if not any(difference):
+        return "the same on every photo"
     mean, low, high = (100 * value for value in difference)
     text = f"{mean:+.2f} [{low:+.2f}, {high:+.2f}]"
     return f"{text} inside the noise" if difference.is_noise else text

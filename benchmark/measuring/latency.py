@@ -71,10 +71,18 @@ class Latency:
         """Why the figures are too noisy to count, or None."""
         if self.rounds < MIN_ROUNDS:
             return f"latency of {self.rounds} rounds only, at least {MIN_ROUNDS} needed"
-        slowdown = self.p50_ms / self.fastest_ms if self.fastest_ms else float("inf")
-        if slowdown > MAX_SLOWDOWN:
-            return f"{TOO_NOISY}: p50/fastest {slowdown:.2f} > {MAX_SLOWDOWN}"
-        return None
+        return too_noisy(self.p50_ms, self.fastest_ms)
+
+
+def too_noisy(p50_ms: float, fastest_ms: float) -> str | None:
+    """Why a median does not count: something else ran meanwhile; None where it does."""
+    slowdown = ratio(p50_ms, fastest_ms) or float("inf")
+    return f"{TOO_NOISY}: p50/fastest {slowdown:.2f} > {MAX_SLOWDOWN}" if slowdown > MAX_SLOWDOWN else None
+
+
+def ratio(p50_ms: float | None, other_ms: float | None) -> float | None:
+    """How many times as long as another file's median; None where one of them is missing, or nothing."""
+    return p50_ms / other_ms if p50_ms and other_ms else None
 
 
 def interleave(

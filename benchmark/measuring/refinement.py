@@ -1,6 +1,7 @@
 """Edge refinement and smoothing over time: chosen on `val` for each network, and measured like everything else."""
 
 import itertools
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from portraitseg.metrics import boundary_iou, dtssd, flipped_share, holes, iou, 
 from portraitseg.refine import EdgeRefiner
 from portraitseg.segment.segmenter import Segmenter
 from portraitseg.smooth import MaskSmoother
+from portraitseg.synthetic import portraits as synthetic
 
 #: What is tried. The coefficients' side is half of the network's: the last factor of two of a mask has no outline.
 RADII, EPSILONS = (1, 2, 3), (1e-4, 3e-4, 1e-3, 3e-3)
@@ -29,6 +31,10 @@ MOST_LOST, AS_STEADY = 0.01, 1.1
 
 #: Clips of photos (still and panning each) and drawn persons (at each speed); persons to measure with follow on these.
 PHOTO_CLIPS, PERSONS = 16, 8
+
+#: Height and width of the frame that costs are told of, and the runs of which the least counts: whatever else the
+#: machine does only adds.
+COST_SIZE, COST_RUNS = (720, 1280), 15
 
 #: Frames at the beginning of a clip that are not scored: a smoother starts with nothing.
 _WARM_UP = 3
@@ -94,6 +100,24 @@ def choose_refiner(photos: Sequence[Kept], side: int) -> tuple[EdgeRefiner, list
             break
     table = [{"radius": r, "epsilon": e, "boundary_iou": float(v.mean())} for (r, e), v in tried.items()]
     return EdgeRefiner(side=side, radius=key[0], epsilon=key[1]), table
+
+
+def cost(segmenter: Segmenter, smoother: MaskSmoother, refiner: EdgeRefiner) -> dict[str, float]:
+    """Milliseconds of CPU time that the network, smoothing and refinement take for a drawn frame of `COST_SIZE`."""
+    image = synthetic.render(0, COST_SIZE)[0]
+    inputs, probability = segmenter.runner.prepare(image), segmenter.predict(image)
+    steps: dict[str, Callable[[], Any]] = {
+        "network_ms": lambda: segmenter.runner.run(inputs),
+        "smooth_ms": lambda: smoother(probability),
+        "refine_ms": lambda: refiner(image, probability),
+    }
+    return {name: min(_cpu_ms(step) for _ in range(COST_RUNS)) for name, step in steps.items()}
+
+
+def _cpu_ms(step: Callable[[], Any]) -> float:
+    start = time.process_time()
+    step()
+    return 1000 * (time.process_time() - start)
 
 
 @dataclass(frozen=True)
@@ -212,9 +236,9 @@ def clip_rows(
             yield row
 
 
-def parameters(found: EdgeRefiner | MaskSmoother) -> dict[str, Any]:
+def parameters(chosen: EdgeRefiner | MaskSmoother) -> dict[str, Any]:
     """What a manifest holds of them."""
-    return {name: value for name, value in asdict(found).items() if not name.startswith("_")}
+    return {name: value for name, value in asdict(chosen).items() if not name.startswith("_")}
 
 
 def guide_side(segmenter: Segmenter) -> int:

@@ -1,22 +1,13 @@
 """The same quality under what a phone does to a photo: each condition is one function, the same every time."""
 
-import csv
-import io
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
 from jaxtyping import UInt8
-from rich.markup import escape
-from rich.table import Table
 
-from benchmark.measuring.intervals import paired_difference
-from benchmark.measuring.quality import FileScores, SplitScores
-from benchmark.measuring.targets import Target
-from portraitseg.cli import table_console
+from benchmark.measuring.quality import FileScores
 
 Image = UInt8[np.ndarray, "h w 3"]
 Mask = UInt8[np.ndarray, "h w"]
@@ -102,126 +93,8 @@ def clean(image: Image, mask: Mask, size: tuple[int, int]) -> tuple[np.ndarray, 
 ALL_CONDITIONS: dict[str, Condition] = {CLEAN: clean, **CONDITIONS}
 
 
-@dataclass(frozen=True)
-class RobustnessRow:
-    """One file on one split under one condition; scores as fractions, `change` against the clean photos, paired."""
-
-    file: str
-    model: str
-    channels: str | None
-    recipe: str
-    split: str
-    split_sha256_16: str
-    photos: int
-    condition: str
-    iou: float
-    iou_low: float
-    iou_high: float
-    iou_p10: float
-    miou: float
-    boundary_iou: float
-    holes: float
-    islands: float
-    change: float
-    change_low: float
-    change_high: float
-    valid: bool
-    reason: str
-
-
 @dataclass
 class Robustness:
     """What was measured so far: (split, condition) → file name → its scores; each entry is complete."""
 
     done: dict[tuple[str, str], dict[str, FileScores]] = field(default_factory=dict)
-
-
-def make_rows(
-    targets: Sequence[Target], channels: Mapping[str, str], splits: Sequence[SplitScores], robustness: Robustness
-) -> list[RobustnessRow]:
-    """The table: file × split × condition, beginning with the clean photos.
-
-    Args:
-        targets: in the order of the table; those that were not measured are left out.
-        channels: file name → channels, as found when it was opened.
-        splits: the scores on the photos as they are.
-        robustness: the scores under the conditions.
-    """
-    rows = []
-    for target in targets:
-        for split in splits:
-            if target.name not in split.files:
-                continue
-            base = split.files[target.name]
-            for condition in (CLEAN, *CONDITIONS):
-                files = split.files if condition == CLEAN else robustness.done.get((split.split, condition), {})
-                if target.name in files:
-                    rows.append(_row(target, channels.get(target.name), split, condition, files[target.name], base))
-    return rows
-
-
-def to_csv(rows: Sequence[RobustnessRow]) -> str:
-    """CSV with a header, Unix line ends and fractions to five digits."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    names = [column.name for column in fields(RobustnessRow)]
-    writer.writerow(names)
-    for row in rows:
-        writer.writerow([_cell(getattr(row, name)) for name in names])
-    return text.getvalue()
-
-
-def print_rows(rows: Sequence[RobustnessRow]) -> None:
-    """Prints to stdout by how many points the IoU changes, a row a file and split."""
-    console = table_console()
-    table = Table(caption="change of the IoU in points; (…): inside the noise", caption_justify="left")
-    for name in ("File", "Split", "clean IoU %", *CONDITIONS):
-        table.add_column(name, overflow="fold", justify="left" if name in ("File", "Split") else "right")
-    for clean in (row for row in rows if row.condition == CLEAN):
-        own = {row.condition: row for row in rows if (row.file, row.split) == (clean.file, clean.split)}
-        cells = [_change(own.get(condition)) for condition in CONDITIONS]
-        table.add_row(escape(Path(clean.file).name), clean.split, f"{100 * clean.iou:.2f}", *cells)
-    console.print(table)
-
-
-def _change(row: RobustnessRow | None) -> str:
-    if row is None or not row.valid:
-        return ""
-    text = f"{100 * row.change:+.2f}"
-    return f"({text})" if row.change_low <= 0 <= row.change_high else text
-
-
-def _row(
-    target: Target, channels: str | None, split: SplitScores, condition: str, scores: FileScores, base: FileScores
-) -> RobustnessRow:
-    low, high = scores.interval("iou")
-    change = paired_difference(base.values("iou"), scores.values("iou"))
-    fault = scores.fault or base.fault
-    means: dict[str, Any] = {name: scores.mean(name) for name in ("iou", "miou", "boundary_iou", "holes", "islands")}
-    return RobustnessRow(
-        file=target.name,
-        model=target.model,
-        channels=channels,
-        recipe=target.recipe,
-        split=split.split,
-        split_sha256_16=split.sha256_16,
-        photos=len(scores.keys),
-        condition=condition,
-        iou_low=low,
-        iou_high=high,
-        iou_p10=scores.percentile("iou", 10.0),
-        change=change.mean,
-        change_low=change.low,
-        change_high=change.high,
-        valid=fault is None,
-        reason=fault or "",
-        **means,
-    )
-
-
-def _cell(value: object) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return f"{value:.5f}" if isinstance(value, float) else str(value)

@@ -61,14 +61,15 @@ def collect_targets(run: Run, peers: Path | None) -> list[Target]:
         InputError: a file that differs from its manifest; files of different weights; a folder of peers without a
             .tflite; nothing at all.
     """
-    paths = [folder / manifest.MANIFEST_NAME for folder in (run.android, run.ios, run.onnx)]
-    records = {path: manifest.read(manifest.Manifest, path) for path in paths if path.exists()}
+    records = {path: manifest.read(manifest.Manifest, path) for path in run.manifests.values()}
     _check_one_source(run, records)
     targets = [target for path, record in records.items() for target in _manifest_targets(path, record)]
     if peers is not None:
         targets.extend(collect_peers(peers))
     if not targets:
-        raise InputError(f"run '{run.name}': no manifest in {run.android}, {run.ios} or {run.onnx}: export it first")
+        raise InputError(
+            f"run '{run.name}': no manifest in {' or '.join(map(str, run.exports.values()))}: export it first"
+        )
     return targets
 
 

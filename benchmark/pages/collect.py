@@ -9,8 +9,8 @@ from benchmark.pages.gallery import Exhibit, exhibits
 from benchmark.pages.page import Content
 from benchmark.tables import history
 from benchmark.tables.compare import Photos, read_photos
-from benchmark.tables.table import Row, read_csv, read_lines
-from portraitseg import cli, manifest
+from benchmark.tables.results import Row, read
+from portraitseg import cli, manifest, tables
 from portraitseg.data.base import Dataset
 from portraitseg.errors import InputError
 from portraitseg.runners import NotRunnable, Runner
@@ -33,12 +33,9 @@ def collect(run: Run, dataset: Dataset | None, photos: int, no_photos: str = "")
     results = folder / "results.csv"
     if not results.exists():
         raise InputError(f"{results}: no such file: run `python -m benchmark run --run {run.name}` first")
-    rows = read_csv(results)
     on_phone = folder / "device.csv"
-    if on_phone.exists():
-        rows += read_csv(on_phone)
-    found = [path for path in (run.android, run.ios, run.onnx) if (path / manifest.MANIFEST_NAME).exists()]
-    manifests = {path.as_posix(): manifest.read(manifest.Manifest, path / manifest.MANIFEST_NAME) for path in found}
+    rows = [row for path in (results, *([on_phone] if on_phone.exists() else [])) for row in read(path).rows]
+    manifests = {path.parent.as_posix(): manifest.read(manifest.Manifest, path) for path in run.manifests.values()}
     robustness, flicker = folder / "robustness.csv", folder / "flicker.csv"
     shown: list[Exhibit] = []
     if dataset is not None and photos > 0:
@@ -49,8 +46,8 @@ def collect(run: Run, dataset: Dataset | None, photos: int, no_photos: str = "")
         rows=rows,
         manifests=manifests,
         history=history.read(folder),
-        robustness=read_lines(robustness) if robustness.exists() else (),
-        flicker=read_lines(flicker) if flicker.exists() else (),
+        robustness=tables.read_csv(robustness) if robustness.exists() else (),
+        flicker=tables.read_csv(flicker) if flicker.exists() else (),
         exhibits=shown,
         no_photos=no_photos,
     )

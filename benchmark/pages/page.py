@@ -2,17 +2,18 @@
 
 import base64
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 from benchmark.pages.gallery import Exhibit
-from benchmark.pages.markup import Markup, element, join
-from benchmark.pages.plots import Point, scatter
-from benchmark.tables.table import Row
+from benchmark.tables.results import Row
+from benchmark.tables.views import COLUMNS
 from portraitseg.manifest import FileEntry, GpuCheck, Manifest, Parity
+from portraitseg.markup import Markup, element, join
+from portraitseg.plots import Point, frontier, scatter
 
 _STATIC = Path(__file__).parent / "static"
 
@@ -41,52 +42,23 @@ class Content:
     no_photos: str = ""
 
 
-@dataclass(frozen=True)
-class _Column:
-    """Name, what sorts it, how it is shown, whether noise spoils it, and whether it shows only on demand."""
-
-    name: str
-    value: Callable[[Row], str | float | int | None]
-    factor: float = 1.0
-    digits: int | None = None
-    is_latency: bool = False
-    is_further: bool = False
-
-
-_COLUMNS = (
-    _Column("File", lambda row: row.name),
-    _Column("Recipe", lambda row: row.recipe),
-    _Column("Split", lambda row: row.split),
-    _Column("IoU %", lambda row: row.iou, 100.0, 2),
-    _Column("low", lambda row: row.iou_low, 100.0, 1),
-    _Column("high", lambda row: row.iou_high, 100.0, 1),
-    _Column("p10 %", lambda row: row.iou_p10, 100.0, 1),
-    _Column("Boundary IoU %", lambda row: row.boundary_iou, 100.0, 2),
-    _Column("Ratio", lambda row: row.ratio_to_reference, 1.0, 2, True),
-    _Column("p50 ms", lambda row: row.p50_ms, 1.0, 2, True),
-    _Column("Threads", lambda row: row.threads, digits=0),
-    _Column("MB", lambda row: row.bytes, 1e-6, 2),
-    _Column("Note", lambda row: row.reason),
-    _Column("p90 ms", lambda row: row.p90_ms, 1.0, 2, True, is_further=True),
-    _Column("p99 ms", lambda row: row.p99_ms, 1.0, 2, True, is_further=True),
-    _Column("Ratio without XNNPACK", lambda row: row.no_xnnpack_ratio_to_reference, 1.0, 2, is_further=True),
-    _Column("First run ms", lambda row: row.first_ms, 1.0, 1, is_further=True),
-    _Column("Load ms", lambda row: row.init_ms, 1.0, 1, is_further=True),
-    _Column("RAM MB", lambda row: row.peak_mb, 1.0, 1, is_further=True),
-    _Column("mIoU %", lambda row: row.miou, 100.0, 2, is_further=True),
-    _Column("IoU refined %", lambda row: row.iou_refined, 100.0, 2, is_further=True),
-    _Column("Boundary IoU refined %", lambda row: row.boundary_iou_refined, 100.0, 2, is_further=True),
-    _Column("Holes", lambda row: row.further_scores.get("holes"), 1.0, 2, is_further=True),
-    _Column("Islands", lambda row: row.further_scores.get("islands"), 1.0, 2, is_further=True),
-    _Column("SAD", lambda row: row.further_scores.get("sad"), 1.0, 3, is_further=True),
-    _Column("MSE", lambda row: row.further_scores.get("mse"), 1.0, 5, is_further=True),
-    _Column("Gradient error", lambda row: row.further_scores.get("gradient"), 1.0, 3, is_further=True),
-    _Column("Connectivity error", lambda row: row.further_scores.get("connectivity"), 1.0, 3, is_further=True),
-    _Column("Channels", lambda row: row.channels, is_further=True),
-    _Column("Model", lambda row: row.model, is_further=True),
-    _Column("Runtime", lambda row: row.runtime, is_further=True),
-    _Column("Delegate", lambda row: row.delegate, is_further=True),
+_SHOWN = (
+    "File",
+    "Recipe",
+    "Split",
+    "IoU %",
+    "95 %",
+    "p10 %",
+    "Boundary IoU %",
+    "Ratio",
+    "p50 ms",
+    "Threads",
+    "MB",
+    "Note",
 )
+
+#: Those first; the others on demand.
+_COLUMNS = (*(COLUMNS[name] for name in _SHOWN), *(column for name, column in COLUMNS.items() if name not in _SHOWN))
 
 
 def build(content: Content) -> str:
@@ -155,7 +127,7 @@ def _results(content: Content) -> Markup:
         class_="filters",
     )
     rows = [_result_row(row) for row in content.rows]
-    head = [_head(column.name, column.digits is not None, column.is_further) for column in _COLUMNS]
+    head = [_head(column.name, column.form is not None, column.name not in _SHOWN) for column in _COLUMNS]
     return join(_highlights(content.rows), form, _table(head, rows, id="rows"))
 
 
@@ -184,13 +156,12 @@ def _card(figure: str, what: str, file: str) -> Markup:
 def _result_row(row: Row) -> Markup:
     cells = []
     for column in _COLUMNS:
-        value = column.value(row)
-        further = " further" if column.is_further else ""
-        if column.digits is None:
+        value, shown = column.of(row), column.text(row)
+        further = "" if column.name in _SHOWN else " further"
+        if column.form is None:
             kind = "name" if column.name in ("File", "Note") else ""
-            cells.append(element("td", str(value or ""), class_=f"{kind}{further}".strip() or None))
+            cells.append(element("td", shown, class_=f"{kind}{further}".strip() or None))
             continue
-        shown = "" if value is None else f"{float(value) * column.factor:.{column.digits}f}"
         counts = row.latency_valid if column.is_latency else row.quality_valid or row.latency_valid
         kind = "number" if counts else "number off"
         cells.append(element("td", shown, class_=f"{kind}{further}", data_value="" if value is None else value))
@@ -209,18 +180,24 @@ def _plots(rows: Sequence[Row]) -> Markup | None:
         groups: dict[str, list[tuple[Row, float]]] = {}
         for row in timed:
             if row.ratio_to_reference is not None:
-                groups.setdefault(_place(row), []).append((row, row.ratio_to_reference))
-        for place, own in groups.items():
+                groups.setdefault(_where_measured(row), []).append((row, row.ratio_to_reference))
+        for where, own in groups.items():
             points = [_point(good[row.name], ratio) for row, ratio in own]
-            title = f"{split}: IoU against latency, {place}"
-            plots.append(scatter(points, title, f"p50 latency / that of {own[0][0].reference}", "IoU %", kinds))
+            title = f"{split}: IoU against latency, {where}"
+            plots.append(_figure(points, title, f"p50 latency / that of {own[0][0].reference}", kinds))
         sized = [(row, row.bytes / 1e6) for row in reversed(good.values()) if row.bytes is not None]
         if sized:
-            plots.append(scatter([_point(*pair) for pair in sized], f"{split}: IoU against size", "MB", "IoU %", kinds))
+            plots.append(_figure([_point(*pair) for pair in sized], f"{split}: IoU against size", "MB", kinds))
     return element("div", *plots, class_="plots") if plots else None
 
 
-def _place(row: Row) -> str:
+def _figure(points: Sequence[Point], title: str, cost_name: str, kinds: Sequence[str]) -> Markup:
+    names = ", ".join(f"{point.label} ({point.cost:.3g}, {point.score:.2f})" for point in frontier(points))
+    plot = scatter(points, title, cost_name, "IoU %", kinds).to_svg(title)
+    return element("figure", plot, element("p", f"On the frontier: {names}", class_="note"))
+
+
+def _where_measured(row: Row) -> str:
     """Latencies belong into one plot if they were measured in one place."""
     threads = "" if row.threads is None else f"{row.threads} thread{'s' * (row.threads != 1)}, "
     # runtimes and delegates of one machine compare, those of a phone are its CPU, GPU and NPU

@@ -10,11 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from benchmark.measuring.latency import MAX_SLOWDOWN, TOO_NOISY
+from benchmark.measuring.latency import ratio, too_noisy
 from benchmark.measuring.targets import Target
 from benchmark.phone.adb import Phone
-from benchmark.tables.table import Row
-from portraitseg import files
+from benchmark.tables.results import Row
 from portraitseg.errors import InputError
 
 #: Every backend and file is measured so often, in a new order each time: a phone grows hot and slows down.
@@ -187,7 +186,7 @@ class DeviceMeasurement:
         return {
             "p50_ms": p50_ms,
             "fastest_ms": min(timing.fastest_ms for timing in timings),
-            "ratio_to_reference": p50_ms / reference_ms if p50_ms and reference_ms else None,
+            "ratio_to_reference": ratio(p50_ms, reference_ms),
             "reference": self.reference.path.name if self.reference and reference_ms else None,
             "rounds": sum(timing.count for timing in timings),
             "valid": not faults,
@@ -285,13 +284,6 @@ def files_safe(text: str) -> str:
     return " ".join(text.split())[:200]
 
 
-def write(folder: Path, csv_text: str) -> Path:
-    """Writes `device.csv` beside the other tables of the run."""
-    path = folder / "device.csv"
-    files.write_text(path, csv_text)
-    return path
-
-
 def _median(timings: Sequence[Timing]) -> float | None:
     """Median of the passes' medians; None without passes, or where one has none."""
     medians = [timing.median_ms for timing in timings if timing.median_ms is not None]
@@ -304,8 +296,7 @@ def _fault(timings: Sequence[Timing]) -> str | None:
     if p50_ms is None:
         mean_ms = float(np.mean([timing.mean_ms for timing in timings]))
         return f"this benchmark_model prints no median (mean {mean_ms:.2f} ms): take a newer one"
-    slowdown = p50_ms / fastest_ms if fastest_ms else float("inf")
-    return f"{TOO_NOISY}: p50/fastest {slowdown:.2f} > {MAX_SLOWDOWN}" if slowdown > MAX_SLOWDOWN else None
+    return too_noisy(p50_ms, fastest_ms)
 
 
 def _why(text: str, code: int) -> str:

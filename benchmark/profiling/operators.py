@@ -4,20 +4,17 @@ import json
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
 import numpy as np
-from rich.markup import escape
-from rich.table import Table
 
 from benchmark.measuring.cold import child_environment
-from benchmark.pages.raster import bars_png
 from benchmark.profiling.profile_child import INSIDE_DELEGATE, OPERATOR, Event
-from benchmark.tables.table import lines_to_csv
-from portraitseg import cli
+from portraitseg import tables
 from portraitseg.errors import InputError
+from portraitseg.plots import Bar, bars
 from portraitseg.tflite import graph as tflite_graph
 from portraitseg.tflite.graph import Op
 
@@ -190,11 +187,6 @@ def _longest_common(kinds: Sequence[str], ops: Sequence[Op]) -> list[Op | None]:
     return found
 
 
-def to_csv(rows: Sequence[OperatorTime]) -> str:
-    """CSV with a header, in the order of execution."""
-    return lines_to_csv([column.name for column in fields(OperatorTime)], map(asdict, rows))
-
-
 def by_kind(rows: Sequence[OperatorTime]) -> list[tuple[str, int, float, float]]:
     """(kernel, how many, microseconds, share), the slowest first."""
     ordered = sorted(rows, key=lambda row: (row.runs_on, row.operator))
@@ -205,33 +197,27 @@ def by_kind(rows: Sequence[OperatorTime]) -> list[tuple[str, int, float, float]]
 
 def show(path: Path, rows: Sequence[OperatorTime], most: int = 20) -> None:
     """Prints the kinds, and the slowest operators, to stdout."""
-    console = cli.table_console()
     total_ms = sum(row.p50_us for row in rows) / 1000
-    kinds = Table(title=escape(f"{path}: {total_ms:.2f} ms in {len(rows)} operators"), title_justify="left")
-    for name in ("Kernel", "Count", "ms", "%"):
-        kinds.add_column(name, justify="left" if name == "Kernel" else "right")
-    for kind, count, us, share in by_kind(rows):
-        kinds.add_row(escape(kind), str(count), f"{us / 1000:.3f}", f"{100 * share:.1f}")
-    console.print(kinds)
-    slowest = Table()
-    for name in ("Order", "Kernel", "Layer", "Output", "MACs", "ms", "%", "GMAC/s"):
-        slowest.add_column(name, justify="left" if name in ("Kernel", "Layer", "Output") else "right", overflow="fold")
+    title = f"{path}: {total_ms:.2f} ms in {len(rows)} operators"
+    kinds = [[kind, str(count), f"{us / 1000:.3f}", f"{100 * share:.1f}"] for kind, count, us, share in by_kind(rows)]
+    tables.show(("Kernel", "Count", "ms", "%"), kinds, title=title)
+    slowest = []
     for row in sorted(rows, key=lambda row: -row.p50_us)[:most]:
         macs = "" if not row.macs else f"{row.macs / 1e6:.2f} M"
         speed = "" if not row.macs or not row.p50_us else f"{row.macs / row.p50_us / 1000:.1f}"
-        cells = (str(row.order), row.operator, row.layer or "", row.output or "", macs, f"{row.p50_us / 1000:.3f}")
-        slowest.add_row(*(escape(text) for text in cells), f"{100 * row.share:.1f}", speed)
-    console.print(slowest)
+        cells = [row.operator, row.layer or "", row.output or "", str(row.order), macs, f"{row.p50_us / 1000:.3f}"]
+        slowest.append([*cells, f"{100 * row.share:.1f}", speed])
+    tables.show(("Kernel", "Layer", "Output", "Order", "MACs", "ms", "%", "GMAC/s"), slowest, 3)
 
 
 def plot(path: Path, rows: Sequence[OperatorTime], most: int = 30) -> bytes:
     """PNG: the slowest operators in the order of execution, coloured by kernel."""
     shown = sorted(sorted(rows, key=lambda row: -row.p50_us)[:most], key=lambda row: row.order)
-    bars = [(_label(row), row.p50_us / 1000, row.operator) for row in shown]
+    times = [Bar(_label(row), row.p50_us / 1000, f"{row.p50_us / 1000:.3f} ms", row.operator) for row in shown]
     total_ms = sum(row.p50_us for row in rows) / 1000
     share = sum(row.share for row in shown)
     title = f"{path.name}: {len(shown)} of {len(rows)} operators, {100 * share:.0f} % of {total_ms:.2f} ms"
-    return bars_png(bars, title, "ms")
+    return bars(times, title).to_png()
 
 
 def _label(row: OperatorTime) -> str:

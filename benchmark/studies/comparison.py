@@ -4,18 +4,15 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.markup import escape
-from rich.table import Table
-
 from benchmark.measuring.paired import measure_together, open_measured
 from benchmark.measuring.targets import choose_reference, collect_peers
-from benchmark.pages.plots import Point
-from benchmark.pages.raster import scatter_png
 from benchmark.studies import networks
-from benchmark.studies.networks import NetworkRow
+from benchmark.tables import views
+from benchmark.tables.results import Row, read
 from portraitseg import cli, files
 from portraitseg.config import Config
 from portraitseg.errors import InputError
+from portraitseg.plots import Point, scatter
 from portraitseg.runs import Run
 
 
@@ -64,17 +61,18 @@ def compare_networks(
     measurement = measure_together(
         targets, reference_target, dataset, splits, profile, threads, config.data.soft_masks, out
     )
-    rows = networks.make_network_rows(listed, chosen_base, measurement)
-    files.write_text(out, networks.to_csv(rows))
-    files.write_text(out.with_suffix(".md"), networks.to_markdown(rows))
+    networks.make_network_rows(listed, chosen_base, measurement).write(out)
+    # as the file has them: what is committed gives the same tables
+    rows = read(out).rows
+    files.write_text(out.with_suffix(".md"), views.NETWORKS.to_markdown(rows))
     for path, content in plots(rows, out).items():
         files.write_bytes(path, content)
     shutil.rmtree(measurement.journal)
-    show(rows)
+    views.NETWORKS.show(rows)
     cli.say(f"{out}, {out.with_suffix('.md').name} and plots written")
 
 
-def plots(rows: Sequence[NetworkRow], out: Path) -> dict[Path, bytes]:
+def plots(rows: Sequence[Row], out: Path) -> dict[Path, bytes]:
     """Accuracy against latency and against size, for each split: path → PNG."""
     content = {}
     for split in dict.fromkeys(row.split for row in rows if row.split):
@@ -85,31 +83,16 @@ def plots(rows: Sequence[NetworkRow], out: Path) -> dict[Path, bytes]:
                 name = f"p50 latency / that of {timed[0].reference}, {threads} thread{'s' * (threads > 1)}"
                 points = [_point(row, row.ratio_to_reference) for row in timed]
                 path = out.with_name(f"{out.stem}-{split}-latency{f'-{threads}' * (threads > 1)}.png")
-                content[path] = scatter_png(points, f"{split}: IoU against latency", name, "IoU %")
-        sized = {(row.network, row.recipe): row for row in good}.values()
+                content[path] = scatter(points, f"{split}: IoU against latency", name, "IoU %").to_png()
+        sized = {(row.network or "", row.recipe): row for row in good}.values()
         points = [_point(row, row.bytes / 1e6) for row in sized if row.bytes is not None]
         if points:
             path = out.with_name(f"{out.stem}-{split}-size.png")
-            content[path] = scatter_png(points, f"{split}: IoU against size", "MB", "IoU %")
+            content[path] = scatter(points, f"{split}: IoU against size", "MB", "IoU %").to_png()
     return content
 
 
-def show(rows: Sequence[NetworkRow]) -> None:
-    """Prints the table to stdout: what the Markdown file has."""
-    head, _, *lines = [
-        [cell.strip() for cell in line.strip("|").split(" | ")]
-        for line in networks.to_markdown(rows).splitlines()
-        if line.startswith("|")
-    ]
-    table = Table(caption=escape(networks.to_markdown(rows).rsplit("\n\n", 1)[1].strip("*\n")), caption_justify="left")
-    for index, name in enumerate(head):
-        table.add_column(name, justify="left" if index < 3 else "right", overflow="fold")
-    for line in lines:
-        table.add_row(*(escape(cell) for cell in line))
-    cli.table_console().print(table)
-
-
-def _point(row: NetworkRow, cost: float | None) -> Point:
+def _point(row: Row, cost: float | None) -> Point:
     assert cost is not None
     assert row.iou is not None
-    return Point(cost, 100 * row.iou, row.network, row.recipe)
+    return Point(cost, 100 * row.iou, row.network or "", row.recipe)

@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.measuring import refinement
+from benchmark.measuring.intervals import Difference, describe_difference
 from benchmark.measuring.targets import collect_peers
-from portraitseg import cli, files, manifest, markdown
+from portraitseg import cli, files, manifest, tables
 from portraitseg.data.base import Dataset, is_test_split
 from portraitseg.errors import InputError
 from portraitseg.manifest import ChosenOn, Manifest, Refine, Smooth
@@ -36,13 +37,11 @@ def choose(runs: Sequence[str], dataset: Dataset, split: str) -> None:
         for line in smooth_tried:
             cli.say("  " + ", ".join(f"{key} {value:.4g}" for key, value in line.items()))
         smooth = Smooth(**refinement.parameters(smoother), chosen_on=chosen_on)
-        for folder in (Run(name).android, Run(name).ios, Run(name).onnx):
-            path = folder / manifest.MANIFEST_NAME
-            if path.exists():
-                listed = manifest.read(Manifest, path)
-                source = listed.source.model_copy(update={"refine": refine, "smooth": smooth})
-                manifest.write(path, listed.model_copy(update={"source": source}))
-                cli.say(f"{path}: {refiner}, {smoother}")
+        for path in Run(name).manifests.values():
+            listed = manifest.read(Manifest, path)
+            source = listed.source.model_copy(update={"refine": refine, "smooth": smooth})
+            manifest.write(path, listed.model_copy(update={"source": source}))
+            cli.say(f"{path}: {refiner}, {smoother}")
 
 
 def measure(
@@ -71,28 +70,22 @@ def measure(
         segmenter = Segmenter(path)
         refiner, smoother = segmenter.refiner, segmenter.smoother()
         assert refiner is not None
+        cost = refinement.cost(segmenter, segmenter.smoother(), refiner)
         for split in splits:
             cli.say(f"{path.name} on {split}")
             photos = list(refinement.predict_photos(segmenter, dataset, split))
-            photo_rows.append(refinement.photo_rows(path.name, split, photos, refiner))
+            photo_rows.append(refinement.photo_rows(path.name, split, photos, refiner) | cost)
             if split not in (splits if clip_splits is None else clip_splits):
                 continue
             # persons that no parameter was chosen on
             first = refinement.PERSONS * (1 + list(splits).index(split))
             seen = list(refinement.predict_clips(segmenter, dataset, split, first))
             clip_rows += refinement.clip_rows(path.name, split, seen, smoother, refiner)
-    files.write_text(out.with_name(f"{out.name}-photos.csv"), _csv(photo_rows))
-    if clip_rows:
-        files.write_text(out.with_name(f"{out.name}-clips.csv"), _csv(clip_rows))
+    for name, rows in (("photos", photo_rows), ("clips", clip_rows)):
+        if rows:
+            tables.write_csv(out.with_name(f"{out.name}-{name}.csv"), list(rows[0]), rows)
     files.write_text(out.with_name(f"{out.name}.md"), to_markdown(photo_rows, clip_rows))
     cli.say(f"{out}-photos.csv{f', {out}-clips.csv' if clip_rows else ''} and {out}.md written")
-
-
-def _csv(rows: Sequence[dict[str, Any]]) -> str:
-    from benchmark.tables.table import lines_to_csv
-
-    cells = [{key: f"{value:.5f}" if isinstance(value, float) else value for key, value in row.items()} for row in rows]
-    return lines_to_csv(list(rows[0]), cells)
 
 
 def to_markdown(photo_rows: Sequence[dict[str, Any]], clip_rows: Sequence[dict[str, Any]]) -> str:
@@ -106,11 +99,12 @@ def to_markdown(photo_rows: Sequence[dict[str, Any]], clip_rows: Sequence[dict[s
         "Better on",
         "Stray pieces",
         "Holes",
+        "Network, smoothing, refinement at 720p, ms",
     )
     clips = ("File", "Split", "Clip", "Way", "Flipped %", "dtSSD", "IoU", "Boundary IoU", "Change", "Ghost %")
-    lines = markdown.table(photos, map(_photo_cells, photo_rows), texts=2)
+    lines = tables.markdown(photos, map(_photo_cells, photo_rows), texts=2)
     if clip_rows:
-        lines += ["", *markdown.table(clips, map(_clip_cells, clip_rows), texts=4)]
+        lines += ["", *tables.markdown(clips, map(_clip_cells, clip_rows), texts=4)]
     return "\n".join(lines) + "\n"
 
 
@@ -118,7 +112,9 @@ def _photo_cells(row: dict[str, Any]) -> list[str]:
     cells = [row["file"], row["split"]]
     cells += [f"{100 * row[name]:.2f} → {100 * row[f'{name}_refined']:.2f}" for name in ("iou", "boundary_iou")]
     cells += [_change(row, "boundary_iou_change"), f"{row['better_share']:.0%}"]
-    return cells + [f"{row[name]:.2f} → {row[f'{name}_refined']:.2f}" for name in ("islands", "holes")]
+    cells += [f"{row[name]:.2f} → {row[f'{name}_refined']:.2f}" for name in ("islands", "holes")]
+    network, *added = (row[f"{name}_ms"] for name in ("network", "smooth", "refine"))
+    return [*cells, f"{network:.1f}" + "".join(f" + {ms:.1f} ({ms / network:.2g}×)" for ms in added)]
 
 
 def _clip_cells(row: dict[str, Any]) -> list[str]:
@@ -129,4 +125,4 @@ def _clip_cells(row: dict[str, Any]) -> list[str]:
 
 
 def _change(row: dict[str, Any], name: str) -> str:
-    return f"{100 * row[name]:+.2f} [{100 * row[f'{name}_low']:+.2f}, {100 * row[f'{name}_high']:+.2f}]"
+    return describe_difference(Difference(row[name], row[f"{name}_low"], row[f"{name}_high"]))

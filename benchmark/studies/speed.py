@@ -84,8 +84,7 @@ def export_seconds(run: Run, targets: Sequence[str]) -> Iterator[tuple[str, int,
     """
     for target in targets:
         measured = run_stage(["export", target, "--run", run.name])
-        folder = {"android": run.android, "ios": run.ios, "onnx": run.onnx}[target]
-        count = len(manifest.read(manifest.Manifest, folder / manifest.MANIFEST_NAME).files)
+        count = len(manifest.read(manifest.Manifest, run.manifests[target]).files)
         yield target, count, measured.seconds / max(1, count)
 
 

@@ -2,13 +2,12 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benchmark.studies.contest import Entry, is_trained, train
 from benchmark.studies.networks import RUN_PREFIX, photos_per_epoch
-from benchmark.tables.table import lines_to_csv
-from portraitseg import cli, files, manifest
+from portraitseg import cli, manifest, tables
 from portraitseg.data import open_dataset
 from portraitseg.errors import InputError
 from portraitseg.runs import Run
@@ -73,9 +72,7 @@ def tune(
         epochs = math.ceil(images / photos)
         own = [_trial(entry, rate, epochs, epochs * photos, location, overwrite) for rate in rates]
         trials += own
-        files.write_text(
-            out, lines_to_csv([column.name for column in fields(Trial)], [vars(trial) for trial in trials])
-        )
+        tables.write_csv(out, tables.names_of(Trial), trials)
         scored = [(trial.val_iou, trial.learning_rate) for trial in own if trial.val_iou is not None]
         if not scored:
             failures[entry.run.name] = "no trial of --rates came to its end"

@@ -4,13 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.markup import escape
-from rich.table import Table
-
 from benchmark.measuring.intervals import Difference, describe_difference, paired_difference
 from benchmark.measuring.targets import FOREIGN
-from benchmark.tables.table import Row, read_csv, read_lines
-from portraitseg.cli import table_console
+from benchmark.tables.results import Row, read
+from portraitseg import tables
 from portraitseg.errors import InputError
 
 #: A paired test finds any steady difference, however small; below this one it is no regression: kernels and JPEG
@@ -58,7 +55,7 @@ def compare(new: Path, base: Path) -> list[Change]:
     Raises:
         InputError: tables that cannot be read, or have no file in common.
     """
-    new_rows, base_rows = read_csv(new), read_csv(base)
+    new_rows, base_rows = read(new).rows, read(base).rows
     new_photos, base_photos = read_photos(new), read_photos(base)
     names = [name for name in dict.fromkeys(row.name for row in base_rows) if any(row.name == name for row in new_rows)]
     if not names:
@@ -85,7 +82,7 @@ def read_photos(results: Path) -> Photos:
     """
     path = results.with_name("photos.csv" if results.name == "results.csv" else f"{results.stem}-photos.csv")
     photos: Photos = {}
-    for number, line in enumerate(read_lines(path) if path.exists() else [], 2):
+    for number, line in enumerate(tables.read_csv(path) if path.exists() else [], 2):
         try:
             scores = {name: float(line[name]) for name in SCORES}
             photos.setdefault((Path(line["file"]).name, line["split"]), {})[line["key"]] = scores
@@ -96,14 +93,10 @@ def read_photos(results: Path) -> Photos:
 
 def print_changes(changes: Sequence[Change]) -> None:
     """Prints the comparison to stdout."""
-    console = table_console()
-    table = Table()
-    for name in ("File", "What", "Before", "After", "Change"):
-        table.add_column(name, overflow="fold")
-    for change in changes:
-        cells = (change.file, change.what, change.before, change.after, change.change)
-        table.add_row(*(escape(cell) for cell in cells), style="red" if change.is_regression else None)
-    console.print(table)
+    header = ("File", "What", "Before", "After", "Change")
+    cells = [(change.file, change.what, change.before, change.after, change.change) for change in changes]
+    styles = ["red" if change.is_regression else None for change in changes]
+    tables.show(header, cells, len(header), styles=styles)
 
 
 def _compare_size(mine: Row, theirs: Row) -> list[Change]:
@@ -141,7 +134,7 @@ def _compare_split(
         shown = (f"{100 * values[0]:.2f}", f"{100 * values[1]:.2f}")
         if is_paired:
             difference = paired_difference([old[key][score] for key in old], [new[key][score] for key in old])
-            text = describe_difference(difference) if any(difference) else "the same on every photo"
+            text = describe_difference(difference)
             is_worse = is_regression(difference)
         else:
             text, is_worse = _compare_intervals(before, after, score)

@@ -2,12 +2,11 @@
 
 import json
 import os
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from benchmark.tables import table
+from benchmark.tables.results import Results, as_dict
 from benchmark.tables.rows import machine
 from portraitseg import files, manifest
 from portraitseg.errors import InputError
@@ -21,15 +20,15 @@ TOOLS = ("ai-edge-litert", "onnxruntime", "opencv-python-headless", "numpy", "co
 SCHEMA_VERSION = 1
 
 
-def append(folder: Path, rows: Sequence[table.Row], **conditions: Any) -> None:
+def append(folder: Path, results: Results, **further: Any) -> None:
     """Adds one line to the history of a run; earlier lines stay as they are.
 
     Args:
         folder: `runs/<run>/benchmark`.
-        rows: of the table; empty cells are left out.
-        conditions: what else a reader must know, such as the profile.
+        results: rows, whose empty cells are left out, and conditions.
+        further: what else a reader must know, such as the profile.
     """
-    measured = [{name: value for name, value in table.as_dict(row).items() if value is not None} for row in rows]
+    measured = [{name: value for name, value in as_dict(row).items() if value is not None} for row in results.rows]
     record = {
         "schema_version": SCHEMA_VERSION,
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -38,7 +37,8 @@ def append(folder: Path, rows: Sequence[table.Row], **conditions: Any) -> None:
         # other work on the machine is what spoils a latency
         "load_1_min": round(os.getloadavg()[0], 2),
         "tools": manifest.tool_versions(*TOOLS),
-        **conditions,
+        **further,
+        "conditions": list(results.conditions),
         "rows": measured,
     }
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,22 +1,19 @@
 """What the reader gets: CSV, CSV by photo, Markdown and a terminal table; and the scores in the manifests."""
 
-import csv
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal, TextIO
+from typing import Any
 
-from rich.markup import escape
-from rich.table import Table
-
-from benchmark.measuring import flicker, robustness
 from benchmark.measuring.latency import MAX_SLOWDOWN, TOO_NOISY
 from benchmark.measuring.measure import Measurement
 from benchmark.measuring.quality import REFINED, FileScores, SplitScores
+from benchmark.measuring.robustness import CLEAN, CONDITIONS
 from benchmark.measuring.targets import Target
-from benchmark.tables.rows import machine
-from benchmark.tables.table import Row, to_csv
-from portraitseg import files, markdown
-from portraitseg.cli import table_console
+from benchmark.tables.results import FLICKER, ROBUSTNESS, Results, Row
+from benchmark.tables.rows import flicker_rows, machine, robustness_rows
+from benchmark.tables.views import COLUMNS
+from portraitseg import files, tables
 from portraitseg.manifest import FileEntry, Manifest, Quality, read, write
 from portraitseg.metrics import COUNTS, MATTE_METRICS, METRICS
 
@@ -25,50 +22,35 @@ WORST = 5
 
 _NOISY = "noisy: something else ran meanwhile, so that these times do not count (why: results.csv); scores are sound"
 
+#: The columns of `views.COLUMNS`; those of refined masks where a file has chosen parameters.
 HEADER = (
-    "File",
-    "Split",
-    "IoU %",
-    "95 %",
-    "p10 %",
-    "mIoU %",
-    "Boundary IoU %",
-    "Refined IoU %",
-    "Refined boundary IoU %",
-    "Threads",
-    "p50 ms",
-    "p90 ms",
-    "p99 ms",
-    "Ratio",
-    "no XNNPACK",
-    "1st ms",
-    "RAM MB",
-    "MB",
-    "Note",
+    *("File", "Split", "IoU %", "95 %", "p10 %", "mIoU %", "Boundary IoU %", "Refined IoU %", "Refined boundary IoU %"),
+    *("Threads", "p50 ms", "p90 ms", "p99 ms", "Ratio", "no XNNPACK", "1st ms", "RAM MB", "MB", "Note"),
 )
 
 #: Of these the columns that hold words.
 _TEXTS = ("File", "Split", "Note")
 
 
-def write_results(folder: Path, rows: Sequence[Row], measurement: Measurement) -> None:
+def write_results(folder: Path, results: Results, measurement: Measurement) -> None:
     """Writes `results.csv`, `results.md` and `photos.csv`, each whole or not at all."""
-    files.write_text(folder / "results.csv", to_csv(rows))
-    files.write_text(folder / "results.md", to_markdown(rows, measurement))
-    with files.replacing(folder / "photos.csv") as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        write_photos(file, measurement)
+    results.write(folder / "results.csv")
+    files.write_text(folder / "results.md", to_markdown(results, measurement))
+    is_refined = any(target.refine for target in measurement.targets)
+    measures = (*METRICS, *COUNTS, *(MATTE_METRICS if measurement.is_soft else ()), *(REFINED if is_refined else ()))
+    columns = ("file", "split", "key", *measures)
+    tables.write_csv(folder / "photos.csv", columns, photo_lines(measurement, measures))
 
 
 def write_robustness(folder: Path, measurement: Measurement) -> None:
     """Writes `robustness.csv` and `flicker.csv` where a split was measured to its end; prints the former."""
     if measurement.robustness is None or not measurement.robustness.done:
         return
-    channels = {name: facts.channels for name, facts in measurement.facts.items()}
-    rows = robustness.make_rows(measurement.targets, channels, measurement.splits, measurement.robustness)
-    files.write_text(folder / "robustness.csv", robustness.to_csv(rows))
-    robustness.print_rows(rows)
+    rows = robustness_rows(measurement)
+    Results(rows, ROBUSTNESS).write(folder / "robustness.csv")
+    _print_robustness(rows)
     if measurement.flicker.done:
-        files.write_text(folder / "flicker.csv", flicker.to_csv(measurement.targets, measurement.flicker))
+        Results(flicker_rows(measurement), FLICKER).write(folder / "flicker.csv")
 
 
 def record_quality(measurement: Measurement) -> None:
@@ -86,45 +68,47 @@ def record_quality(measurement: Measurement) -> None:
         write(path, current.model_copy(update={"files": tuple(entries)}))
 
 
-def write_photos(file: TextIO, measurement: Measurement) -> None:
-    """One line a photo and file: `file,split,key` and every measure that was scored."""
-    is_refined = any(target.refine for target in measurement.targets)
-    measures = (*METRICS, *COUNTS, *(MATTE_METRICS if measurement.is_soft else ()), *(REFINED if is_refined else ()))
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(("file", "split", "key", *measures))
+def photo_lines(measurement: Measurement, measures: Sequence[str]) -> Iterator[Mapping[str, Any]]:
+    """One line a photo and file, with every measure that was scored of it."""
     for split in measurement.splits:
         for name, scores in split.files.items():
-            columns = [scores.values(measure) for measure in measures if measure in scores.measures]
-            # the refined ones are the last: a file without them has empty cells
-            empty = [""] * (len(measures) - len(columns))
-            for key, *values in zip(scores.keys, *columns, strict=True):
-                writer.writerow((name, split.split, key, *(f"{value:.5f}" for value in values), *empty))
+            columns = {measure: scores.values(measure) for measure in measures if measure in scores.measures}
+            for key, *values in zip(scores.keys, *columns.values(), strict=True):
+                yield {"file": name, "split": split.split, "key": key, **dict(zip(columns, values, strict=True))}
 
 
-def to_markdown(rows: Sequence[Row], measurement: Measurement) -> str:
+def to_markdown(results: Results, measurement: Measurement) -> str:
     """The table with the conditions under which it was measured. Scores are percentages, as the header says."""
-    lines = ["# Benchmark", "", *(f"- {line}" for line in conditions(measurement)), ""]
-    header = _header(rows)
-    cells = [[_cells(row)[name] for name in header] for row in rows]
-    lines += markdown.table(header, cells, _TEXTS)
-    lines += _worst_photos(measurement)
-    return "\n".join(lines) + "\n"
+    lines = ["# Benchmark", "", *(f"- {line}" for line in results.conditions), ""]
+    lines += tables.markdown(*_cells(results.rows), _TEXTS)
+    return "\n".join([*lines, *_worst_photos(measurement)]) + "\n"
 
 
-def print_rows(rows: Sequence[Row], conditions: Sequence[str]) -> None:
+def print_results(results: Results) -> None:
     """Prints the table to stdout, and below it the conditions, a line each."""
-    console = table_console()
-    below = [*conditions, _NOISY] if any(map(_is_noisy, rows)) else conditions
-    table = Table(caption=escape("\n".join(below)), caption_justify="left")
-    header = _header(rows)
-    for name in header:
-        justify: Literal["left", "right"] = "left" if name in _TEXTS else "right"
-        table.add_column(name, justify=justify, overflow="fold", no_wrap=name == "Split")
-    for row in rows:
-        # on a machine that is not free it would be the same two lines in every row
-        cells = _cells(row) | ({"Note": "noisy"} if _is_noisy(row) else {})
-        table.add_row(*(escape(cells[name]) for name in header), style=None if row.valid else "dim")
-    console.print(table)
+    # on a machine that is not free the reason would be the same two lines in every row
+    rows = [replace(row, valid=True, reason="noisy") if _is_noisy(row) else row for row in results.rows]
+    below = [*results.conditions, _NOISY] if any(map(_is_noisy, results.rows)) else results.conditions
+    styles = [None if row.valid else "dim" for row in results.rows]
+    tables.show(*_cells(rows), _TEXTS, caption="\n".join(below), styles=styles)
+
+
+def _print_robustness(rows: Sequence[Row]) -> None:
+    """Prints to stdout by how many points the IoU changes, a row a file and split."""
+    lines = []
+    for clean in (row for row in rows if row.condition == CLEAN):
+        own = {row.condition: row for row in rows if (row.file, row.split) == (clean.file, clean.split)}
+        changes = [_change(own.get(condition)) for condition in CONDITIONS]
+        lines.append([clean.name, clean.split or "", tables.figure(clean.iou, ".2f", 100.0), *changes])
+    header = ("File", "Split", "clean IoU %", *CONDITIONS)
+    tables.show(header, lines, 2, caption="change of the IoU in points; (…): inside the noise")
+
+
+def _change(row: Row | None) -> str:
+    if row is None or not row.valid or row.change is None or row.change_low is None or row.change_high is None:
+        return ""
+    text = f"{100 * row.change:+.2f}"
+    return f"({text})" if row.change_low <= 0 <= row.change_high else text
 
 
 def _worst_photos(measurement: Measurement) -> list[str]:
@@ -133,7 +117,7 @@ def _worst_photos(measurement: Measurement) -> list[str]:
         for split in measurement.splits
         for name, scores in split.files.items()
     ]
-    return ["", "## Worst photos", "", *markdown.table(("File", "Split", "Lowest IoU %"), rows, texts=3)]
+    return ["", "## Worst photos", "", *tables.markdown(("File", "Split", "Lowest IoU %"), rows, texts=3)]
 
 
 def conditions(measurement: Measurement) -> list[str]:
@@ -172,39 +156,10 @@ def _is_noisy(row: Row) -> bool:
     return row.quality_valid and not row.valid and all(fault.startswith(TOO_NOISY) for fault in faults)
 
 
-def _header(rows: Sequence[Row]) -> tuple[str, ...]:
-    """The columns, without those of refined masks where no file has chosen parameters."""
+def _cells(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
     is_refined = any(row.iou_refined is not None for row in rows)
-    return tuple(name for name in HEADER if is_refined or not name.startswith("Refined"))
-
-
-def _cells(row: Row) -> dict[str, str]:
-    def number(value: float | int | None, digits: int, factor: float = 1.0) -> str:
-        return "" if value is None else f"{value * factor:.{digits}f}"
-
-    interval = "" if row.iou_low is None else f"{number(row.iou_low, 1, 100.0)}–{number(row.iou_high, 1, 100.0)}"
-    cells = (
-        Path(row.file).name,
-        row.split or "",
-        number(row.iou, 2, 100.0),
-        interval,
-        number(row.iou_p10, 1, 100.0),
-        number(row.miou, 2, 100.0),
-        number(row.boundary_iou, 2, 100.0),
-        number(row.iou_refined, 2, 100.0),
-        number(row.boundary_iou_refined, 2, 100.0),
-        str(row.threads or ""),
-        number(row.p50_ms, 2),
-        number(row.p90_ms, 2),
-        number(row.p99_ms, 2),
-        number(row.ratio_to_reference, 2),
-        number(row.no_xnnpack_ratio_to_reference, 2),
-        number(row.first_ms, 1),
-        number(row.peak_mb, 1),
-        number(row.bytes, 2, 1e-6),
-        row.reason if row.valid or row.reason.startswith(("not_run", "latency not_run")) else f"INVALID: {row.reason}",
-    )
-    return dict(zip(HEADER, cells, strict=True))
+    header = [name for name in HEADER if is_refined or not name.startswith("Refined")]
+    return header, [[COLUMNS[name].text(row) for name in header] for row in rows]
 
 
 def _with_quality(entry: FileEntry, target: Target, measurement: Measurement) -> FileEntry:

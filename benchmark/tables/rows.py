@@ -9,11 +9,14 @@ from typing import Any
 import numpy as np
 
 from benchmark.measuring.cold import ColdStart
-from benchmark.measuring.latency import Latency, summarize
+from benchmark.measuring.flicker import FRAMES
+from benchmark.measuring.intervals import bootstrap_interval, paired_difference
+from benchmark.measuring.latency import Latency, ratio, summarize
 from benchmark.measuring.measure import REFERENCE, Measurement
 from benchmark.measuring.quality import FileScores, SplitScores
+from benchmark.measuring.robustness import CLEAN, CONDITIONS
 from benchmark.measuring.targets import Target
-from benchmark.tables.table import COLUMNS, Row
+from benchmark.tables.results import Row
 
 
 def make_rows(measurement: Measurement) -> list[Row]:
@@ -37,6 +40,49 @@ def make_rows(measurement: Measurement) -> list[Row]:
                 timed = {} if threads is None else latencies[threads]
                 rows.append(_measured_row(measurement, target, split, quality[split.split], threads, timed))
     return [row for row in rows if row.quality_valid] if measurement.is_interrupted else rows
+
+
+def robustness_rows(measurement: Measurement) -> list[Row]:
+    """File × split × condition, beginning with the clean photos; what was not measured is left out."""
+    done = measurement.robustness.done if measurement.robustness else {}
+    rows = []
+    for target in measurement.targets:
+        for split in (split for split in measurement.splits if target.name in split.files):
+            clean = split.files[target.name]
+            for condition in (CLEAN, *CONDITIONS):
+                scored = split.files if condition == CLEAN else done.get((split.split, condition), {})
+                if scores := scored.get(target.name):
+                    fault = scores.fault or clean.fault
+                    change = paired_difference(clean.values("iou"), scores.values("iou"))
+                    row = _row(
+                        target,
+                        condition=condition,
+                        change=change.mean,
+                        change_low=change.low,
+                        change_high=change.high,
+                        channels=measurement.facts[target.name].channels,
+                        split=split.split,
+                        split_sha256_16=split.sha256_16,
+                        photos=len(scores.keys),
+                        valid=fault is None,
+                        reason=fault or "",
+                        **{name: value for name, value in _quality_figures(scores).items() if name != "fault"},
+                    )
+                    rows.append(row)
+    return rows
+
+
+def flicker_rows(measurement: Measurement) -> list[Row]:
+    """File × split; means over clips, `dtssd` with its 95 % interval."""
+    rows = []
+    for target in measurement.targets:
+        for (split, name), values in measurement.flicker.done.items():
+            if name == target.name:
+                low, high = bootstrap_interval(np.array(values["dtssd"]))
+                means = {measure: float(np.mean(values[measure])) for measure in ("dtssd", "flipped_share")}
+                counts = {"clips": len(values["dtssd"]), "frames": FRAMES}
+                rows.append(_row(target, split=split, **counts, **means, dtssd_low=low, dtssd_high=high))
+    return rows
 
 
 _CPU_NUMBERS = ("cpu family", "model", "stepping")
@@ -141,7 +187,7 @@ def _latency_figures(latency: Latency | None, reference: Latency | None) -> dict
         "p99_ms": latency.p99_ms,
         "fastest_ms": latency.fastest_ms,
         "rounds": latency.rounds,
-        "ratio_to_reference": latency.p50_ms / reference.p50_ms if reference else None,
+        "ratio_to_reference": ratio(latency.p50_ms, reference.p50_ms if reference else None),
     }
 
 
@@ -170,13 +216,12 @@ def _plain_figures(latencies: Mapping[str, Latency], target: Target, refused: st
         return {"no_xnnpack_reason": refused}
     if fault := latency.fault or (f"reference: {reference.fault}" if reference and reference.fault else None):
         return {"no_xnnpack_reason": fault}
-    ratio = latency.p50_ms / reference.p50_ms if reference else None
-    return {"no_xnnpack_p50_ms": latency.p50_ms, "no_xnnpack_ratio_to_reference": ratio}
+    against = ratio(latency.p50_ms, reference.p50_ms if reference else None)
+    return {"no_xnnpack_p50_ms": latency.p50_ms, "no_xnnpack_ratio_to_reference": against}
 
 
 def _row(target: Target, **values: Any) -> Row:
     given: dict[str, Any] = {"channels": target.channels, "gpu": target.gpu, "arm": target.arm, **values}
-    assert given.keys() <= {*COLUMNS, "further_scores"}
     return Row(
         file=target.name, model=target.model, recipe=target.recipe, bytes=target.bytes, machine=machine(), **given
     )

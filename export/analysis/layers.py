@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
-from export.product import parity
+from portraitseg import contract
 from portraitseg.runners import open_runner
 
 #: Mean difference of a layer, as a share of its mean magnitude, from which two networks have parted. Measured at the
@@ -40,7 +40,7 @@ def layer_differences(path: Path, model: Any, photo: UInt8[np.ndarray, "_ _ 3"])
 
     # names are those of the float network
     names = [layer.name.removeprefix("quant_") for layer in model.layers]
-    inputs = parity.network_inputs(model, photo, 0)
+    inputs = contract.image_to_inputs(photo, model.input_shape[1:3])
     outputs = keras.Model(model.input, [layer.output for layer in model.layers])(inputs, training=False)
     theirs = {name: output.numpy() for name, output in zip(names, outputs, strict=True)}
     patterns = [(name, re.compile(rf"(?<![a-z0-9]){re.escape(name)}(?![a-z0-9])")) for name in names]
@@ -65,7 +65,7 @@ def _intermediates(path: Path, photo: Any) -> Iterator[tuple[str, np.ndarray]]:
         yield from _of_tflite(path, inputs)
     elif path.suffix == ".onnx":
         yield from _of_onnx(path, inputs)
-    else:
+    elif path.suffix in (".mlpackage", ".mlmodel"):
         yield from _of_coreml(path, inputs)
 
 

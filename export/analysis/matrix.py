@@ -4,8 +4,6 @@ Bounds of a pair follow from those of its two files by the triangle inequality: 
 a distance too. So a pair out of bounds has a file that is not what was exported, or a runtime that computes otherwise.
 """
 
-import csv
-import io
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,30 +13,27 @@ from typing import Any
 
 import cv2
 import numpy as np
-from jaxtyping import Float32, UInt8
+from jaxtyping import Float32
 
 from export.analysis.layers import first_divergence
-from export.formats.to_coreml import VARIANTS
-from export.formats.to_onnx import ONNX_RECIPES
 from export.product import parity
 from export.product.parity import Bound, Photos
-from export.product.product import PARITY_REFERENCE, ReferenceName
+from export.product.product import ReferenceName
 from export.product.quiet import quiet
-from export.quantization.recipes import RECIPES
 from export.stage import check_photos, verified_source
-from portraitseg import contract, files, manifest, metrics
+from export.targets import expected
+from portraitseg import contract, files, manifest, metrics, tables
 from portraitseg.cli import console, say
 from portraitseg.config import Config
 from portraitseg.data import open_dataset, spread
 from portraitseg.errors import CheckFailed, InputError
 from portraitseg.models import checkpoint
+from portraitseg.plots import Cell, Picture, heat_map
 from portraitseg.runners import NotRunnable, Runner, open_runner
 from portraitseg.runs import Run
 
 #: Beyond the triangle inequality: sums of rounded figures.
 _SLACK = 1e-6
-
-_CELL_PX, _LABEL_PX = 64, 330
 
 
 @dataclass(frozen=True)
@@ -96,14 +91,13 @@ def matrix(run: Run, config: Config) -> list[Pair]:
         entries = exported_files(run, source)
         keys = spread(dataset.keys(config.data.val_split), config.export.parity_photos)
         photos = [dataset.load(key).image for key in keys]
-        models = _load_models(run, {_expected(entry)[0] for _, entry in entries})
+        models = _load_models(run, {expected(entry)[0] for _, entry in entries})
         members, left_out = open_members(entries, models, photos)
         pairs = compare_all(members, photos)
         parted = _where_parted(pairs, members, models, photos[0])
-        files.write_text(run.folder / "matrix.csv", to_csv(pairs, len(photos)))
+        write_csv(run.folder / "matrix.csv", pairs, len(photos))
         files.write_text(run.folder / "matrix.md", to_markdown(members, pairs, left_out, parted, len(photos)))
-        with files.replacing(run.folder / "matrix.png") as temporary:
-            temporary.write_bytes(cv2.imencode(".png", draw(members, pairs))[1].tobytes())
+        files.write_bytes(run.folder / "matrix.png", draw(members, pairs).to_png())
     console.print(f"{len(pairs)} pairs of {len(members)} on {len(photos)} photos: {run.folder}/matrix.md, .csv, .png")
     for line in left_out:
         say(f"left out: {line}")
@@ -121,15 +115,12 @@ def exported_files(run: Run, source: manifest.Source) -> list[tuple[Path, manife
         InputError: no manifest, or one of other weights.
     """
     found = []
-    for folder in (run.android, run.onnx, run.ios):
-        path = folder / manifest.MANIFEST_NAME
-        if not path.exists():
-            continue
+    for path in run.manifests.values():
         listed = manifest.read(manifest.Manifest, path)
         if listed.source.weights_sha256 != source.weights_sha256:
             raise InputError(f"{path}: of other weights than {run.best}: export the run again")
-        manifest.verify(listed, folder)
-        found += [(folder / entry.path, entry) for entry in listed.files]
+        manifest.verify(listed, path.parent)
+        found += [(path.parent / entry.path, entry) for entry in listed.files]
     if not found:
         raise InputError(f"RUN={run.name}: nothing exported yet: run `make export-android RUN={run.name}` first")
     return found
@@ -157,9 +148,9 @@ def open_members(
         except NotRunnable as error:
             left_out.append(f"{path.name}: needs {error.needs}")
             continue
-        reference, bound = _expected(entry)
+        reference, bound = expected(entry)
         for label, each in [(path.name, runner), *_second_opinion(path, runner)]:
-            outputs = np.stack(parity.predict_file(each, photos)).astype(np.float32)
+            outputs = np.stack([each.predict(photo) for photo in photos]).astype(np.float32)
             members.append(Member(label, each.runtime, reference, bound, path, outputs))
     return members, left_out
 
@@ -194,20 +185,15 @@ def compare_all(members: Sequence[Member], photos: Photos) -> list[Pair]:
     return pairs
 
 
-def to_csv(pairs: Sequence[Pair], photos: int) -> str:
+def write_csv(path: Path, pairs: Sequence[Pair], photos: int) -> None:
     """One line a pair."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    limits = ("max_abs_limit", "mean_abs_limit", "mask_iou_limit")
-    writer.writerow(["first", "second", "max_abs", "mean_abs", "mask_iou", *limits, "photos", "faults"])
+    names = ("max_abs", "mean_abs", "mask_iou")
+    lines = []
     for pair in pairs:
-        limit = pair.limit
-        allowed = (limit.max_abs, limit.mean_abs, limit.mask_iou) if limit else (None,) * 3
-        figures = [
-            "" if value is None else f"{value:.6g}" for value in (pair.max_abs, pair.mean_abs, pair.mask_iou, *allowed)
-        ]
-        writer.writerow([pair.first, pair.second, *figures, photos, "; ".join(pair.faults)])
-    return text.getvalue()
+        limits = {f"{name}_limit": getattr(pair.limit, name) for name in names} if pair.limit else {}
+        lines.append({**vars(pair), **limits, "photos": photos, "faults": "; ".join(pair.faults)})
+    columns = ("first", "second", *names, *(f"{name}_limit" for name in names), "photos", "faults")
+    tables.write_csv(path, columns, lines, floats=".6g")
 
 
 def to_markdown(
@@ -221,9 +207,8 @@ def to_markdown(
         f"Over {photos} validation photos at the network's size. Above the diagonal the mean and the greatest",
         "difference of probability, below it the mask IoU; **bold** is out of bounds. Bounds: matrix.csv.",
         "",
-        "| | file | runtime | " + " | ".join(str(column + 1) for column in range(len(members))) + " |",
-        "|---|---|---|" + "---|" * len(members),
     ]
+    rows = []
     for row, member in enumerate(members):
         texts = []
         for column, other in enumerate(members):
@@ -233,52 +218,27 @@ def to_markdown(
                 continue
             text = f"{pair.mean_abs:.1e} {pair.max_abs:.1e}" if row < column else f"{pair.mask_iou:.4f}"
             texts.append(f"**{text}**" if pair.faults else text)
-        lines.append(f"| {row + 1} | {member.label} | {member.runtime} | " + " | ".join(texts) + " |")
+        rows.append([str(row + 1), member.label, member.runtime, *texts])
+    header = ["", "file", "runtime", *(str(column + 1) for column in range(len(members)))]
+    lines += tables.markdown(header, rows, texts=len(header))
     lines += ["", *(f"- Out of bounds: {p.first} and {p.second}: {', '.join(p.faults)}" for p in pairs if p.faults)]
     lines += [f"- {text}" for text in parted.values()]
     lines += [f"- Left out: {text}" for text in left_out]
     return "\n".join(lines).rstrip() + "\n"
 
 
-def draw(members: Sequence[Member], pairs: Sequence[Pair]) -> UInt8[np.ndarray, "h w 3"]:
-    """The heat map, BGR: colour and number are the mean difference, from 1e-7 to 0.1; a red frame is out of bounds."""
-    side = _CELL_PX * len(members)
-    canvas = np.full((side + _CELL_PX, side + _LABEL_PX, 3), 255, np.uint8)
-    index = {member.label: position for position, member in enumerate(members)}
-    font, black = cv2.FONT_HERSHEY_SIMPLEX, (0, 0, 0)
-    cv2.putText(canvas, "mean difference of probability", (6, 40), font, 0.5, black, 1, cv2.LINE_AA)
-    for label, position in index.items():
-        text = re.sub(r"^[a-z0-9_]+-\d+x\d+-", "", label)
-        middle = _CELL_PX // 2 + position * _CELL_PX
-        cv2.putText(canvas, f"{position + 1} {text}", (6, _CELL_PX + middle + 4), font, 0.45, black, 1, cv2.LINE_AA)
-        cv2.putText(canvas, str(position + 1), (_LABEL_PX + middle - 8, 40), font, 0.5, black, 1, cv2.LINE_AA)
+def draw(members: Sequence[Member], pairs: Sequence[Pair]) -> Picture:
+    """The heat map: colour and number are the mean difference, from 1e-7 to 0.1; a red frame is out of bounds."""
+    labels = [member.label for member in members]
+    cells: list[list[Cell | None]] = [[None] * len(labels) for _ in labels]
     for pair in pairs:
         level = np.clip((np.log10(max(pair.mean_abs, 1e-9)) + 7) / 6, 0, 1)
-        color = cv2.applyColorMap(np.full((1, 1), level * 255, np.uint8), cv2.COLORMAP_VIRIDIS)[0, 0].tolist()
-        for row, column in ((index[pair.first], index[pair.second]), (index[pair.second], index[pair.first])):
-            x, y = _LABEL_PX + column * _CELL_PX, _CELL_PX + row * _CELL_PX
-            corners = (x, y), (x + _CELL_PX - 2, y + _CELL_PX - 2)
-            cv2.rectangle(canvas, *corners, color, -1)
-            if pair.faults:
-                cv2.rectangle(canvas, *corners, (0, 0, 255), 3)
-            ink = black if level > 0.6 else (255, 255, 255)
-            cv2.putText(canvas, f"{pair.mean_abs:.0e}", (x + 8, y + 36), font, 0.42, ink, 1, cv2.LINE_AA)
-    return canvas
-
-
-def _expected(entry: manifest.FileEntry) -> tuple[ReferenceName, Bound]:
-    """Which Keras model a file comes from, and how far it may be from it."""
-    suffix = Path(entry.path).suffix
-    if suffix == ".tflite" and entry.recipe in RECIPES:
-        recipe = RECIPES[entry.recipe]
-        return recipe.reference, recipe.bound
-    if suffix == ".onnx" and entry.recipe in ONNX_RECIPES:
-        return ONNX_RECIPES[entry.recipe]
-    reference: ReferenceName = "unwrapped" if entry.parity.reference == PARITY_REFERENCE["unwrapped"] else "float"
-    for end, variant in VARIANTS.items():
-        if entry.path.endswith(f"-{end}"):
-            return reference, variant.bound
-    raise InputError(f"{entry.path}: of recipe '{entry.recipe}', which is not made any more: export the run again")
+        blue, green, red = cv2.applyColorMap(np.full((1, 1), level * 255, np.uint8), cv2.COLORMAP_VIRIDIS)[0, 0]
+        row, column = labels.index(pair.first), labels.index(pair.second)
+        cell = Cell((int(red), int(green), int(blue)), f"{pair.mean_abs:.0e}", bool(pair.faults))
+        cells[row][column] = cells[column][row] = cell
+    names = [re.sub(r"^[a-z0-9_]+-\d+x\d+-", "", label) for label in labels]
+    return heat_map(names, cells, "mean difference of probability")
 
 
 def _load_models(run: Run, references: set[ReferenceName]) -> dict[ReferenceName, Any]:

@@ -1,20 +1,18 @@
 """Where 8 bits hurt: the signal-to-noise ratio of every tensor of an integer file beside its float file."""
 
-import csv
-import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from jaxtyping import Float32, UInt8
 
-from portraitseg import files, markdown
+from portraitseg import files, tables
 from portraitseg.config import Config
 from portraitseg.errors import InputError
+from portraitseg.plots import Bar, Picture, bars
 from portraitseg.runners import open_runner
 from portraitseg.runs import Run
 from portraitseg.tflite.flatbuffer import keras_layer
@@ -30,8 +28,6 @@ _MAX_DB = 120.0
 
 #: Rows of the Markdown table.
 _SHOWN_ROWS = 15
-
-COLUMNS = ("order", "layer", "operator", "snr_db", "added_db", "rms", "low", "high", "scale")
 
 
 @dataclass(frozen=True)
@@ -57,6 +53,9 @@ class Row:
     low: float
     high: float
     scale: float
+
+
+COLUMNS = tables.names_of(Row)
 
 
 @dataclass
@@ -189,56 +188,37 @@ class _Probe:
         return (values.astype(np.float32) - np.float32(tensor.zero_points[0])) * np.float32(tensor.scales[0])
 
 
-def to_csv(rows: Sequence[Row]) -> str:
-    """All rows, in the order of the graph."""
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    for row in rows:
-        figures = (f"{getattr(row, column):.6g}" for column in COLUMNS[3:])
-        writer.writerow([row.order, row.layer, row.operator, *figures])
-    return stream.getvalue()
-
-
 def to_markdown(rows: Sequence[Row], title: str) -> str:
     """The layers that lose most, the worst first."""
     worst = sorted(rows, key=lambda row: -row.added_db)[:_SHOWN_ROWS]
     cells = [(row.layer, row.operator, f"{row.snr_db:.1f}", f"{row.added_db:.1f}") for row in worst]
-    table = markdown.table(("layer", "operator", "SNR, dB", "lost here, dB"), cells, texts=2)
-    return "\n".join([f"# {title}", "", *table, ""])
+    lines = tables.markdown(("layer", "operator", "SNR, dB", "lost here, dB"), cells, texts=2)
+    return "\n".join([f"# {title}", "", *lines, ""])
 
 
-def draw(rows: Sequence[Row], title: str) -> UInt8[np.ndarray, "h w 3"]:
-    """A bar for each layer, in the order of the graph; red where more than 3 dB (half of the rest) is lost there."""
-    line_px, left_px, bar_px, top_px = 18, 260, 480, 34
-    height, width = top_px + line_px * len(rows) + 10, left_px + bar_px + 120
-    picture = np.full((height, width, 3), 255, np.uint8)
+def draw(rows: Sequence[Row], title: str) -> Picture:
+    """A bar for each layer, in the order of the graph; its colour tells where half of the rest (3 dB) is lost."""
     greatest = max([row.snr_db for row in rows if row.snr_db < _MAX_DB], default=1.0)
-
-    def write(text: str, x: int, y: int) -> None:
-        cv2.putText(picture, text, (x, y), cv2.FONT_HERSHEY_SIMPLEX, 0.4, (40, 40, 40), 1, cv2.LINE_AA)
-
-    write(f"{title}: signal-to-noise ratio, dB (lost in this layer)", 8, 20)
-    for index, row in enumerate(rows):
-        y = top_px + line_px * index
-        length = round(bar_px * min(max(row.snr_db, 0) / max(greatest, 1e-9), 1))
-        colour = (60, 60, 200) if row.added_db > 3 else (190, 140, 80)
-        write(row.layer[:36], 8, y + 12)
-        cv2.rectangle(picture, (left_px, y + 3), (left_px + length, y + line_px - 4), colour, cv2.FILLED)
-        write(f"{row.snr_db:.1f} ({row.added_db:+.1f})", left_px + length + 6, y + 12)
-    return picture
+    lost = {True: "more than 3 dB lost in this layer", False: "less"}
+    values = [
+        Bar(
+            row.layer[:36],
+            min(max(row.snr_db, 0.0), greatest),
+            f"{row.snr_db:.1f} ({row.added_db:+.1f})",
+            lost[row.added_db > 3],
+        )
+        for row in rows
+    ]
+    return bars(values, f"{title}: signal-to-noise ratio, dB (lost in this layer)")
 
 
 def write_report(rows: Sequence[Row], folder: Path, name: str) -> list[Path]:
     """Writes `sensitivity-<name>.csv`, `.md` and `.png`."""
     base = folder / f"sensitivity-{name}"
     paths = [base.with_suffix(end) for end in (".csv", ".md", ".png")]
-    files.write_text(paths[0], to_csv(rows))
+    tables.write_csv(paths[0], COLUMNS, rows, floats=".6g")
     files.write_text(paths[1], to_markdown(rows, f"Sensitivity of {name}"))
-    is_encoded, content = cv2.imencode(".png", draw(rows, name))
-    assert is_encoded
-    with files.replacing(paths[2]) as temporary:
-        temporary.write_bytes(content.tobytes())
+    files.write_bytes(paths[2], draw(rows, name).to_png())
     return paths
 
 

@@ -20,7 +20,7 @@ from export.product.parity import Bound
 from export.product.product import Networks, Product, input_tensor, output_tensor
 from export.product.quiet import quiet
 from portraitseg import contract
-from portraitseg.errors import CheckFailed, InputError
+from portraitseg.errors import CheckFailed
 from portraitseg.manifest import Tensor
 
 #: Steps of Lloyd's algorithm; the palettes of Fast-SCNN stop moving after 20 to 40.
@@ -189,16 +189,7 @@ VARIANTS: dict[str, Variant] = {
 
 
 def coreml_products(networks: Networks) -> list[Product]:
-    """The files for iOS.
-
-    Raises:
-        InputError: a network that takes the previous mask.
-    """
-    if networks.channels == "prior":
-        raise InputError(
-            f"{networks.name} takes the previous mask as a fourth channel, and a Core ML image has none: "
-            "export it with export-android, or train a network with model.prior = false for iOS"
-        )
+    """The files for iOS."""
     height, width = networks.size
     converter = Converter(networks)
     return [

@@ -10,7 +10,6 @@ from jaxtyping import Float32, Int8
 from export.product.parity import Bound
 from export.product.product import Networks, Product, ReferenceName, input_tensor, output_tensor
 from export.product.quiet import quiet
-from export.quantization.recipes import input_name
 from portraitseg.errors import CheckFailed
 from portraitseg.manifest import Tensor
 from portraitseg.runners.tensors import Layout
@@ -42,14 +41,13 @@ def onnx_products(networks: Networks) -> list[Product]:
     return [
         Product(
             path=f"{networks.name}-{height}x{width}-{layout.lower()}-{recipe}.onnx",
-            channels=networks.channels,
+            channels="rgb",
             recipe=recipe,
             write=partial(
                 write_onnx,
                 model=model,
                 layout=layout,
                 is_quantized=reference == "qat",
-                name=input_name(networks.calibration),
                 licence=networks.licence,
             ),
             describe=describe_onnx,
@@ -67,10 +65,9 @@ def write_onnx(
     model: Any,
     layout: Layout = "NHWC",
     is_quantized: bool = False,
-    name: str = "image",
     licence: str = "",
 ) -> None:
-    """Converts a Keras model with the batch fixed to 1, input `name`, output `mask`, and has it checked by onnx.
+    """Converts a Keras model with the batch fixed to 1, input `image`, output `mask`, and has it checked by onnx.
 
     Its metadata say under what the weights are, where `licence` does.
 
@@ -80,10 +77,10 @@ def write_onnx(
     import tensorflow as tf
     import tf2onnx
 
-    spec = tf.TensorSpec((1, *model.input_shape[1:]), tf.float32, name=name)
+    spec = tf.TensorSpec((1, *model.input_shape[1:]), tf.float32, name="image")
     # a function that names its output; given the model itself tf2onnx would name it after the last layer
     function = tf.function(lambda image: {"mask": model(image, training=False)}, input_signature=[spec])
-    planes = {"inputs_as_nchw": [name], "outputs_as_nchw": ["mask"]} if layout == "NCHW" else {}
+    planes = {"inputs_as_nchw": ["image"], "outputs_as_nchw": ["mask"]} if layout == "NCHW" else {}
     with quiet():
         proto, _ = tf2onnx.convert.from_function(function, input_signature=[spec], opset=OPSET, **planes)
     if is_quantized:

@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from export.formats.widen import rgba_twin
+from export.formats.rgba import rgba_twin
 from export.product.product import Networks, Product, describe_with_runner
 from export.quantization.check_int8 import check_int8
 from export.quantization.recipes import RECIPES, Calibration, Recipe
@@ -16,10 +16,7 @@ from portraitseg.tflite.metadata import Card, attach
 
 
 def tflite_products(networks: Networks) -> list[Product]:
-    """The files for Android: every recipe whose Keras model exists, RGB before its RGBA twin, if any.
-
-    A network that takes the previous mask has no twin: its fourth channel is in use.
-    """
+    """The files for Android: every recipe whose Keras model exists, RGB before its RGBA twin, if any."""
     products = []
     converted: dict[str, bytes] = {}
     version, scores = _weights_facts(networks.run)
@@ -27,11 +24,11 @@ def tflite_products(networks: Networks) -> list[Product]:
         model = networks.get(recipe.reference)
         if model is None:
             continue
-        own = file_name(networks, networks.channels, name)
+        own = file_name(networks, "rgb", name)
         card = partial(Card, networks.name, version, networks.licence, name, scores=scores.get(recipe.reference, ""))
         convert = partial(_convert_once, converted, name, recipe, model, networks.calibration)
-        products.append(_product(own, recipe, convert, card(networks.channels), networks.calibration))
-        if networks.channels == "prior" or "rgba" not in recipe.channels:
+        products.append(_product(own, recipe, convert, card("rgb"), networks.calibration))
+        if "rgba" not in recipe.channels:
             continue
         rgba = file_name(networks, "rgba", name)
         products.append(_product(rgba, recipe, convert, card("rgba"), networks.calibration, rgb_twin=own))
@@ -50,7 +47,7 @@ def write_tflite(
     """Converts a model and writes the file, with its metadata; for RGBA, the file for RGB with a fourth channel.
 
     Args:
-        convert: makes the content, for the channels of the network.
+        convert: makes the content, for RGB.
         calibration: photos for the recipe's own check.
 
     Raises:

@@ -61,12 +61,10 @@ class Reference:
 def predict_keras(model: Any, photos: Photos, name: str = "keras") -> Reference:
     """Runs a Keras model on photos, by the contract; `name` is what the manifest calls it.
 
-    One that takes the previous mask gets `prior_of` each photo's place, as `predict_file` does.
-
     Raises:
         CheckFailed: it says the same of every pixel, so that nothing can be compared with it.
     """
-    inputs = [network_inputs(model, photo, place) for place, photo in enumerate(photos)]
+    inputs = [contract.image_to_inputs(photo, model.input_shape[1:3]) for photo in photos]
     probabilities = np.stack([model(item, training=False).numpy()[0, :, :, 0] for item in inputs])
     if not probabilities.std() > _LEAST_SPREAD:
         raise CheckFailed(
@@ -74,36 +72,6 @@ def predict_keras(model: Any, photos: Photos, name: str = "keras") -> Reference:
             "parity would prove nothing: train it longer"
         )
     return Reference(photos, probabilities, name)
-
-
-def network_channels(model: Any) -> contract.Channels:
-    """What a Keras network that training made is given: three channels are RGB, a fourth is the previous mask."""
-    return "rgb" if model.input_shape[3] == contract.CHANNEL_COUNT["rgb"] else "prior"
-
-
-def network_inputs(model: Any, photo: UInt8[np.ndarray, "h w 3"], place: int) -> Float32[np.ndarray, "1 h2 w2 c"]:
-    """What a Keras model eats: the photo, with `prior_of` its place where it takes a previous mask."""
-    size = tuple(model.input_shape[1:3])
-    channels = network_channels(model)
-    prior = prior_of(place, size) if channels == "prior" else None
-    fourth = None if prior is None else contract.probability_to_prior(prior)
-    return contract.image_to_inputs(photo, size, channels, fourth=fourth)
-
-
-def predict_file(runner: Runner, photos: Photos) -> list[Float32[np.ndarray, "h w"]]:
-    """What a file says of the photos that `predict_keras` was shown."""
-    is_prior = runner.channels == "prior"
-    return [
-        runner.predict(photo, prior_of(place, runner.size) if is_prior else None) for place, photo in enumerate(photos)
-    ]
-
-
-def prior_of(place: int, size: tuple[int, int]) -> Float32[np.ndarray, "h w"] | None:
-    """A previous mask to compare with: none for every other photo, for the others a soft ellipse around the middle."""
-    if place % 2 == 0:
-        return None
-    down, right = (np.linspace(-1, 1, side, dtype=np.float32) for side in size)
-    return np.clip(3 - 4 * np.hypot(down[:, None], 1.5 * right), 0, 1)
 
 
 @dataclass(frozen=True)
@@ -152,7 +120,7 @@ def measure(path: Path, reference: Reference, bound: Bound) -> tuple[Parity, str
         runner = open_runner(path, threads=2)
     except NotRunnable as error:
         return Parity(reference=reference.name, not_run=f"needs {error.needs}"), None
-    deviation = compare(predict_file(runner, reference.photos), reference)
+    deviation = compare([runner.predict(photo) for photo in reference.photos], reference)
     faults = deviation.faults(bound)
     result = Parity(
         reference=reference.name,

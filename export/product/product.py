@@ -8,12 +8,12 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Float32
 
-from export.product.parity import Bound, network_channels
+from export.product.parity import Bound
 from portraitseg.contract import CHANNEL_COUNT, Channels
 from portraitseg.manifest import Tensor
 from portraitseg.runners import TensorInfo
 
-_COLOR: dict[Channels, Literal["RGB", "RGBA", "RGB+prior"]] = {"rgb": "RGB", "rgba": "RGBA", "prior": "RGB+prior"}
+_COLOR: dict[Channels, Literal["RGB", "RGBA"]] = {"rgb": "RGB", "rgba": "RGBA"}
 
 #: `unwrapped`: the float network with the weights of quantization-aware training.
 ReferenceName = Literal["float", "qat", "unwrapped"]
@@ -31,9 +31,9 @@ class Networks:
     """The Keras models of a run, and what goes with them into a file.
 
     Attributes:
-        float_model: RGB, or RGB and the previous mask; probability out.
+        float_model: RGB in, probability out.
         qat_model: the same after quantization-aware training; None: its files are left out.
-        calibration: inputs of the training split, (n, h, w, c) in [0, 1].
+        calibration: inputs of the training split, (n, h, w, 3) in [0, 1].
         run: name of the run.
         licence: of the photos that the weights were trained on.
         unwrapped_model: the float network with the weights of quantization-aware training, where they are the better.
@@ -42,7 +42,7 @@ class Networks:
 
     float_model: Any
     qat_model: Any | None
-    calibration: Float32[np.ndarray, "n h w c"]
+    calibration: Float32[np.ndarray, "n h w 3"]
     run: str
     licence: str
     unwrapped_model: Any | None = None
@@ -52,11 +52,6 @@ class Networks:
     def name(self) -> str:
         """Of the network, variant included."""
         return str(self.float_model.name)
-
-    @property
-    def channels(self) -> Channels:
-        """What the network itself was trained on; RGBA is never that."""
-        return network_channels(self.float_model)
 
     @property
     def size(self) -> tuple[int, int]:

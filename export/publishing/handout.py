@@ -12,8 +12,9 @@ from pathlib import Path
 from export.publishing import sources
 from export.publishing.golden import FLIPPED_SHARE, FOLDER, INDEX, MEAN_STEPS, PORTRAIT
 from portraitseg import files, manifest, terms
-from portraitseg.errors import InputError
+from portraitseg.errors import CheckFailed, InputError
 from portraitseg.manifest import FileEntry, Manifest
+from portraitseg.tflite import metadata
 
 NAME = "README.md"
 
@@ -24,7 +25,7 @@ _KINDS = {"gpu": "GPU", "cpu": "CPU", "old": "old phones"}
 
 
 def write(folder: Path, listed: Manifest, recommended: dict[str, str]) -> None:
-    """Writes `folder`/README.md.
+    """Writes `folder`/README.md and labels.txt, the one that each .tflite carries too.
 
     Args:
         folder: of the assets.
@@ -35,7 +36,8 @@ def write(folder: Path, listed: Manifest, recommended: dict[str, str]) -> None:
     is_android = any(path.endswith(".tflite") for path in by_path)
     drop_in = _drop_in_android(listed, recommended) if is_android else _drop_in_ios(by_path, recommended)
     sections = [
-        f"# {listed.source.model}\n\nA mask of the person in a photo. `manifest.json` has every figure and hash.",
+        f"# {listed.source.model}\n\nA mask of the person in a photo. `manifest.json` has every figure and hash, "
+        f"`{metadata.LABELS_NAME}` one line a channel of the mask: {', '.join(metadata.LABELS)}.",
         _licences(listed),
         _table(listed, recommended),
         *([drop_in] if drop_in else []),
@@ -44,10 +46,18 @@ def write(folder: Path, listed: Manifest, recommended: dict[str, str]) -> None:
         _golden(listed.files[0]),
     ]
     files.write_text(folder / NAME, "\n\n".join(sections) + "\n")
+    files.write_text(folder / metadata.LABELS_NAME, metadata.LABELS_TEXT)
+
+
+def clear(folder: Path) -> None:
+    """Takes both away, and the sources: they tell of files that change."""
+    for name in (NAME, metadata.LABELS_NAME):
+        files.remove(folder / name)
+    sources.clear(folder)
 
 
 def rewrite(folder: Path) -> bool:
-    """Writes README.md and the sources of a folder of assets anew, from its manifest and from apps/.
+    """Writes README.md, labels.txt and the sources of a folder of assets anew, from its manifest and from apps/.
 
     Returns:
         Whether it has sources.
@@ -63,11 +73,24 @@ def rewrite(folder: Path) -> bool:
 
 
 def check(folder: Path) -> int:
-    """How many sources of a folder are as they should be, 0 where it has none; see `sources.check`."""
+    """How many sources of a folder are as they should be, 0 where it has none; see `sources.check`.
+
+    Raises:
+        CheckFailed: a source or a constant that differs, or labels.txt that is not what the .tflite files carry.
+    """
     if not sources.present(folder):
         return 0
     listed = manifest.read(Manifest, folder / manifest.MANIFEST_NAME)
+    _check_labels(folder, listed)
     return sources.check(folder, listed, read_recommended(folder))
+
+
+def _check_labels(folder: Path, listed: Manifest) -> None:
+    path = folder / metadata.LABELS_NAME
+    found = path.read_text(encoding="utf-8") if path.is_file() else None
+    carried = {metadata.read_labels(folder / entry.path) for entry in listed.files if entry.path.endswith(".tflite")}
+    if found != metadata.LABELS_TEXT or not carried <= {found}:
+        raise CheckFailed(f"{path}: not the labels of the files: run `python -m export handout {folder}`")
 
 
 def read_recommended(folder: Path) -> dict[str, str]:
@@ -131,9 +154,10 @@ segmenter.close()
 ```
 
 It takes the GPU, proves it by the golden portrait, and otherwise takes the CPU with one line in the log. For a camera
-there is `segmentFrame`, steady over time. `{sources.KOTLIN}/shaders/` holds the last step, alpha at the photo's size,
-for AGSL and OpenGL ES. Our tests compile these sources and run them against LiteRT on a computer, the shaders in Skia
-and WebGL2. Nothing was tried on a phone, nor in Android Studio."""
+there is `segmentFrame`, steady over time; a whole app of one screen is `apps/android/sample/` in the repository.
+`{sources.KOTLIN}/shaders/` holds the last step, alpha at the photo's size, for AGSL and OpenGL ES. Our tests compile
+these sources and the app, and run the sources against LiteRT on a computer, the shaders in Skia and WebGL2. Nothing was
+tried on a phone, nor in Android Studio."""
 
 
 def _drop_in_ios(by_path: Mapping[str, FileEntry], recommended: Mapping[str, str]) -> str | None:
@@ -146,16 +170,18 @@ def _drop_in_ios(by_path: Mapping[str, FileEntry], recommended: Mapping[str, str
 1. Drag `{path}`, the folder `{FOLDER}/` and `{sources.SWIFT}/Portrait/` into the Xcode project (iOS 15), into the
    app's target.
 2. `PortraitModel.swift` holds the names and numbers of these files.
+3. For a camera, give the target's Info the key `NSCameraUsageDescription` with a sentence: without it iOS ends the app.
 
 ```swift
 let segmenter = try PortraitSegmenter(spec: PortraitModel.spec)
 let matte = try segmenter.segment(photo, orientation: orientation)  // from the photo's metadata
-let alpha = EdgeRefiner(PortraitModel.spec.refine).apply(matte.coefficients, to: picture)
+let person = try matte.cutout(of: photo, orientation: orientation, spec: PortraitModel.spec)  // a CGImage
 ```
 
-It proves itself by the golden portrait when it is made. For a camera there is `segmentFrame`, steady over time;
-`CoreMLPortraitSegmenter` does without Vision. The part that imports nothing of Apple's has tests for `swift test`. No
-Swift compiler was at hand: grammar was checked, types were not, and nothing was tried in Xcode or on a phone."""
+It proves itself by the golden portrait when it is made. For a camera there is `segmentFrame`, steady over time; a whole
+app of one screen is `apps/ios/Sample/` in the repository, with its steps in `docs/apps.md`. `CoreMLPortraitSegmenter`
+does without Vision. The part that imports nothing of Apple's has tests for `swift test`. No Swift compiler was at hand:
+grammar was checked, types were not, and nothing was tried in Xcode or on a phone."""
 
 
 def _android(by_path: dict[str, FileEntry], recommended: dict[str, str]) -> list[str]:
@@ -313,27 +339,19 @@ def _pixels(entry: FileEntry, is_android: bool) -> str:
         if is_android
         else "bytes as they are: the file divides by 255 itself"
     )
-    fourth = (
-        "\n\nThe fourth channel is the mask of the video's frame before, as the file gave it, and zeros for the first."
-        if entry.channels == "prior"
-        else ""
-    )
     return f"""\
 ## Pixels
 
 Turn the photo upright, stretch it to {width}×{height}, RGB, {range_}. No mean, no standard deviation, no BGR.
 Where a photo is more than twice as large, halve it until it is not, or let the scaler average: bilinear sampling alone
-skips pixels. Stretch the mask back to the photo (bilinear); person is where it is above one half.{fourth}"""
+skips pixels. Stretch the mask back to the photo (bilinear); person is where it is above one half."""
 
 
 def _golden(entry: FileEntry) -> str:
-    portrait = f"`{FOLDER}/{PORTRAIT}` (drawn, nobody's photo)"
-    if entry.channels == "prior":
-        portrait += " with a previous mask of zeros"
     return f"""\
 ## Is my app right?
 
-Feed {portrait} and compare with `{FOLDER}/<file>.png`: the mean difference is at
+Feed `{FOLDER}/{PORTRAIT}` (drawn, nobody's photo) and compare with `{FOLDER}/<file>.png`: the mean difference is at
 most {MEAN_STEPS:g} of 255, and at most {FLIPPED_SHARE:.0%} of the pixels lie on the other side of one half
 (`{FOLDER}/{INDEX}`). Swapped channels, a forgotten scale and another normalisation are all beyond that.
 In a clone of the repository, `.venv/bin/python -m export check-assets FOLDER` does so for a copy of this folder."""

@@ -42,7 +42,7 @@ def check_half(path: Path, inputs: Float32[np.ndarray, "n h w c"]) -> None:
     photos = inputs[:: max(1, len(inputs) // _PHOTOS)][:_PHOTOS]
     for place, image in enumerate([*photos, *extremes(photos.shape[1:])]):
         batch = image[None]
-        if runner.channels == "rgba" and batch.shape[3] == contract.CHANNEL_COUNT["rgb"]:
+        if runner.channels == "rgba":
             batch = np.concatenate([batch, np.ones_like(batch[..., :1])], axis=3)
         try:
             probability, _ = network.run(batch)

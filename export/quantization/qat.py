@@ -173,7 +173,7 @@ def load_qat(path: Path) -> Any:
     header = checkpoint.read_header(path)
     if not header.is_quantized:
         raise InputError(f"checkpoint {path}: a float network: expected the h5 of quantization-aware training")
-    model = quantize(models.build(header.name, header.size, header.channels))
+    model = quantize(models.build(header.name, header.size))
     checkpoint.load_weights(model, path)
     return model
 

@@ -15,25 +15,25 @@ from export.quantization import equal_shapes
 from export.quantization.check_int8 import IntegerType
 from export.quantization.half import check_half
 from portraitseg.checks.arm.tolerance import HALF, PRECISION_NAME
-from portraitseg.contract import CHANNEL_COUNT, Channels
+from portraitseg.contract import Channels
 from portraitseg.tflite import flatbuffer
 
-Calibration = Float32[np.ndarray, "n h w c"]
+Calibration = Float32[np.ndarray, "n h w 3"]
 
 
 def fp32(model: Any, calibration: Calibration) -> bytes:
     """Everything float32: for desktops and as a yardstick."""
-    return _convert(_converter(model, calibration), calibration)
+    return _convert(_converter(model))
 
 
 def fp16(model: Any, calibration: Calibration) -> bytes:
     """Weights stored as float16, computed as the device likes: the file for GPUs."""
     import tensorflow as tf
 
-    converter = _converter(model, calibration)
+    converter = _converter(model)
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     converter.target_spec.supported_types = [tf.float16]
-    return _convert(converter, calibration)
+    return _convert(converter)
 
 
 def fp16acc16(model: Any, calibration: Calibration) -> bytes:
@@ -48,41 +48,41 @@ def dynamic_wi8_afp32(model: Any, calibration: Calibration) -> bytes:
     """Weights stored as int8, activations float32: a quarter of the bytes without a single photo."""
     import tensorflow as tf
 
-    converter = _converter(model, calibration)
+    converter = _converter(model)
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    return _convert(converter, calibration)
+    return _convert(converter)
 
 
 def static_wi8_ai8(model: Any, calibration: Calibration, has_byte_io: bool = False) -> bytes:
     """Post-training: whole int8 with ranges from photos; input and output float, or bytes."""
     import tensorflow as tf
 
-    converter = _converter(model, calibration)
+    converter = _converter(model)
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
     converter.representative_dataset = lambda: _representative(calibration)
-    return _convert(converter, calibration, has_byte_io)
+    return _convert(converter, has_byte_io)
 
 
 def static_wi8_ai16(model: Any, calibration: Calibration) -> bytes:
     """Post-training: int8 weights, int16 activations, float input and output: what 8 bits cost in activations alone."""
     import tensorflow as tf
 
-    converter = _converter(model, calibration)
+    converter = _converter(model)
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     converter.target_spec.supported_ops = [tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8]
     converter.representative_dataset = lambda: _representative(calibration)
-    return _convert(converter, calibration)
+    return _convert(converter)
 
 
 def qat_wi8_ai8(model: Any, calibration: Calibration, has_byte_io: bool = False) -> bytes:
     """Whole int8 with the ranges of quantization-aware training; input and output float, or bytes: for CPU and NPU."""
     import tensorflow as tf
 
-    converter = _converter(model, calibration)
+    converter = _converter(model)
     # with fake quantization in the graph this makes its integers real, and needs no photos
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    return _convert(converter, calibration, has_byte_io)
+    return _convert(converter, has_byte_io)
 
 
 @dataclass(frozen=True)
@@ -139,16 +139,7 @@ RECIPES: dict[str, Recipe] = {
 }
 
 
-def input_name(calibration: Calibration) -> str:
-    """The name of a file's input; that of a previous mask is in it, so that nobody takes it for alpha.
-
-    Args:
-        calibration: what the network itself takes: RGB, or RGB and the previous mask.
-    """
-    return "image" if calibration.shape[3] == CHANNEL_COUNT["rgb"] else "image_and_prior"
-
-
-def _converter(model: Any, calibration: Calibration) -> Any:
+def _converter(model: Any) -> Any:
     import tensorflow as tf
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
@@ -156,23 +147,15 @@ def _converter(model: Any, calibration: Calibration) -> Any:
     if equal_shapes.find(model):
         model = equal_shapes.rewrite(model)
 
-    def to_mask(inputs: Any) -> dict[str, Any]:
-        return {"mask": model(inputs, training=False)}
-
+    spec = tf.TensorSpec((1, *model.input_shape[1:]), tf.float32, name="image")
     # the signature takes its key from the parameter
-    functions = {
-        "image": lambda image: to_mask(image),
-        "image_and_prior": lambda image_and_prior: to_mask(image_and_prior),
-    }
-    name = input_name(calibration)
-    spec = tf.TensorSpec((1, *model.input_shape[1:]), tf.float32, name=name)
-    function = tf.function(functions[name], input_signature=[spec])
+    function = tf.function(lambda image: {"mask": model(image, training=False)}, input_signature=[spec])
     # frozen first: given the Keras model, the converter saves and traces every layer of it (5 to 20 times slower)
     frozen = convert_variables_to_constants_v2(function.get_concrete_function(), lower_control_flow=False)
     return tf.lite.TFLiteConverter.from_concrete_functions([frozen], tf.Module())
 
 
-def _convert(converter: Any, calibration: Calibration, has_byte_io: bool = False) -> bytes:
+def _convert(converter: Any, has_byte_io: bool = False) -> bytes:
     if has_byte_io:
         import tensorflow as tf
 
@@ -180,7 +163,7 @@ def _convert(converter: Any, calibration: Calibration, has_byte_io: bool = False
         converter.inference_input_type = converter.inference_output_type = tf.uint8
     with quiet():
         content = converter.convert()
-    return flatbuffer.rename_io(content, input_name(calibration), "mask")
+    return flatbuffer.rename_io(content, "image", "mask")
 
 
 def _representative(calibration: Calibration) -> Iterator[list[np.ndarray]]:

@@ -21,10 +21,9 @@ def unwrap(qat_model: Any) -> Any:
         qat_model: of `qat.quantize` or `qat.load_qat`.
 
     Returns:
-        Keras model without any rounding: inputs (n, h, w, c) float32 in [0, 1] → probability.
+        Keras model without any rounding: inputs (n, h, w, 3) float32 in [0, 1] → probability.
     """
-    height, width, channels = qat_model.input_shape[1:]
-    float_model = models.build(qat_model.name.removeprefix("quant_"), (height, width), channels)
+    float_model = models.build(qat_model.name.removeprefix("quant_"), qat_model.input_shape[1:3])
     # TFMOT keeps the names of the weights that it wraps
     values = {weight.name: weight for weight in qat_model.weights}
     for weight in float_model.weights:

@@ -25,6 +25,7 @@ from portraitseg.data import (
     voc,
 )
 from portraitseg.data.base import Dataset, Sample, hash_keys, spread
+from portraitseg.errors import InputError
 from portraitseg.terms import Terms
 
 __all__ = ["DATASETS", "Dataset", "Sample", "find_terms", "hash_keys", "open_dataset", "spread"]
@@ -51,8 +52,10 @@ def open_dataset(config: DataConfig, seed: int) -> Dataset:
     """Opens the data of a run; reads lists, no photos.
 
     Raises:
-        InputError: a missing folder, unpaired files, a malformed list or file of decisions.
+        InputError: an unknown format, a missing folder, unpaired files, a malformed list or file of decisions.
     """
+    if config.format not in DATASETS:
+        raise InputError(f"data.format: '{config.format}' is none (there are: {', '.join(DATASETS)})")
     if config.sets:
         return mixed.open_mixed(config, lambda own: open_dataset(own, seed))
     dataset = decisions.apply(DATASETS[config.format](config, seed), config.decisions)
@@ -77,9 +80,9 @@ def find_terms(config: DataConfig, brought: Mapping[str, Terms] | None = None) -
     return {name: _stated(config, own) for name, own in found.items()}
 
 
-def _stated(config: DataConfig, own: Terms) -> Terms:
-    citation = config.citation or own.citation
+def _stated(config: DataConfig, known: Terms) -> Terms:
+    citation = config.citation or known.citation
     if config.licence == "unknown":
-        use = own.use if config.use == "unknown" else terms.use_of(own.licence, config.use)
-        return own.model_copy(update={"use": use, "citation": citation})
+        use = known.use if config.use == "unknown" else terms.use_of(known.licence, config.use)
+        return known.model_copy(update={"use": use, "citation": citation})
     return Terms(licence=config.licence, use=terms.use_of(config.licence, config.use), citation=citation)

@@ -32,29 +32,29 @@ QUANTIZED_AS: Mapping[str, str] = selfie.QUANTIZED_AS
 WITH_BOUNDARY: frozenset[str] = frozenset({*banet.VARIANTS, *mattingnet.VARIANTS, *portraitnet.VARIANTS})
 
 
-def build(name: str, size: tuple[int, int], channels: int = 3) -> Any:
+def build(name: str, size: tuple[int, int]) -> Any:
     """Builds a network by name, as it is exported.
 
     Returns:
-        Keras model: inputs (n, h, w, channels) float32 in [0, 1] → probability of person (n, h, w, 1); the layer `mask`
+        Keras model: inputs (n, h, w, 3) float32 in [0, 1] → probability of person (n, h, w, 1); the layer `mask`
         is the sigmoid, its input the logits.
 
     Raises:
         InputError: no such network, or a size that it cannot take.
     """
-    return merges.with_layers(as_written(name, size, channels))
+    return merges.with_layers(as_written(name, size))
 
 
-def as_written(name: str, size: tuple[int, int], channels: int = 3) -> Any:
+def as_written(name: str, size: tuple[int, int]) -> Any:
     """The network as its file writes it: `build` puts a layer for each `x + y` on tensors.
 
     Raises:
         InputError: as `build`.
     """
-    return _find(name)(size, channels)
+    return _find(name)(size)
 
 
-def build_for_training(name: str, size: tuple[int, int], channels: int = 3) -> Any:
+def build_for_training(name: str, size: tuple[int, int]) -> Any:
     """Builds a network with all that it learns; its outputs are [mask], or [mask, boundary] where it has that head.
 
     `boundary` is the layer of a sigmoid too: probability of the outline, (n, h / k, w / k, 1) for a whole k. What only
@@ -64,16 +64,15 @@ def build_for_training(name: str, size: tuple[int, int], channels: int = 3) -> A
         InputError: as `build`.
     """
     if name not in WITH_BOUNDARY:
-        return build(name, size, channels)
-    return merges.with_layers(_find(name)(size, channels, with_boundary=True))
+        return build(name, size)
+    return merges.with_layers(_find(name)(size, with_boundary=True))
 
 
 def quantizable(model: Any) -> Any:
     """The network itself, or a new one with its weights in the form that `QUANTIZED_AS` names."""
     if model.name not in QUANTIZED_AS:
         return model
-    height, width, channels = model.input_shape[1:]
-    form = build(QUANTIZED_AS[model.name], (height, width), channels)
+    form = build(QUANTIZED_AS[model.name], model.input_shape[1:3])
     for layer in form.layers:
         if layer.weights:
             layer.set_weights(model.get_layer(layer.name).get_weights())

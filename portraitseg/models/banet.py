@@ -38,17 +38,16 @@ REPEATS = (2, 4, 4)
 STRIDE = 16
 
 
-def build(size: tuple[int, int], channels: int = 3, variant: str = "banet", with_boundary: bool = False) -> Any:
+def build(size: tuple[int, int], variant: str = "banet", with_boundary: bool = False) -> Any:
     """Builds the network.
 
     Args:
         size: (height, width) of the input, multiples of 16.
-        channels: of the input, 3 or 4.
         variant: a key of `VARIANTS`.
         with_boundary: the map of the outline, which is part of the network either way, is an output too.
 
     Returns:
-        Keras model: inputs (n, h, w, channels) float32 in [0, 1] → probability (n, h, w, 1); with the boundary:
+        Keras model: inputs (n, h, w, 3) float32 in [0, 1] → probability (n, h, w, 1); with the boundary:
         [probability, probability of the outline (n, h/2, w/2, 1)].
 
     Raises:
@@ -60,7 +59,7 @@ def build(size: tuple[int, int], channels: int = 3, variant: str = "banet", with
     def c(filters: int) -> int:
         return blocks.scale_channels(filters, width)
 
-    image = keras.Input((*size, channels), name="image")
+    image = keras.Input((*size, 3), name="image")
     fine = blocks.conv_bn(image, c(FINE_FILTERS), kernel=3, stride=2, name="stem")
     semantic = understand(fine, c)
     boundary = blocks.conv_bn(semantic, 1, relu=False, name="boundary_quarter")
@@ -78,11 +77,11 @@ def understand(fine: Any, c: Callable[[int], int]) -> Any:
     filters = c(FILTERS)
     x = blocks.conv_bn(fine, filters, kernel=3, stride=2, name="semantic")
     skips = []
-    for stage, repeats in enumerate(REPEATS):
+    for level, repeats in enumerate(REPEATS):
         for repeat in range(repeats):
-            x = bottleneck(x, filters // 2, name=f"stage{stage}_{repeat}")
+            x = bottleneck(x, filters // 2, name=f"stage{level}_{repeat}")
         skips.append(x)
-        x = layers.MaxPooling2D(2, name=f"stage{stage}_pool")(blocks.pad_to_multiple(x, 2, name=f"stage{stage}"))
+        x = layers.MaxPooling2D(2, name=f"stage{level}_pool")(blocks.pad_to_multiple(x, 2, name=f"stage{level}"))
     for step, skip in enumerate(reversed(skips)):
         x = blocks.crop_to(blocks.upsample(x, 2, name=f"up{step}"), skip, name=f"up{step}")
         x = layers.Add(name=f"up{step}_add")([x, skip])

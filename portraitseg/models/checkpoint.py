@@ -21,9 +21,8 @@ from portraitseg.models import _h5_child
 EXECUTABLE_LAYERS = frozenset({"Lambda", "TFOpLambda", "SlicingOpLambda"})
 
 
-#: Sides and channels of an input that may be built; others would only fill the memory.
+#: Sides of an input that may be built; others would only fill the memory.
 _SIDES = range(1, 4097)
-_CHANNELS = range(1, 9)
 
 #: A Keras configuration is at most a few hundred kilobytes.
 MAX_CONFIG_BYTES = 20_000_000
@@ -62,13 +61,11 @@ class Header:
     Attributes:
         name: the network's name in the registry, such as `fast_scnn`.
         size: (height, width) of the input.
-        channels: of the input.
         is_quantized: True for the h5 of quantization-aware training.
     """
 
     name: str
     size: tuple[int, int]
-    channels: int
     is_quantized: bool
 
 
@@ -204,8 +201,8 @@ def parse_header(text: bytes, path: Path) -> Header:
             if layer["class_name"] == "InputLayer"
         )
         height, width, channels = inputs[1:]
-        if not {height, width} <= set(_SIDES) or channels not in _CHANNELS:
-            raise ValueError(f"an input of {height}x{width}x{channels}")
+        if not {height, width} <= set(_SIDES) or channels != 3:
+            raise ValueError(f"an input of {height}x{width}x{channels}, not of RGB")
         name = str(config["config"]["name"])
     except InputError:
         raise
@@ -220,7 +217,6 @@ def parse_header(text: bytes, path: Path) -> Header:
     return Header(
         name=name.removeprefix("quant_"),
         size=(int(height), int(width)),
-        channels=int(channels),
         is_quantized=_holds_quantized(classes),
     )
 
@@ -247,8 +243,7 @@ def load_weights(model: Any, path: Path) -> None:
     """Loads the weights of an h5 into a network of the same architecture.
 
     Raises:
-        InputError: another network or number of channels, the h5 of quantization-aware training for a float one, or a
-            damaged file.
+        InputError: another network, the h5 of quantization-aware training for a float one, or a damaged file.
     """
     header = read_header(path)
     if header.is_quantized and not _holds_quantized(type(layer).__name__ for layer in model.layers):
@@ -258,11 +253,6 @@ def load_weights(model: Any, path: Path) -> None:
     own = model.name.removeprefix("quant_")
     if header.name != own:
         raise InputError(f"checkpoint {path}: holds '{header.name}', not '{own}': name an h5 of the same network")
-    if header.channels != (channels := model.input_shape[3]):
-        remedy = "set model.prior=true" if header.channels > channels else "name one of a run with model.prior=true"
-        raise InputError(
-            f"checkpoint {path}: of a network that takes {header.channels} channels, not {channels}: {remedy}"
-        )
     try:
         model.load_weights(str(path))
     except DAMAGED as error:
@@ -280,7 +270,7 @@ def load(path: Path) -> Any:
     """
     header = read_header(path)
     try:
-        model = models.build(header.name, header.size, header.channels)
+        model = models.build(header.name, header.size)
     except InputError as error:
         # which speaks of a name, and the user gave a file
         raise InputError(f"checkpoint {path}: {error}") from error

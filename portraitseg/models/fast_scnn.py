@@ -20,16 +20,15 @@ VARIANTS: Mapping[str, float] = {"fast_scnn": 1.0, "fast_scnn_w050": 0.5}
 STRIDE = 16
 
 
-def build(size: tuple[int, int], channels: int = 3, variant: str = "fast_scnn") -> Any:
+def build(size: tuple[int, int], variant: str = "fast_scnn") -> Any:
     """Builds the network.
 
     Args:
         size: (height, width) of the input, multiples of 16.
-        channels: of the input, 3 or 4.
         variant: a key of `VARIANTS`.
 
     Returns:
-        Keras model: inputs (n, h, w, channels) float32 in [0, 1] → probability (n, h, w, 1).
+        Keras model: inputs (n, h, w, 3) float32 in [0, 1] → probability (n, h, w, 1).
 
     Raises:
         InputError: a side that is not a multiple of 16.
@@ -40,7 +39,7 @@ def build(size: tuple[int, int], channels: int = 3, variant: str = "fast_scnn") 
     def c(filters: int) -> int:
         return blocks.scale_channels(filters, width)
 
-    image = keras.Input((*size, channels), name="image")
+    image = keras.Input((*size, 3), name="image")
     detail = learning_to_downsample(image, (c(32), c(48), c(64)))
     context = global_features(detail, (c(64), c(96), c(128)))
     x = fuse(detail, context, c(128))
@@ -60,10 +59,10 @@ def learning_to_downsample(x: Any, filters: tuple[int, int, int]) -> Any:
 
 def global_features(x: Any, filters: tuple[int, int, int]) -> Any:
     """Nine inverted residuals and pyramid pooling (rows 4-7). (n, h/8, w/8, c) → (n, h/32, w/32, filters[2])."""
-    for stage, (count, stride) in enumerate(((filters[0], 2), (filters[1], 2), (filters[2], 1))):
-        x = blocks.pad_to_multiple(x, stride, name=f"global{stage}")
+    for level, (count, stride) in enumerate(((filters[0], 2), (filters[1], 2), (filters[2], 1))):
+        x = blocks.pad_to_multiple(x, stride, name=f"global{level}")
         for repeat in range(3):
-            x = blocks.inverted_residual(x, count, stride if repeat == 0 else 1, name=f"global{stage}_{repeat}")
+            x = blocks.inverted_residual(x, count, stride if repeat == 0 else 1, name=f"global{level}_{repeat}")
     return pyramid_pooling(x, filters[2])
 
 

@@ -39,26 +39,23 @@ VARIANTS: Mapping[str, Variant] = {
 }
 
 
-def build(
-    size: tuple[int, int], channels: int = 3, variant: str = "mattingnet_big", with_boundary: bool = False
-) -> Any:
+def build(size: tuple[int, int], variant: str = "mattingnet_big", with_boundary: bool = False) -> Any:
     """Builds the network.
 
     Args:
         size: (height, width) of the input, multiples of 16.
-        channels: of the input, 3 or 4.
         variant: a key of `VARIANTS`.
         with_boundary: the map of the outline, which is part of the network either way, is an output too.
 
     Returns:
-        Keras model: inputs (n, h, w, channels) float32 in [0, 1] → probability (n, h, w, 1); with the boundary:
+        Keras model: inputs (n, h, w, 3) float32 in [0, 1] → probability (n, h, w, 1); with the boundary:
         [probability, probability of the outline (n, h/2, w/2, 1)].
 
     Raises:
         InputError: a side that is not a multiple of 16.
     """
     blocks.check_size(variant, size, STRIDE)
-    image = keras.Input((*size, channels), name="image")
+    image = keras.Input((*size, 3), name="image")
     features = decode(encode(image, VARIANTS[variant]))
     boundary = layers.Conv2D(1, 1, name="boundary_logits")(features)
     boundary = layers.Activation("sigmoid", name="boundary")(boundary)
@@ -73,9 +70,9 @@ def encode(image: Any, numbers: Variant) -> list[Any]:
     """(n, h, w, c) → features at strides 2, 4, 8 and 16."""
     x = blocks.conv_bn(image, numbers.filters[0], kernel=3, stride=2, name="stem")
     skips = [x]
-    for stage, (filters, repeats) in enumerate(zip(numbers.filters[1:], numbers.repeats, strict=True)):
+    for level, (filters, repeats) in enumerate(zip(numbers.filters[1:], numbers.repeats, strict=True)):
         for repeat in range(repeats):
-            x = residual(x, filters, stride=2 if repeat == 0 else 1, name=f"encoder{stage}_{repeat}")
+            x = residual(x, filters, stride=2 if repeat == 0 else 1, name=f"encoder{level}_{repeat}")
         skips.append(x)
     return skips
 

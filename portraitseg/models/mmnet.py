@@ -41,16 +41,15 @@ REFINEMENTS = ((64, 4), (40, 0))
 ENHANCEMENT = (40, (1, 2, 4))
 
 
-def build(size: tuple[int, int], channels: int = 3, variant: str = "mmnet") -> Any:
+def build(size: tuple[int, int], variant: str = "mmnet") -> Any:
     """Builds the network.
 
     Args:
         size: (height, width) of the input, multiples of 16.
-        channels: of the input, 3 or 4.
         variant: a key of `VARIANTS`.
 
     Returns:
-        Keras model: inputs (n, h, w, channels) float32 in [0, 1] → probability (n, h, w, 1).
+        Keras model: inputs (n, h, w, 3) float32 in [0, 1] → probability (n, h, w, 1).
 
     Raises:
         InputError: a side that is not a multiple of 16.
@@ -61,14 +60,14 @@ def build(size: tuple[int, int], channels: int = 3, variant: str = "mmnet") -> A
     def c(filters: int) -> int:
         return blocks.scale_channels(filters, width)
 
-    image = keras.Input((*size, channels), name="image")
+    image = keras.Input((*size, 3), name="image")
     x = blocks.conv_bn(image, c(32), kernel=3, stride=2, name="stem")
-    stages = []
+    levels = []
     for index, (branch, filters, stride, dilations) in enumerate(ENCODER):
         x = multi_branch(x, c(branch), c(filters), dilations, stride, index == len(ENCODER) - 1, name=f"encoder{index}")
-        stages.append(x)
+        levels.append(x)
     for index, (filters, skip) in enumerate(REFINEMENTS):
-        x = refine(x, stages[skip], c(filters), name=f"refine{index}")
+        x = refine(x, levels[skip], c(filters), name=f"refine{index}")
     filters, dilations = c(ENHANCEMENT[0]), ENHANCEMENT[1]
     for index in range(2):
         x = multi_branch(x, filters, filters, dilations, name=f"enhance{index}")

@@ -20,7 +20,7 @@ layers = keras.layers
 VARIANTS: Mapping[str, float] = {"portraitnet": 1.0, "portraitnet_w050": 0.5}
 
 #: MobileNetV2's stages (Sandler et al., 2018, Table 2): (expansion, filters, repeats, stride).
-STAGES = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
+LEVELS = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
 STEM_FILTERS = 32
 
 #: Filters of the D-blocks at strides 32, 16, 8, 4 and 2; the first four are those of the encoder one stride finer.
@@ -30,17 +30,16 @@ DECODER = (96, 32, 24, 16, 8)
 STRIDE = 16
 
 
-def build(size: tuple[int, int], channels: int = 3, variant: str = "portraitnet", with_boundary: bool = False) -> Any:
+def build(size: tuple[int, int], variant: str = "portraitnet", with_boundary: bool = False) -> Any:
     """Builds the network.
 
     Args:
         size: (height, width) of the input, multiples of 16.
-        channels: of the input, 3 or 4.
         variant: a key of `VARIANTS`.
         with_boundary: adds the boundary head, for training.
 
     Returns:
-        Keras model: inputs (n, h, w, channels) float32 in [0, 1] → probability (n, h, w, 1); with the boundary head,
+        Keras model: inputs (n, h, w, 3) float32 in [0, 1] → probability (n, h, w, 1); with the boundary head,
         [that, probability of the outline (n, h/2, w/2, 1)].
 
     Raises:
@@ -52,7 +51,7 @@ def build(size: tuple[int, int], channels: int = 3, variant: str = "portraitnet"
     def c(filters: int) -> int:
         return blocks.scale_channels(filters, width)
 
-    image = keras.Input((*size, channels), name="image")
+    image = keras.Input((*size, 3), name="image")
     skips = encode(image, c)
     x = decode(skips, tuple(c(filters) for filters in DECODER))
     logits = layers.Conv2D(1, 3, padding="same", name="logits")(x)
@@ -67,13 +66,13 @@ def encode(image: Any, c: Callable[[int], int]) -> list[Any]:
     """MobileNetV2 without its last layer. (n, h, w, c) → features at strides 4, 8, 16 and 32."""
     x = blocks.conv_bn(image, c(STEM_FILTERS), kernel=3, stride=2, name="stem")
     finer = []
-    for stage, (expansion, filters, repeats, stride) in enumerate(STAGES):
+    for level, (expansion, filters, repeats, stride) in enumerate(LEVELS):
         if stride == 2:
             finer.append(x)
-            x = blocks.pad_to_multiple(x, 2, name=f"stage{stage}")
+            x = blocks.pad_to_multiple(x, 2, name=f"stage{level}")
         for repeat in range(repeats):
             step = stride if repeat == 0 else 1
-            x = blocks.inverted_residual(x, c(filters), step, expansion, name=f"stage{stage}_{repeat}")
+            x = blocks.inverted_residual(x, c(filters), step, expansion, name=f"stage{level}_{repeat}")
     # the paper has no skip at half size
     return [*finer[1:], x]
 

@@ -31,15 +31,15 @@ class Variant:
 
     Attributes:
         is_hard: True: h-swish, as in Google's files; False: x · sigmoid(x).
-        width: multiplier of every channel count.
+        deep_width: multiplier of the channel counts at stride 16, where a channel costs little time.
     """
 
     is_hard: bool = False
-    width: float = 1.0
+    deep_width: float = 1.0
 
 
 VARIANTS: Mapping[str, Variant] = {
-    "selfie_swish_w150": Variant(width=1.5),
+    "selfie_swish_d200": Variant(deep_width=2.0),
     "selfie_general": Variant(is_hard=True),
     "selfie_landscape": Variant(is_hard=True),
     "selfie_swish": Variant(),
@@ -82,16 +82,15 @@ STRIDE = 16
 Swish = Callable[[Any, str], Any]
 
 
-def build(size: tuple[int, int], channels: int = 3, variant: str = "selfie_general") -> Any:
+def build(size: tuple[int, int], variant: str = "selfie_general") -> Any:
     """Builds the network.
 
     Args:
         size: (height, width) of the input, multiples of 16.
-        channels: of the input, 3 or 4.
         variant: a key of `VARIANTS`.
 
     Returns:
-        Keras model: inputs (n, h, w, channels) float32 in [0, 1] → probability (n, h, w, 1).
+        Keras model: inputs (n, h, w, 3) float32 in [0, 1] → probability (n, h, w, 1).
 
     Raises:
         InputError: a side that is not a multiple of 16.
@@ -100,20 +99,22 @@ def build(size: tuple[int, int], channels: int = 3, variant: str = "selfie_gener
     numbers = VARIANTS[variant]
     act = hard_swish if numbers.is_hard else swish
 
-    def c(filters: int) -> int:
+    def deep(filters: int) -> int:
         # of 4, as GPUs store them
-        return blocks.scale_channels(filters, numbers.width, multiple=4)
+        return blocks.scale_channels(filters, numbers.deep_width, multiple=4)
 
-    image = keras.Input((*size, channels), name="image")
-    x = act(convolve(image, c(STEM_FILTERS), kernel=3, stride=2, name="stem"), "stem")
+    image = keras.Input((*size, 3), name="image")
+    x = act(convolve(image, STEM_FILTERS, kernel=3, stride=2, name="stem"), "stem")
     skips = [x]
     for index, (kernel, stride, wide, out, squeeze, is_swish) in enumerate(ENCODER):
-        numbers_of = (kernel, stride, c(wide), c(out), c(squeeze) if squeeze else 0)
-        x = encoder_block(x, *numbers_of, act if is_swish else None, name=f"block{index}")
+        if index > SKIPS[-1]:
+            # all of these have squeeze-and-excitation
+            wide, out, squeeze = deep(wide), deep(out), deep(squeeze)
+        x = encoder_block(x, kernel, stride, wide, out, squeeze, act if is_swish else None, name=f"block{index}")
         if index in SKIPS:
             skips.append(x)
-    y = convolve(x, c(ASPP_FILTERS), relu=True, name="aspp")
-    x = layers.Multiply(name="aspp_scale")([y, gate(x, 0, c(ASPP_FILTERS), name="aspp")])
+    y = convolve(x, deep(ASPP_FILTERS), relu=True, name="aspp")
+    x = layers.Multiply(name="aspp_scale")([y, gate(x, 0, deep(ASPP_FILTERS), name="aspp")])
     for step, skip in enumerate(reversed(skips)):
         x = decoder_step(x, skip, name=f"up{step}")
     return keras.Model(image, blocks.mask_head(blocks.subpixel(x, 2, name="logits")), name=variant)

@@ -43,16 +43,15 @@ COARSE: tuple[Module, ...] = (
 STRIDE = 16
 
 
-def build(size: tuple[int, int], channels: int = 3, variant: str = "sinet") -> Any:
+def build(size: tuple[int, int], variant: str = "sinet") -> Any:
     """Builds the network.
 
     Args:
         size: (height, width) of the input, multiples of 16.
-        channels: of the input, 3 or 4.
         variant: a key of `VARIANTS`.
 
     Returns:
-        Keras model: inputs (n, h, w, channels) float32 in [0, 1] → probability (n, h, w, 1).
+        Keras model: inputs (n, h, w, 3) float32 in [0, 1] → probability (n, h, w, 1).
 
     Raises:
         InputError: a side that is not a multiple of 16.
@@ -64,7 +63,7 @@ def build(size: tuple[int, int], channels: int = 3, variant: str = "sinet") -> A
         # of 4, as GPUs store them: of 8 the paper's first 12 would be 16
         return blocks.scale_channels(filters, width, multiple=4)
 
-    image = keras.Input((*size, channels), name="image")
+    image = keras.Input((*size, 3), name="image")
     x = blocks.conv_bn(image, c(12), kernel=3, stride=2, name="stem")
     x = down(x, c(16), name="down0")
     fine = squeeze_modules(x, c(48), FINE, name="fine")

@@ -1,31 +1,8 @@
-"""Copies the weights of a network into one with more channels that computes the same: of its input, or everywhere."""
+"""Copies the weights of a network into a wider one that computes the same."""
 
 from typing import Any
 
 import numpy as np
-
-
-def copy_widened(source: Any, target: Any) -> None:
-    """Gives `target` the weights of `source`; its first kernel gets a row of zeros for the channel more.
-
-    The outputs are equal bit for bit, whatever the fourth channel holds. Costs no operator and, as GPUs store channels
-    in slices of four, no time.
-
-    Args:
-        source: Keras model, inputs (n, h, w, 3).
-        target: the same network, inputs (n, h, w, 4); changed in place.
-    """
-    # by position: Keras numbers TFMOT's unnamed layers, so names differ from one model to the next
-    pairs = list(zip(source.weights, target.weights, strict=True))
-    widened = [have.name for have, want in pairs if have.shape != want.shape]
-    assert len(widened) == 1, f"only the first kernel sees the image's channels, but these differ: {widened}"
-    for have, want in pairs:
-        value = have.numpy()
-        if have.shape != want.shape:
-            assert value.shape[2] == 3, f"{have.name}: {value.shape} is not a convolution of RGB"
-            value = np.concatenate([value, np.zeros_like(value[:, :, :1])], axis=2)
-        want.assign(value)
-
 
 #: Of the noise by which the copies of a channel share its outgoing weights. Equal copies would get equal gradients, and
 #: never part; with weights that differ from output to output they part at the first step.

@@ -38,7 +38,7 @@ class Runner(ABC):
         threads: of the runtime.
         input, output: the file's only input and the output that is the mask.
         size: (height, width) of the input.
-        channels: `rgb`, `rgba` or `prior`.
+        channels: `rgb` or `rgba`.
         latency_reason: why its run time says nothing about the file, for `not_run: <reason>`; None where it does.
     """
 
@@ -56,27 +56,14 @@ class Runner(ABC):
     def run(self, inputs: Shaped[np.ndarray, "1 h w c"]) -> Shaped[np.ndarray, "1 h w 1"]:
         """Runs the file once on NHWC inputs of its own dtype; returns its raw output, NHWC."""
 
-    def prepare(
-        self, image: UInt8[np.ndarray, "h w 3"], prior: Float32[np.ndarray, "h4 w4"] | None = None
-    ) -> Shaped[np.ndarray, "1 h2 w2 c"]:
-        """Photo → this file's inputs, by the contract; `prior` as for `predict`."""
+    def prepare(self, image: UInt8[np.ndarray, "h w 3"]) -> Shaped[np.ndarray, "1 h2 w2 c"]:
+        """Photo → this file's inputs, by the contract."""
         dtype: Literal["float32", "uint8"] = "uint8" if self.input.dtype == "uint8" else "float32"
-        fourth = None
-        if prior is not None:
-            assert self.channels == "prior", f"{self.path.name} takes {self.channels}: it has no use for a prior"
-            fourth = contract.probability_to_prior(prior)
-        return contract.image_to_inputs(image, self.size, self.channels, dtype, fourth)
+        return contract.image_to_inputs(image, self.size, self.channels, dtype)
 
-    def predict(
-        self, image: UInt8[np.ndarray, "h w 3"], prior: Float32[np.ndarray, "h4 w4"] | None = None
-    ) -> Float32[np.ndarray, "h2 w2"]:
-        """Photo → probability of person at the network's size, by the contract.
-
-        Args:
-            image: RGB.
-            prior: what `predict` said of the frame before, for files whose channels are `prior`; None: there was none.
-        """
-        outputs = self.run(self.prepare(image, prior))
+    def predict(self, image: UInt8[np.ndarray, "h w 3"]) -> Float32[np.ndarray, "h2 w2"]:
+        """RGB photo → probability of person at the network's size, by the contract."""
+        outputs = self.run(self.prepare(image))
         return contract.outputs_to_probability(outputs, self.output.scale, self.output.zero_point)
 
 

@@ -1,5 +1,6 @@
 """Runs .onnx files with onnxruntime on the CPU; NCHW files are transposed inside, so that callers always pass NHWC."""
 
+from collections import Counter
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -81,3 +82,49 @@ def _tensor_info(node: Any) -> TensorInfo:
     """Reads a graph input or output; a named or missing size becomes -1. ONNX keeps no scale beside a tensor."""
     shape = tuple(side if isinstance(side, int) else -1 for side in node.shape or ())
     return TensorInfo(node.name, shape, _DTYPES.get(node.type, node.type))
+
+
+def describe(path: Path) -> list[tuple[str, str]]:
+    """What a file says of itself, as rows of (what, value); it is parsed by `onnx`, and nothing in it is executed.
+
+    Returns:
+        One row that names the package where it is not installed.
+
+    Raises:
+        InputError: no ONNX model.
+    """
+    try:
+        import onnx
+        from google.protobuf.message import DecodeError
+    except ImportError:
+        return [("contents", "to see inputs, outputs and operators: pip install onnx")]
+    try:
+        model = onnx.load(str(path), load_external_data=False)
+    except DecodeError as error:
+        raise InputError(f"{path}: damaged, or no ONNX model: export it again") from error
+    graph = model.graph
+    if not graph.output:
+        raise InputError(f"{path}: no ONNX model: it has no output")
+    counts: Counter[str] = Counter()
+    for constant in graph.initializer:
+        counts[onnx.TensorProto.DataType.Name(constant.data_type).lower()] += int(np.prod(constant.dims))
+    held = {constant.name for constant in graph.initializer}
+    rows = [("constants", ", ".join(f"{count:,} {dtype}" for dtype, count in counts.most_common()) or "none")]
+    rows += [("input", _value(node)) for node in graph.input if node.name not in held]
+    rows += [("output", _value(node)) for node in graph.output]
+    operators = Counter(node.op_type for node in graph.node).most_common()
+    rows.append(("operators", ", ".join(f"{count} {name}" for name, count in operators) or "none"))
+    opsets = ", ".join(f"{item.domain or 'ai.onnx'} {item.version}" for item in model.opset_import)
+    rows.append(("opset", f"{opsets}; IR {model.ir_version}"))
+    producer = f"{model.producer_name} {model.producer_version}".strip()
+    rows += [(name, text) for name, text in (("producer", producer), ("description", model.doc_string)) if text]
+    return rows + [(item.key, item.value) for item in model.metadata_props]
+
+
+def _value(node: Any) -> str:
+    """`image float 1×256×256×3`; an open size has its name, or `?`."""
+    from onnx import TensorProto
+
+    tensor = node.type.tensor_type
+    sides = [side.dim_value if side.HasField("dim_value") else side.dim_param or "?" for side in tensor.shape.dim]
+    return f"{node.name} {TensorProto.DataType.Name(tensor.elem_type).lower()} {'×'.join(map(str, sides))}"

@@ -77,10 +77,16 @@ def input_size(shape: tuple[int, ...], layout: Layout) -> tuple[int, int]:
 
 
 def input_channels(path: Path, info: TensorInfo, layout: Layout) -> contract.Channels:
-    """What the channels are: with four of them, RGBA, unless the tensor's or the file's name says prior."""
+    """What the channels are: with four of them, RGBA.
+
+    Raises:
+        UnfitError: the fourth is a previous mask, by a name that we once gave: alpha in its place would spoil the mask.
+    """
     if info.shape[3 if layout == "NHWC" else 1] == 3:
         return "rgb"
-    return "prior" if "prior" in info.name.lower() or "-prior-" in path.name else "rgba"
+    if "prior" in info.name.lower() or "-prior-" in path.name:
+        raise UnfitError(f"{path}: its fourth channel is a previous mask, which nothing here gives: name a file of RGB")
+    return "rgba"
 
 
 def _mask_layout(shape: tuple[int, ...]) -> Layout | None:

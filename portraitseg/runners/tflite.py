@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float32, Shaped, UInt8
+from jaxtyping import Shaped, UInt8
 
 from portraitseg.child import exit_words, run_limited
 from portraitseg.errors import InputError
@@ -55,11 +55,9 @@ class TfliteRunner(Runner):
         self._interpreter.invoke()
         return self._interpreter.get_tensor(self._output_index)
 
-    def prepare(
-        self, image: UInt8[np.ndarray, "h w 3"], prior: Float32[np.ndarray, "h4 w4"] | None = None
-    ) -> Shaped[np.ndarray, "1 h2 w2 c"]:
+    def prepare(self, image: UInt8[np.ndarray, "h w 3"]) -> Shaped[np.ndarray, "1 h2 w2 c"]:
         """Photo → this file's inputs, by the contract; an int8 file quantizes the floats by its own scale."""
-        inputs = super().prepare(image, prior)
+        inputs = super().prepare(image)
         if self.input.dtype != "int8":
             return inputs
         assert self.input.scale is not None

@@ -81,8 +81,11 @@ class Batch:
 
             require_av()
         done = self._photos(photos)
-        for job in videos:
-            done += self._attempt(self._video, job)
+        for place, job in enumerate(videos):
+            try:
+                done += self._attempt(self._video, job)
+            except KeyboardInterrupt as error:
+                raise KeyboardInterrupt(f"{place} of {len(videos)} videos are done") from error
         self._report(len(jobs))
         return done
 

@@ -3,6 +3,7 @@
 from portraitseg import files, manifest, terms
 from portraitseg.errors import InputError
 from portraitseg.manifest import FileEntry, Manifest
+from portraitseg.runners import onnx
 from portraitseg.segment import released
 from portraitseg.segment.segmenter import find_model
 from portraitseg.tflite import info as tflite
@@ -18,7 +19,9 @@ def describe(model: str) -> list[tuple[str, str]]:
     if not path.exists():
         raise InputError(f"{path}: no such file (released networks: {', '.join(released.names())})")
     rows = [("file", str(path)), ("sha256", files.sha256(path))]
-    rows += tflite.describe(path) if path.suffix == ".tflite" else [("size", f"{files.size_bytes(path):,} bytes")]
+    size = ("size", f"{files.size_bytes(path):,} bytes")
+    readers = {".tflite": tflite.describe, ".onnx": lambda path: [size, *onnx.describe(path)]}
+    rows += readers.get(path.suffix, lambda _: [size])(path)
     index = path.parent / manifest.MANIFEST_NAME
     if index.is_file():
         listed = manifest.read(Manifest, index)

@@ -131,19 +131,18 @@ class Segmenter:
             self.refiner = EdgeRefiner(**chosen.parameters) if chosen else EdgeRefiner()
         self._smooth = source.smooth if source else None
 
-    def segment(self, image: Image | str | Path, prior: Float32[np.ndarray, "h2 w2"] | None = None) -> Segmentation:
+    def segment(self, image: Image | str | Path) -> Segmentation:
         """Segments one picture.
 
         Args:
             image: RGB, (h, w, 3) uint8, upright; or the path of a photo, whose EXIF rotation is applied.
-            prior: for files that take the previous frame's mask: its probability.
 
         Raises:
             InputError: a photo that cannot be read.
             ValueError: an array of another shape or type.
         """
         pixels = read_image(Path(image))[0] if isinstance(image, str | Path) else _check(image)
-        return self._finish(pixels, self.predict(pixels, prior))
+        return self._finish(pixels, self.predict(pixels))
 
     def segment_files(self, paths: Iterable[str | Path]) -> Iterator[tuple[Path, Segmentation]]:
         """Segments photos one after the other; a folder stands for the photos in it. One is in memory at a time.
@@ -164,7 +163,7 @@ class Segmenter:
     def segment_frames(
         self, frames: Iterable[Image], smooth: bool | MaskSmoother = True, fps: float | None = None
     ) -> Iterator[Segmentation]:
-        """Segments the frames of a video in their order, each with what is known of those before.
+        """Segments the frames of a video in their order, smoothed by those before.
 
         Args:
             frames: RGB, (h, w, 3) uint8.
@@ -172,20 +171,20 @@ class Segmenter:
             fps: frames a second, where they are known to be even: after a gap smoothing begins anew.
         """
         smoother = smooth if isinstance(smooth, MaskSmoother) else self.smoother() if smooth else None
-        prior = None
         for index, frame in enumerate(frames):
             pixels = _check(frame)
-            prior = self.predict(pixels, prior)
-            steady = smoother(prior, index / fps if fps else None) if smoother else prior
-            yield self._finish(pixels, steady)
+            probability = self.predict(pixels)
+            if smoother:
+                probability = smoother(probability, index / fps if fps else None)
+            yield self._finish(pixels, probability)
 
     def smoother(self) -> MaskSmoother:
         """A new smoother with the parameters of the manifest, for one video."""
         return MaskSmoother(**self._smooth.parameters) if self._smooth else MaskSmoother()
 
-    def predict(self, image: Image, prior: Float32[np.ndarray, "h2 w2"] | None = None) -> Float32[np.ndarray, "h3 w3"]:
-        """Probability of person at the network's size; `prior` counts for files that take one."""
-        probability = self.runner.predict(image, prior if self.runner.channels == "prior" else None)
+    def predict(self, image: Image) -> Float32[np.ndarray, "h2 w2"]:
+        """Probability of person at the network's size."""
+        probability = self.runner.predict(image)
         # NaN would be an empty mask, and nobody would know
         if not np.isfinite(probability).all():
             raise InputError(f"{self.path}: says NaN of a picture: get an undamaged copy, or another file")

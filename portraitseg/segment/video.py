@@ -11,7 +11,7 @@ from typing import Any
 
 import cv2
 import numpy as np
-from jaxtyping import Float32, UInt8
+from jaxtyping import UInt8
 
 from portraitseg import contract, files
 from portraitseg.errors import CheckFailed, InputError
@@ -115,7 +115,6 @@ def segment_video(
         total = stream.frames or None
         expected_s = _duration_s(container, stream)
         found_person, count, last_s, fault = False, 0, 0.0, None
-        prior: Float32[np.ndarray, "h w"] | None = None
         with files.replacing(target) as temporary, progress("frames", total, source.name) as advance:
             writer = _Writer(av, temporary, container, stream, output)
             try:
@@ -127,8 +126,9 @@ def segment_video(
                         fault = frame
                         break
                     pixels, time_s = _upright(frame, source), float(frame.pts * frame.time_base)
-                    prior = segmenter.predict(pixels, prior)
-                    steady = smoother(prior, time_s) if smoother else prior
+                    steady = segmenter.predict(pixels)
+                    if smoother:
+                        steady = smoother(steady, time_s)
                     found_person |= bool((steady > contract.PROBABILITY_THRESHOLD).any())
                     found = Segmentation(pixels, steady, segmenter.matte(pixels, steady))
                     writer.picture(pictures.render(found, output, background), frame)
@@ -229,10 +229,7 @@ class _Writer:
 
     def _begin(self, height: int, width: int, frame: Any) -> None:
         av = self._av
-        try:
-            self._stream = self._container.add_stream(self._codec, rate=self._rate, options=self._options)
-        except (av.error.FFmpegError, ValueError) as error:
-            raise InputError(f"{self._path.name}: this PyAV has no {self._codec}: pip install --upgrade av") from error
+        self._stream = self._encoder(self._codec, rate=self._rate, options=self._options)
         # chroma of 4:2:0 is shared by two pixels each way
         even = 2 if "420" in self._format else 1
         self._stream.width, self._stream.height = _up(width, even), _up(height, even)
@@ -248,12 +245,18 @@ class _Writer:
             if self._copies:
                 self._sound_out = self._container.add_stream_from_template(self._sound_in)
             else:
-                self._sound_out = self._container.add_stream(self._sound_codec, rate=48_000)
+                self._sound_out = self._encoder(self._sound_codec, rate=48_000)
                 self._sound_out.layout = "stereo"
                 self._resampler = av.AudioResampler(self._sound_out.format, self._sound_out.layout, 48_000)
         for packet in self._early:
             self.sound(packet)
         self._early.clear()
+
+    def _encoder(self, codec: str, **settings: Any) -> Any:
+        try:
+            return self._container.add_stream(codec, **settings)
+        except (self._av.error.FFmpegError, ValueError) as error:
+            raise InputError(f"{self._path.name}: this PyAV has no {codec}: pip install --upgrade av") from error
 
     def picture(self, pixels: UInt8[np.ndarray, "..."], frame: Any) -> None:
         """Encodes one picture at the time of the frame that it was made of."""

@@ -3,6 +3,7 @@
 import io
 import zipfile
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from portraitseg.contract import Channels
@@ -19,6 +20,7 @@ LABELS_NAME = "labels.txt"
 
 #: One line a channel of the mask.
 LABELS = ("person",)
+LABELS_TEXT = "\n".join(LABELS) + "\n"
 
 #: The first parser that knows SubGraphMetadata.custom_metadata.
 _PARSER_VERSION = "1.5.0"
@@ -62,9 +64,7 @@ def attach(content: bytes, card: Card) -> bytes:
         The content of the file with metadata; at its end a zip archive, which readers look for from the end.
     """
     packed = schema.pack("ModelMetadata", _describe(card), METADATA_IDENTIFIER)
-    return append_files(
-        flatbuffer.add_metadata(content, METADATA_NAME, packed), {LABELS_NAME: "\n".join(LABELS) + "\n"}
-    )
+    return append_files(flatbuffer.add_metadata(content, METADATA_NAME, packed), {LABELS_NAME: LABELS_TEXT})
 
 
 def append_files(content: bytes, texts: dict[str, str]) -> bytes:
@@ -74,6 +74,15 @@ def append_files(content: bytes, texts: dict[str, str]) -> bytes:
         for name, text in texts.items():
             archive.writestr(zipfile.ZipInfo(name, _ZIP_DATE), text)
     return stream.getvalue()
+
+
+def read_labels(path: Path) -> str | None:
+    """The label file behind a .tflite; None where there is none."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.read(LABELS_NAME).decode("utf-8")
+    except (zipfile.BadZipFile, KeyError, UnicodeDecodeError):
+        return None
 
 
 def read(packed: bytes) -> dict[str, Any]:
@@ -130,13 +139,9 @@ def _describe(card: Card) -> dict[str, Any]:
 
 
 def _input(channels: Channels) -> dict[str, Any]:
-    fourth = {
-        "rgb": "",
-        "rgba": "; the fourth channel, alpha, changes nothing",
-        "prior": "; the fourth channel is the previous frame's mask",
-    }[channels]
+    fourth = "; the fourth channel, alpha, changes nothing" if channels == "rgba" else ""
     return {
-        "name": "image_and_prior" if channels == "prior" else "image",
+        "name": "image",
         "description": f"RGB photo, stretched to this size, pixels 0 to 255 divided by 255{fourth}",
         "content": {"properties": ("ImageProperties", {"color_space": schema.COLOR_RGB})},
         # one number each: MediaPipe takes only the first with four channels

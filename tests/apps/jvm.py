@@ -15,8 +15,10 @@ TOOLS = ROOT / ".cache/kotlin"
 LIBRARY = TOOLS / "node_modules/kotlin-compiler/lib"
 CHILD = ANDROID / "tests/litert_child.py"
 
-#: The network whose constants are compiled in.
-ASSETS = ROOT / "android_assets/contour_small"
+SAMPLE = ANDROID / "sample"
+
+#: The network whose constants are compiled in: the one that the sample's Gradle files take.
+ASSETS = ROOT / "android_assets/selfie_general"
 
 #: What the compiler itself needs, without its plugins.
 _COMPILER = ("compiler", "stdlib", "script-runtime", "reflect", "daemon-client")
@@ -42,9 +44,11 @@ def build(sources: list[Path], jar: Path) -> str:
 
 
 def built() -> Path:
-    """The jar of the released sources, the stand-ins and the tests; built anew where one of them has changed."""
+    """The jar of the released sources, the sample, the stand-ins and the tests; anew where one of them has changed."""
     skip_unless_there()
-    sources = [*sorted((ASSETS / "kotlin/portrait").glob("*.kt")), *sorted((ANDROID / "tests").rglob("*.kt"))]
+    sources = [
+        path for folder in (ASSETS / "kotlin", SAMPLE, ANDROID / "tests") for path in sorted(folder.rglob("*.kt"))
+    ]
     digest = hashlib.sha256(b"".join(path.read_bytes() for path in [*sources, TOOLS / "package-lock.json"]))
     jar = TOOLS / f"portrait-{digest.hexdigest()[:16]}.jar"
     if not jar.exists():

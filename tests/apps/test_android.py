@@ -10,16 +10,20 @@ import importlib.util
 import re
 import struct
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 
+from export.publishing import sources
 from portraitseg import contract
 from portraitseg.segment.segmenter import Segmenter
 from portraitseg.synthetic import portraits
 from tests.apps import jvm
 
-STANDINS = sorted((jvm.ANDROID / "tests/standins").glob("*.kt"))
+STANDINS = sorted(path for name in ("standins", "sample") for path in (jvm.ANDROID / "tests" / name).glob("*.kt"))
+
+APP = jvm.SAMPLE / "app"
 
 #: Tests of which the JVM is to report, lest one be lost.
 GROUPS = (
@@ -67,7 +71,7 @@ def test_masks_and_mattes_are_pythons(engine: str, tmp_path: Path) -> None:
     result = jvm.run("photos", jvm.ASSETS, tmp_path, engine)
     assert result.returncode == 0, result.stderr
     name = {"GPU": "rgb-fp16", "CPU": "rgba-qat_wi8_ai8_u8"}[engine]
-    segmenter = Segmenter(jvm.ASSETS / f"contour_small-256x256-{name}.tflite")
+    segmenter = Segmenter(jvm.ASSETS / f"selfie_general-256x256-{name}.tflite")
     for index, image in enumerate(images):
         found = np.fromfile(tmp_path / f"{index}.probability", np.float32).reshape(256, 256)
         # the same pixels, the same file, the same runtime: the same numbers
@@ -79,6 +83,44 @@ def test_masks_and_mattes_are_pythons(engine: str, tmp_path: Path) -> None:
         assert np.median(difference) <= 0.5 / 255 + 1e-6 and difference.mean() < 0.5 / 255
         flipped = (contract.truth_to_mask(alpha) != (expected > contract.PROBABILITY_THRESHOLD)).mean()
         assert flipped < 0.001, f"{image.shape}: {flipped:.3%}"
+
+
+def test_gradle_files_agree_with_the_released_folder_and_the_sources() -> None:
+    """No Gradle runs here: what its files name is there, and what they say twice they say alike."""
+    whole, app = (
+        path.read_text(encoding="utf-8") for path in (jvm.SAMPLE / "build.gradle.kts", APP / "build.gradle.kts")
+    )
+    assert re.findall(r'id\("([\w.]+)"\)', app) == re.findall(r'id\("([\w.]+)"\) version', whole) != []
+    settings = (jvm.SAMPLE / "settings.gradle.kts").read_text(encoding="utf-8")
+    assert re.findall(r'include\(":(\w+)"\)', settings) == [APP.name]
+    properties = dict(re.findall(r"^([\w.]+)=(.+)$", (jvm.SAMPLE / "gradle.properties").read_text(), re.MULTILINE))
+    folder = (jvm.SAMPLE / properties["portrait.folder"]).resolve()
+    assert folder == jvm.ASSETS
+    # what the sources open is among what is copied, once each
+    spec = (folder / "kotlin/portrait/PortraitModel.kt").read_text(encoding="utf-8")
+    opened = set(re.findall(r'(?:File|golden\w+) = "([^"]+)"', spec))
+    patterns = re.findall(r'"([^"]+)"', re.search(r"include\(([^)]*)\)", app)[1])  # type: ignore[index]
+    copied = {path.relative_to(folder).as_posix() for pattern in patterns for path in folder.glob(pattern)}
+    assert opened <= copied and len(opened) == 5
+    assert {name for name in copied if name.endswith(".tflite")} == {
+        name for name in opened if name.endswith(".tflite")
+    }
+    assert f'resolve("{sources.KOTLIN}/portrait")' in app
+    # the README of each released folder names the same packages and the same least Android
+    readme = (folder / "README.md").read_text(encoding="utf-8")
+    litert = re.findall(r'implementation\("(com\.google\.ai\.edge\.litert:[^"]+)"\)', app)
+    assert len(litert) == 2 and all(f'implementation("{name}")' in readme for name in litert)
+    assert re.search(r"minSdk = \d+", app)[0] in readme  # type: ignore[index]
+    (namespace,) = re.findall(r'namespace = "([\w.]+)"', app)
+    manifest = ElementTree.parse(APP / "src/main/AndroidManifest.xml").getroot()
+    android = "{http://schemas.android.com/apk/res/android}"
+    (activity,) = manifest.iter("activity")
+    source = (
+        APP / f"src/main/kotlin/{namespace.replace('.', '/')}{activity.attrib[android + 'name'].replace('.', '/')}.kt"
+    )
+    assert f"package {namespace}\n" in source.read_text(encoding="utf-8")
+    permissions = {entry.attrib[android + "name"] for entry in manifest.iter("uses-permission")}
+    assert permissions == {"android.permission.CAMERA"}
 
 
 def test_standins_have_androids_signatures() -> None:
@@ -95,7 +137,7 @@ def test_standins_have_androids_signatures() -> None:
                 continue
             assert count in known[owner].get(name, set()), f"{package}.{owner}.{name} with {count} arguments"
             checked += 1
-    assert checked >= 9
+    assert checked >= 35
 
 
 def test_a_signature_that_is_not_androids_is_found() -> None:
@@ -105,14 +147,18 @@ def test_a_signature_that_is_not_androids_is_found() -> None:
 
 
 def _declared(text: str) -> list[tuple[str, str, int]]:
-    """(class, method, number of arguments) of every `fun`, and of every property as its getter."""
+    """(class, method, number of arguments) of every `fun`, and of every property as its getter and setter."""
     owner, found = "", []
-    for line in text.splitlines():
-        if named := re.match(r"(?:abstract )?(?:class|object) (\w+)", line):
+    # a nested interface is another owner
+    for line in re.sub(r"^    fun interface .*?^    }$", "", text, flags=re.MULTILINE | re.DOTALL).splitlines():
+        if named := re.match(r"(?:abstract |open )?(?:class|object) (\w+)", line):
             owner = named[1]
             for name in re.findall(r"(?<!private )\bval (\w+):", line.split(") {")[0]):
                 found.append((owner, f"get{name[0].upper()}{name[1:]}", 0))
-        elif declared := re.match(r"\s+(?:override |abstract )?fun (\w+)\(([^)]*)\)", line):
+        elif held := re.match(r"    (?:abstract )?(va[lr]) (\w+):", line):
+            name = f"{held[2][0].upper()}{held[2][1:]}"
+            found += [(owner, f"get{name}", 0), (owner, f"set{name}", 1)][: 1 + (held[1] == "var")]
+        elif declared := re.match(r"\s+(?:(?:override|abstract|protected|open) )*fun (\w+)\(([^)]*)\)", line):
             arguments = [part for part in declared[2].split(",") if ":" in part]
             found.append((owner, declared[1], len(arguments)))
     return found

@@ -64,6 +64,24 @@ def test_the_pure_half_imports_nothing_of_apples() -> None:
     assert pure >= 6
 
 
+def test_the_sample_builds_with_a_released_folders_sources_alone() -> None:
+    """They lie in the app, not in a package: none is imported that may be missing, and what is called is in them."""
+    texts = [path.read_text(encoding="utf-8") for path in sorted(PACKAGE.glob("Sample/*.swift"))]
+    for text in texts:
+        whole = re.sub(r"#if canImport\(Portrait\)\nimport Portrait\n#endif", "", text)
+        assert "import Portrait" not in whole
+    released = "".join(
+        path.read_text(encoding="utf-8") for path in ROOT.glob("ios_assets/selfie_general/swift/**/*.swift")
+    )
+    used = set(re.findall(r"\b(?:PortraitSegmenter|PortraitModel|Matte|MaskMath)\b", "".join(texts)))
+    assert used == {"PortraitSegmenter", "PortraitModel", "Matte", "MaskMath"}
+    assert all(re.search(rf"public (?:final )?(?:class|enum|struct) {name}\b", released) for name in used)
+    for name in set(re.findall(r"\bsegmenter\??\.(\w+)\(", "".join(texts))):
+        assert f"public func {name}(" in released
+    for name in set(re.findall(r"\bmatte\.(\w+)", "".join(texts))):
+        assert f"public let {name}:" in released
+
+
 def test_orientation_is_never_optional() -> None:
     for path in PACKAGE.glob("Sources/**/*Segmenter.swift"):
         for found in re.findall(r"orientation: CGImagePropertyOrientation[^,)\n]*", path.read_text(encoding="utf-8")):

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from benchmark.__main__ import app
 from benchmark.measuring import latency, measure, refinement
 from benchmark.measuring.targets import FOREIGN, Target, choose_reference
-from benchmark.tables.table import COLUMNS, read_csv, to_csv
+from benchmark.tables import results
 from portraitseg.config import DataConfig
 from portraitseg.data import open_dataset
 from portraitseg.errors import InputError
@@ -55,7 +55,7 @@ def qualities(folder: str) -> dict[str, float]:
 
 
 def test_columns_are_those_of_the_interface():
-    assert ",".join(COLUMNS).startswith(INTERFACE_COLUMNS + ",quality_valid,latency_valid,")
+    assert ",".join(results.RESULTS).startswith(INTERFACE_COLUMNS + ",quality_valid,latency_valid,")
     assert f"\n{INTERFACE_COLUMNS}\n" in (ROOT / "docs/interface.md").read_text(encoding="utf-8")
 
 
@@ -63,7 +63,7 @@ def test_table_over_all_files(core_ml):
     result = run("--threads", "1,2")
     assert result.exit_code == 0 and "not_run: needs macOS" in result.stdout
     table = rows()
-    assert tuple(table[0]) == COLUMNS
+    assert tuple(table[0]) == results.RESULTS
     measured = [row for row in table if row["valid"] == "true"]
     # two files × two thread counts × test_a and test_b, not val and not train
     assert len(measured) == 8 and {row["split"] for row in measured} == {"test_a", "test_b"}
@@ -116,10 +116,10 @@ def test_noise_spoils_the_latency_alone(core_ml, monkeypatch):
 def test_table_is_read_as_it_was_written(workspace):
     run("--splits", "test_a")
     path = Path("runs/tiny/benchmark/results.csv")
-    assert to_csv(read_csv(path)) == path.read_text()
+    assert results.read(path).to_csv() == path.read_text()
     path.write_text(path.read_text().replace(",true,", ",maybe,", 1))
     with pytest.raises(InputError, match=r"line 2: valid is 'maybe'"):
-        read_csv(path)
+        results.read(path)
 
 
 def test_results_name_the_worst_photos(workspace):

@@ -14,7 +14,7 @@ from benchmark.__main__ import app
 from benchmark.measuring import latency
 from benchmark.tables import history
 from benchmark.tables.compare import LATENCY_NOISE, LEAST_SCORE_CHANGE, Change, compare
-from benchmark.tables.table import Row, to_csv
+from benchmark.tables.results import Results, Row
 from portraitseg.errors import CheckFailed, InputError
 from tests.benchmark.test_readme import row
 
@@ -38,10 +38,10 @@ def test_each_benchmark_is_one_line(workspace, monkeypatch):
 
 def test_a_line_that_was_cut_short_costs_only_itself(tmp_path):
     assert history.read(tmp_path) == []
-    history.append(tmp_path, [row()], profile="quick")
+    history.append(tmp_path, Results([row()]), profile="quick")
     with (tmp_path / history.NAME).open("a") as file:
         file.write('{"rows": [{"fi')
-    history.append(tmp_path, [row()], profile="full")
+    history.append(tmp_path, Results([row()]), profile="full")
     assert [record["profile"] for record in history.read(tmp_path)] == ["quick", "full"]
     assert json.loads((tmp_path / history.NAME).read_text().splitlines()[0])["rows"][0]["iou"] == 0.9
 
@@ -49,7 +49,7 @@ def test_a_line_that_was_cut_short_costs_only_itself(tmp_path):
 def tables(folder: Path, rows: list[Row], scores: dict[str, np.ndarray] | None = None) -> Path:
     """Writes a table, with its photos where scores are given."""
     folder.mkdir()
-    (folder / "results.csv").write_text(to_csv(rows))
+    Results(rows).write(folder / "results.csv")
     if scores is not None:
         with (folder / "photos.csv").open("w", newline="") as file:
             writer = csv.writer(file)
@@ -104,7 +104,7 @@ def test_a_fall_inside_a_wide_interval_is_no_regression(tmp_path):
 def test_photos_of_a_later_table_are_not_those_of_an_earlier_one_beside_it(tmp_path):
     new = tables(tmp_path / "run", [row(iou=0.6, iou_low=0.5, iou_high=0.7)], scores(-0.3))
     before = new.with_name("before.csv")
-    before.write_text(to_csv([row()]))
+    Results([row()]).write(before)
     assert of(compare(new, before), "test_a iou").is_regression
     # with its own it is compared photo by photo
     shutil.copy(

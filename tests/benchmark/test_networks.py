@@ -12,13 +12,13 @@ from typer.testing import CliRunner
 
 from benchmark.__main__ import app
 from benchmark.measuring import latency
-from benchmark.pages.plots import Point
-from benchmark.pages.raster import scatter_png
 from benchmark.studies import comparison, contest, networks, readme
+from benchmark.tables import results
 from portraitseg import files, identity, manifest
 from portraitseg.config import load_config
 from portraitseg.data import open_dataset
 from portraitseg.errors import CheckFailed, InputError
+from portraitseg.plots import Point, scatter
 from tests.benchmark.conftest import write_manifest
 from tests.runners.tiny import write_tflite
 
@@ -53,8 +53,9 @@ def test_table_of_two_runs_and_a_peer(runs):
     arguments = ["--runs", "compare-a,compare-b", "--data", "photos", "--splits", "val,test_a", "--peers", "peers"]
     done = command("networks", *arguments, "--reference", "other.tflite", "--out", "out/networks.csv")
     assert done.exit_code == 0 and "other" in done.stdout
-    rows = networks.read_csv(Path("out/networks.csv"))
-    assert networks.to_csv(rows) == Path("out/networks.csv").read_text()
+    made = results.read(Path("out/networks.csv"))
+    assert made.to_csv() == Path("out/networks.csv").read_text() and made.columns == results.NETWORKS
+    rows = made.rows
     assert [(row.network, row.recipe) for row in rows[::2]] == [
         ("a", "fp32"),
         ("a", "qat_wi8_ai8"),
@@ -72,7 +73,7 @@ def test_table_of_two_runs_and_a_peer(runs):
     assert dark.iou == 0 and dark.change_high is not None and dark.change_high < -0.9
     assert of["other", "foreign", "val"].change == 0 and of["other", "foreign", "val"].ratio_to_reference == 1
     text = Path("out/networks.md").read_text()
-    assert "inside the noise" in text and "IoU − base val" in text and "| a | 24×30 |  | fp32 | 0.00 M |" in text
+    assert "the same on every photo" in text and "IoU − base val" in text and "| a | 24×30 |  | fp32 | 0.00 M |" in text
     assert sorted(path.name for path in Path("out").glob("*.png")) == [
         "networks-test_a-latency.png",
         "networks-test_a-size.png",
@@ -86,7 +87,7 @@ def test_of_a_run_as_released_the_fp16_file_stands_for_float(runs):
     (folder / NAMES[0]).rename(folder / half)
     write_manifest(folder, half, NAMES[1])
     command("networks", "--runs", "compare-a", "--data", "photos", "--out", "out/networks.csv")
-    assert [row.recipe for row in networks.read_csv(Path("out/networks.csv"))] == ["fp16", "qat_wi8_ai8"]
+    assert [row.recipe for row in results.read(Path("out/networks.csv")).rows] == ["fp16", "qat_wi8_ai8"]
 
 
 def test_readme_takes_the_table(runs):
@@ -96,8 +97,8 @@ def test_readme_takes_the_table(runs):
     assert readme.blocks(Path("README.md").read_text())["networks"] == Path("benchmark/results/networks.md").read_text()
     assert command("readme", "--check").exit_code == 0
     Path("other.csv").write_text("network,model\na,b\n")
-    with pytest.raises(InputError, match="line 2: not a row of the table of networks"):
-        networks.read_csv(Path("other.csv"))
+    with pytest.raises(InputError, match="no column 'valid'"):
+        results.read(Path("other.csv"))
 
 
 @pytest.mark.parametrize(
@@ -199,7 +200,7 @@ def test_contest_trains_each_on_as_many_photos_and_repeats_nothing(stages):
     ]
     # two photos an epoch: ten of them; a fifth for QAT
     assert "train.epochs=10" in stages.calls[0] and "qat.epochs=2" in stages.calls[1]
-    rows = networks.read_csv(Path("out/n.csv"))
+    rows = results.read(Path("out/n.csv")).rows
     assert {(row.network, row.images_seen, row.split) for row in rows} == {("c", 20, "val"), ("d", 20, "val")}
     stages.calls.clear()
     assert compete("--models", "c,d", "--images", "20").exit_code == 0 and stages.calls == []
@@ -221,7 +222,7 @@ def test_a_network_that_fails_does_not_stop_the_others(stages):
     stages.codes["train compare-c"] = 1
     with pytest.raises(CheckFailed, match=r"1 of 2 .*compare-c: training ended with exit code 1"):
         compete("--models", "c d", "--images", "4")
-    assert {row.network for row in networks.read_csv(Path("out/n.csv"))} == {"d"}
+    assert {row.network for row in results.read(Path("out/n.csv")).rows} == {"d"}
     stages.codes = {"export compare-c": 1}
     with pytest.raises(CheckFailed, match="without fp32 and qat_wi8_ai8"):
         compete("--models", "c d", "--images", "4")
@@ -260,7 +261,7 @@ def test_each_network_gets_the_rate_that_is_best_on_val(stages):
     trial = stages.calls[0]
     # half the size, and whole epochs
     assert trial[3] == "compare-c-lr0.001" and {"model.size=[128, 128]", "train.epochs=2"} <= set(trial)
-    rates = {row.network: row.learning_rate for row in networks.read_csv(Path("out/n.csv"))}
+    rates = {row.network: row.learning_rate for row in results.read(Path("out/n.csv")).rows}
     # one that came to no end is not chosen, however good it was before
     assert rates == {"c": 0.002, "d": 0.001}
     lines = Path("out/n-rates.csv").read_text().splitlines()
@@ -275,7 +276,7 @@ def test_a_network_that_no_rate_trains_is_named(stages):
     stages.codes["train compare-c-lr0.001"] = 1
     with pytest.raises(CheckFailed, match=r"1 of 2 .*compare-c: no trial of --rates"):
         compete("--models", "c d", "--images", "4", "--rates", "1e-3")
-    assert {row.network for row in networks.read_csv(Path("out/n.csv"))} == {"d"}
+    assert {row.network for row in results.read(Path("out/n.csv")).rows} == {"d"}
 
 
 def test_rates_are_not_rounded(stages):
@@ -323,9 +324,9 @@ def test_bad_use_of_the_contest(stages, models, text, message):
 
 def test_plot_as_a_picture():
     points = [Point(1.0, 95.0, "a", "fp32"), Point(0.5, 94.0, "b", "qat"), Point(1.0, 95.0, "a twin", "fp32")]
-    image = np.asarray(Image.open(io.BytesIO(scatter_png(points, "title", "×", "IoU %"))))
-    assert image.shape == (720, 1100, 3) and (image == 255).all(axis=2).mean() > 0.8
+    image = np.asarray(Image.open(io.BytesIO(scatter(points, "title", "×", "IoU %").to_png())))
+    assert image.shape == (728, 1120, 3) and (image == 255).all(axis=2).mean() > 0.8
     # both kinds have their colour
     for colour in ((0, 114, 178), (213, 94, 0)):
         assert (image == colour).all(axis=2).sum() > 100
-    assert scatter_png(points[:1], "t", "x", "y")
+    assert scatter(points[:1], "t", "x", "y").to_png()

@@ -16,11 +16,11 @@ from typer.testing import CliRunner
 from benchmark.__main__ import app
 from benchmark.measuring import intervals, latency
 from benchmark.pages.gallery import EXTRA, MISSING, difference, worst_keys
-from benchmark.pages.markup import Markup, element, join
 from benchmark.pages.page import Content, build
-from benchmark.pages.plots import Axis, Point, frontier, scatter, ticks
-from benchmark.tables.table import Row
+from benchmark.tables.results import Row
 from portraitseg.errors import InputError
+from portraitseg.markup import Markup, element, join
+from portraitseg.plots import Axis, Point, frontier, scatter, ticks
 from tests.benchmark.test_readme import row
 
 VOID = {"meta", "input", "img", "br"}
@@ -163,18 +163,15 @@ def test_frontier():
     assert frontier([c, d, b, a]) == [a, b]
     # equals do not push each other out
     assert frontier([a, Point(1.0, 90.0, "e", "k")]) == [a]
-    text = scatter([a, b, c, d], "title", "ms", "IoU %")
+    text = scatter([a, b, c, d], "title", "ms", "IoU %").to_svg("title")
     Outline(text)
-    assert (
-        text.count("<circle") == 4
-        and text.count(" best") == 2
-        and "On the frontier: a (1, 90.00), b (2, 95.00)" in text
-    )
+    # four points, and the kind in the legend
+    assert text.count("<circle") == 5 and text.count(" best") == 3 and "IoU % 95.00" in text
 
 
 def test_plot_of_one_point_and_of_equal_ones():
     for points in ([Point(0.0, 0.0, "a", "k")], [Point(2.0, 95.0, "a", "k"), Point(2.0, 95.0, "b", "k")]):
-        assert "nan" not in scatter(points, "t", "x", "y")
+        assert "nan" not in scatter(points, "t", "x", "y").to_svg("t")
 
 
 def test_a_slow_file_makes_the_axis_logarithmic():
@@ -185,13 +182,18 @@ def test_a_slow_file_makes_the_axis_logarithmic():
     assert axis(1.0) - axis(0.5) == pytest.approx(axis(2.0) - axis(1.0))
     assert not Axis.of([0.5, 1.0, 2.0], 0, 100, from_zero=True).is_log
     assert not Axis.of([0.0, 40.0], 0, 100, from_zero=True).is_log
-    Outline(scatter(slow, "t", "x", "y"))
+    Outline(scatter(slow, "t", "x", "y").to_svg("t"))
 
 
 def test_names_of_the_frontier_do_not_cover_each_other():
     close = [Point(1.0, 95.0, "first-name", "k"), Point(1.01, 95.01, "second-name", "k"), Point(3.0, 97.0, "far", "k")]
-    text = scatter(close, "t", "x", "y")
-    assert ">far<" in text and (">first-name<" in text) != (">second-name<" in text)
+    crowd = [Point(1.0 + index / 1000, 94.9, f"beaten-{index}", "k") for index in range(20)]
+    text = scatter([*crowd, *close], "t", "x", "y").to_svg("t")
+    # those of the frontier are written, of the crowd only what has room
+    assert all(f">{point.label}<" in text for point in close) and 0 < len(re.findall("<text[^>]*>beaten", text)) < 10
+    at = {name: re.search(rf'x="([\d.]+)" y="([\d.]+)"[^>]*>{name}<', text) for name in ("first-name", "second-name")}
+    first, second = at.values()
+    assert first and second and first.groups() != second.groups()
 
 
 @pytest.mark.parametrize(("low", "high"), [(0.0, 1.0), (0.123, 0.129), (95.83, 96.16), (-3.0, 250.0), (0.0, 1e-6)])

@@ -1,5 +1,6 @@
 """The table of recipes: every file beside its run's float file, photo by photo."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -7,8 +8,8 @@ from typer.testing import CliRunner
 
 from benchmark.__main__ import app
 from benchmark.measuring import latency
-from benchmark.studies import quantization
-from benchmark.studies.quantization import RecipeRow
+from benchmark.tables import views
+from benchmark.tables.results import Row
 from portraitseg.errors import InputError
 from tests.benchmark.conftest import write_manifest
 from tests.runners.tiny import write_tflite
@@ -70,22 +71,7 @@ def test_a_run_without_its_float_file_is_refused(run):
         command("quantization", "--runs", "tiny", "--data", "photos")
 
 
-def _recipe_row(**values):
-    empty = dict.fromkeys(RecipeRow.__dataclass_fields__)
-    return RecipeRow(
-        **{
-            **empty,
-            "run": "a",
-            "file": "a.tflite",
-            "recipe": "qat_wi8_ai8",
-            "reason": "",
-            "latency_valid": False,
-            **values,
-        }
-    )
-
-
 @pytest.mark.parametrize(("kept", "words"), [(True, "qat files lose 0.2"), (False, "lost more than 0.2")])
 def test_the_promise_is_said(kept, words):
-    text = quantization.to_markdown([_recipe_row(split="val", iou=0.9, boundary_iou=0.7, is_kept=kept, runtime="x")])
-    assert words in text
+    row = Row(file="a.tflite", run="a", recipe="qat_wi8_ai8", split="val", is_kept=kept, quality_valid=True)
+    assert words in views.RECIPES.to_markdown([replace(row, iou=0.9, boundary_iou=0.7, runtime="x")])

@@ -7,10 +7,13 @@ from typer.testing import CliRunner
 
 from benchmark.__main__ import app
 from benchmark.studies import readme
-from benchmark.tables.table import Row, to_csv
+from benchmark.tables import views
+from benchmark.tables.results import Results, Row
 from portraitseg.errors import CheckFailed, InputError
 
 ROOT = Path(__file__).parents[2]
+
+table = views.FILES.to_markdown
 
 
 def row(name: str = "net-24x30-rgb-fp32.tflite", split: str | None = "test_a", threads: int = 1, **values) -> Row:
@@ -73,7 +76,7 @@ def test_one_row_a_file_with_the_splits_side_by_side():
         row("ref.tflite", split="test_a", ratio_to_reference=1.0, p50_ms=4.0),
         row("net-24x30-fp16-multiarray.mlpackage", recipe="fp16", latency_valid=False, threads=None, p50_ms=None),
     ]
-    text = readme.table(rows)
+    text = table(rows)
     header, _, *lines = text.split("\n\n")[0].splitlines()
     assert header == (
         "| Model | Format | Recipe | Channels | MB | IoU test_a | boundary IoU test_a | IoU test_b |"
@@ -90,15 +93,15 @@ def test_one_row_a_file_with_the_splits_side_by_side():
 
 def test_figures_that_do_not_count_are_left_out():
     noisy = row(valid=False, latency_valid=False, reason="latency too noisy")
-    assert "90.00" in readme.table([noisy]) and "× reference" not in readme.table([noisy])
+    assert "90.00" in table([noisy]) and "× reference" not in table([noisy])
     no_probability = row(valid=False, quality_valid=False, reason="output is no probability")
-    assert "90.00" not in readme.table([no_probability]) and "0.50" in readme.table([no_probability])
-    assert "| net" in readme.table([Row(file="a.mlpackage", model="net", valid=False, reason="not_run: needs macOS")])
+    assert "90.00" not in table([no_probability]) and "0.50" in table([no_probability])
+    assert "| net" in table([Row(file="a.mlpackage", model="net", valid=False, reason="not_run: needs macOS")])
 
 
 def test_command_writes_checks_and_prints(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    Path("a.csv").write_text(to_csv([row()]))
+    Results([row()]).write(Path("a.csv"))
     Path("README.md").write_text("before\n<!-- results:begin a -->\n<!-- results:end a -->\nafter\n")
 
     def command(*arguments: str):
@@ -123,7 +126,7 @@ def test_command_writes_checks_and_prints(tmp_path, monkeypatch):
 def test_scores_by_photo_beside_a_table_are_no_table(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     readme.RESULTS.mkdir(parents=True)
-    (readme.RESULTS / "a.csv").write_text(to_csv([row()]))
+    Results([row()]).write(readme.RESULTS / "a.csv")
     (readme.RESULTS / "a-photos.csv").write_text("file,split,key,iou\n")
     Path("README.md").write_text("<!-- results:begin a -->\n<!-- results:end a -->\n")
     assert CliRunner().invoke(app, ["readme"], catch_exceptions=False).exit_code == 0
@@ -158,9 +161,9 @@ def test_files_that_are_no_results(tmp_path, content):
     path = tmp_path / "a.csv"
     path.write_bytes(content.encode("latin-1"))
     with pytest.raises(InputError, match=r"a\.csv"):
-        readme.read_csv(path)
+        readme.tables_of(path)
 
 
 def test_a_hostile_name_stays_inside_its_cell():
-    text = readme.table([row(model="a | b --> c", reference="x\n--> y")])
+    text = table([row(model="a | b --> c", reference="x\n--> y")])
     assert r"a \| b" in text and "-->" not in text

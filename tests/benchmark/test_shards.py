@@ -11,14 +11,14 @@ from typer.testing import CliRunner
 from benchmark.__main__ import app
 from benchmark.measuring import journal as journals
 from benchmark.measuring import latency
-from benchmark.tables.table import COLUMNS
+from benchmark.tables.results import RESULTS
 from portraitseg.errors import InputError
 from portraitseg.runs import Run
 from tests.benchmark.conftest import write_manifest, write_photos
 from tests.runners.tiny import write_tflite
 
-RESULTS = Path("runs/tiny/benchmark")
-JOURNAL = RESULTS / "journal"
+OUT = Path("runs/tiny/benchmark")
+JOURNAL = OUT / "journal"
 
 
 @pytest.fixture(autouse=True)
@@ -36,13 +36,13 @@ def run(*arguments: str) -> str:
 def made() -> dict[str, object]:
     """All that says how good the files are: scores by photo, the table's rows without times, the manifests."""
     times = ("ms", "mb", "ratio", "valid", "reason")
-    with (RESULTS / "results.csv").open() as file:
+    with (OUT / "results.csv").open() as file:
         table = [
-            {name: row[name] for name in COLUMNS if not any(word in name for word in times)}
+            {name: row[name] for name in RESULTS if not any(word in name for word in times)}
             for row in csv.DictReader(file)
         ]
-    paths = [RESULTS / "photos.csv", Path("android_assets/tiny/manifest.json"), Path("runs/tiny/onnx/manifest.json")]
-    paths += [path for name in ("robustness.csv", "flicker.csv") if (path := RESULTS / name).exists()]
+    paths = [OUT / "photos.csv", Path("android_assets/tiny/manifest.json"), Path("runs/tiny/onnx/manifest.json")]
+    paths += [path for name in ("robustness.csv", "flicker.csv") if (path := OUT / name).exists()]
     return {"table": table, **{str(path): path.read_bytes() for path in paths}}
 
 
@@ -67,7 +67,7 @@ def of_one(workspace, known):
 
 
 def made_nothing() -> bool:
-    return not (RESULTS / "results.csv").exists()
+    return not (OUT / "results.csv").exists()
 
 
 def test_two_shards_make_what_one_run_makes(of_one):
@@ -82,8 +82,8 @@ def test_two_shards_make_what_one_run_makes(of_one):
 def test_conditions_are_shared_out_too(workspace):
     run("--robustness")
     expected = made()
-    assert str(RESULTS / "robustness.csv") in expected
-    shutil.rmtree(RESULTS)
+    assert str(OUT / "robustness.csv") in expected
+    shutil.rmtree(OUT)
     for part in (1, 2, 3):
         run("--shard", f"{part}/3", "--robustness")
     assert made() == expected

@@ -1,24 +1,20 @@
 """A folder of exported files without an export: Fast-SCNN's entries in a manifest, and where its weights came from."""
 
 from pathlib import Path
-from typing import Literal
 
 from portraitseg import files
-from portraitseg.contract import CHANNEL_COUNT
 from portraitseg.manifest import FileEntry, Parity, Source, Tensor
 
 
-def entry(path: Path, recipe: str, channels: Literal["rgb", "prior"] = "rgb") -> FileEntry:
-    shape = (1, 256, 256, CHANNEL_COUNT[channels])
-    color: Literal["RGB", "RGB+prior"] = "RGB" if channels == "rgb" else "RGB+prior"
-    image = Tensor(name="image", shape=shape, dtype="float32", layout="NHWC", color=color, range=(0, 1))
+def entry(path: Path, recipe: str) -> FileEntry:
+    image = Tensor(name="image", shape=(1, 256, 256, 3), dtype="float32", layout="NHWC", color="RGB", range=(0, 1))
     mask = Tensor(name="mask", shape=(1, 256, 256, 1), dtype="float32", range=(0, 1), foreground="high")
     return FileEntry(
         path=path.name,
         sha256=files.sha256(path),
         bytes=files.size_bytes(path),
         model="fast_scnn",
-        channels=channels,
+        channels="rgb",
         recipe=recipe,
         input=image,
         output=mask,

@@ -24,7 +24,7 @@ WITH_RGBA = [name for name, recipe in RECIPES.items() if "rgba" in recipe.channe
 
 #: From docs/interface.md, "Files".
 NAMES = {
-    ".tflite": r"[a-z0-9_]+-\d+x\d+-(rgb|rgba|prior)-[a-z0-9_]+\.tflite",
+    ".tflite": r"[a-z0-9_]+-\d+x\d+-(rgb|rgba)-[a-z0-9_]+\.tflite",
     ".mlpackage": r"[a-z0-9_]+-\d+x\d+-(fp16|int8|palette6|palette4)(-multiarray)?\.mlpackage",
     ".mlmodel": r"[a-z0-9_]+-\d+x\d+-(fp32|fp16)\.mlmodel",
     ".onnx": r"[a-z0-9_]+-\d+x\d+-(nhwc|nchw)-(fp32|qdq)\.onnx",
@@ -189,6 +189,6 @@ def test_parity_refuses_a_constant_network() -> None:
     from portraitseg import models
     from tests.export import tiny
 
-    model = models.build("fast_scnn_w050", (64, 64), 3)
+    model = models.build("fast_scnn_w050", (64, 64))
     with pytest.raises(CheckFailed, match="train it longer"):
         parity.predict_keras(model, tiny.samples(2)[0])

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from export.publishing import golden, handout
+from export.publishing import golden
 from export.quantization import recipes
-from portraitseg import manifest, models
+from portraitseg import manifest
 from portraitseg.errors import CheckFailed, InputError
 from portraitseg.manifest import Manifest
 from portraitseg.models import checkpoint
@@ -76,29 +76,3 @@ def test_a_network_that_tells_nothing_has_none(assets: Path, tmp_path: Path, mon
     copy = Path(shutil.copytree(assets, tmp_path / "copy"))
     assert not golden.write(copy, manifest.read(Manifest, copy / manifest.MANIFEST_NAME))
     assert not (copy / "golden").exists()
-
-
-def test_files_with_a_prior_have_theirs_after_an_empty_mask(assets: Path, tmp_path: Path) -> None:
-    """A network that looks at the previous mask says otherwise after another one, so golden masks are of none."""
-    rgb = checkpoint.load(Path("weights/fast_scnn-256x256.h5"))
-    with_prior = models.build("fast_scnn", (256, 256), 4)
-    for layer, source_layer in zip(with_prior.layers, rgb.layers, strict=True):
-        values = source_layer.get_weights()
-        if values and values[0].shape != layer.get_weights()[0].shape:
-            fourth = np.full((*values[0].shape[:2], 1, values[0].shape[3]), 0.2, np.float32)
-            values[0] = np.concatenate([values[0], fourth], axis=2)
-        layer.set_weights(values)
-    path = tmp_path / "fast_scnn-256x256-prior-fp16.tflite"
-    path.write_bytes(recipes.fp16(with_prior, np.zeros((1, 256, 256, 4), np.float32)))
-    listed = Manifest(source=source("0" * 64), files=(entry(path, "fp16", "prior"),))
-    manifest.write(tmp_path / manifest.MANIFEST_NAME, listed)
-    assert golden.write(tmp_path, listed) and golden.check(tmp_path) == 1
-    # the fourth channel is the same for both: the masks are those of the network of RGB photos
-    assert (tmp_path / "golden" / "portrait.png").read_bytes() == (assets / "golden" / "portrait.png").read_bytes()
-    alone = golden._read_png(tmp_path / "golden" / f"{path.name}.png", 0)
-    assert np.array_equal(alone, golden._read_png(assets / "golden" / f"{ENTRY}.png", 0))
-    after = golden.to_bytes(open_runner(path).predict(np.zeros((256, 256, 3), np.uint8), alone / np.float32(255)))
-    assert not np.array_equal(after, golden.to_bytes(open_runner(path).predict(np.zeros((256, 256, 3), np.uint8))))
-    handout.write(tmp_path, listed, {})
-    text = (tmp_path / handout.NAME).read_text()
-    assert "with a previous mask of zeros" in text and "The fourth channel is the mask" in text

@@ -37,7 +37,7 @@ def test_there_is_one_to_look_at() -> None:
 
 def test_buffers_are_rewound_before_they_are_read(tmp_path: Path) -> None:
     """A buffer that was filled stands at its end: the interpreter would read nothing, and say nothing."""
-    text = _made(ROOT / "android_assets/contour_medium", tmp_path)
+    text = _made(ROOT / "android_assets/selfie_general", tmp_path)
     lines = [line.strip() for line in text.splitlines()]
     filled, ran = (
         next(i for i, line in enumerate(lines) if call in line) for call in ("copyPixels", "interpreter.run")
@@ -49,20 +49,20 @@ def test_buffers_are_rewound_before_they_are_read(tmp_path: Path) -> None:
 
 def test_who_divides_by_255_is_told_for_each_platform(tmp_path: Path) -> None:
     """Core ML packages scale inside: an app that does so too gets a black photo."""
-    android, ios = (_made(ROOT / f"{platform}_assets/contour_medium", tmp_path) for platform in ("android", "ios"))
+    android, ios = (_made(ROOT / f"{platform}_assets/selfie_general", tmp_path) for platform in ("android", "ios"))
     assert "byte / 255 for files of float32, the byte itself for those of uint8" in android
     assert "byte / 255" not in ios and "the file divides by 255 itself" in ios
 
 
 def test_the_gpu_has_a_package_of_its_own_and_a_way_out(tmp_path: Path) -> None:
-    text = _made(ROOT / "android_assets/contour_medium", tmp_path)
+    text = _made(ROOT / "android_assets/selfie_general", tmp_path)
     # without it the app builds, and the GPU is refused at run time
     assert "litert-gpu:" in text
     assert text.index("Accelerator.GPU)") < text.index("catch") < text.index("Accelerator.CPU)")
 
 
 def test_names_sizes_and_terms_are_the_manifests(tmp_path: Path) -> None:
-    folder = ROOT / "android_assets/contour_medium"
+    folder = ROOT / "android_assets/selfie_general"
     listed = manifest.read(Manifest, folder / manifest.MANIFEST_NAME)
     content = json.loads(listed.model_dump_json())
     for entry in content["files"]:

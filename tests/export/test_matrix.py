@@ -35,7 +35,7 @@ pytestmark = pytest.mark.full
 
 CONFIG = Config(
     data=DataConfig(synthetic_photos=32),
-    model=ModelConfig(name="fast_scnn_w050", size=(64, 64)),
+    model=ModelConfig(name="tiny", size=(64, 64)),
     export=ExportConfig(parity_photos=3),
 )
 
@@ -52,7 +52,7 @@ def _entry(exported: Exported, end: str) -> manifest.FileEntry:
         path=product.path,
         sha256=files.sha256(path),
         bytes=files.size_bytes(path),
-        model="fast_scnn_w050",
+        model="tiny",
         channels=product.channels,
         recipe=product.recipe,
         input=source,
@@ -72,7 +72,7 @@ def run(exported: Exported, float_model: Any, qat_model: Any, tmp_path: Path) ->
         files.write_text(run.config, CONFIG.model_dump_json())
         split = open_dataset(CONFIG.data, CONFIG.seed).split_hash("train")
         source = manifest.Source(
-            model="fast_scnn_w050",
+            model="tiny",
             config_sha256="0" * 64,
             git_commit="unknown",
             seed=CONFIG.seed,
@@ -104,7 +104,7 @@ def test_sound_files_are_in_bounds(run: Run) -> None:
     assert "its RGB twin is here" in text and "**bold**" in text and text.count("**") == 2
     assert "coreml evaluator" in text
     picture = cv2.imread(str(run.folder / "matrix.png"))
-    assert picture.shape[0] == 9 * matrix._CELL_PX and len(np.unique(picture.reshape(-1, 3), axis=0)) > 10
+    assert picture.shape[0] == 9 * 64 and len(np.unique(picture.reshape(-1, 3), axis=0)) > 10
 
 
 def test_damaged_files_are_named_with_their_layer(run: Run, exported: Exported, tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from tests.export.conftest import Exported
 from tests.runners.hostile import write_crashing
 from tests.runners.tiny import write_tflite
 
-CARD = Card("fast_scnn_w050", "0", "Apache-2.0", "x", "rgb")
+CARD = Card("tiny", "0", "Apache-2.0", "x", "rgb")
 
 
 @pytest.mark.parametrize(
@@ -33,7 +33,6 @@ CARD = Card("fast_scnn_w050", "0", "Apache-2.0", "x", "rgb")
         ("rgb", "uint8", None),
         ("rgba", "float32", None),
         ("rgba", "uint8", "bytes in four channels"),
-        ("prior", "float32", "previous mask"),
         ("rgb", "int8", "is int8"),
     ],
 )
@@ -63,7 +62,7 @@ def test_litert_benchmark_runs_and_refuses(exported: Exported, tmp_path: Path) -
 RESULTS = [
     Result("a.tflite", Segmented("passed", None, 1e-6, 1e-7, 1.0, ("person",)), Benchmarked("passed", None, 3.2)),
     Result("b.tflite", Segmented("failed", "differs | much", 0.5, 0.2, 0.3), Benchmarked("failed", "exit 1")),
-    Result("c.tflite", Segmented("not_run", "has a prior"), Benchmarked("passed", None, 1.0)),
+    Result("c.tflite", Segmented("not_run", "is int8"), Benchmarked("passed", None, 1.0)),
 ]
 
 
@@ -107,7 +106,7 @@ def test_files_of_a_run_are_verified(exported: Exported, tmp_path: Path, monkeyp
         path=path.name,
         sha256=files.sha256(path),
         bytes=files.size_bytes(path),
-        model="fast_scnn_w050",
+        model="tiny",
         channels="rgb",
         recipe="fp16",
         input=source,

@@ -10,12 +10,13 @@ from export.publishing import handout, sources
 from portraitseg import manifest
 from portraitseg.errors import CheckFailed, InputError
 from portraitseg.manifest import Manifest
+from portraitseg.tflite import metadata
 
 ROOT = Path(__file__).parents[2]
 RELEASED = sorted([*ROOT.glob("android_assets/*/manifest.json"), *ROOT.glob("ios_assets/*/manifest.json")])
 
 
-@pytest.fixture(params=["android_assets/contour_small/kotlin/portrait", "ios_assets/contour_small/swift/Portrait"])
+@pytest.fixture(params=["android_assets/selfie_general/kotlin/portrait", "ios_assets/selfie_general/swift/Portrait"])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     """The sources in a copy of a released folder."""
     platform, run, *rest = request.param.split("/")
@@ -53,6 +54,24 @@ def test_a_changed_constant_a_lost_and_a_stray_source_are_found(place: Path) -> 
         handout.check(folder)
     handout.rewrite(folder)
     assert handout.check(folder) >= 8
+
+
+def test_labels_are_those_that_the_files_carry(place: Path) -> None:
+    folder = place.parents[1]
+    labels = folder / metadata.LABELS_NAME
+    assert labels.read_text() == "person\n"
+    labels.write_text("background\nperson\n")
+    with pytest.raises(CheckFailed, match=r"labels\.txt: .*export handout"):
+        handout.check(folder)
+    labels.unlink()
+    with pytest.raises(CheckFailed, match=r"labels\.txt"):
+        handout.check(folder)
+    handout.rewrite(folder)
+    handout.check(folder)
+    if files := sorted(folder.glob("*.tflite")):
+        files[0].write_bytes(files[0].read_bytes().replace(b"person\n", b"animal\n"))
+        with pytest.raises(CheckFailed, match=r"labels\.txt"):
+            handout.check(folder)
 
 
 def test_constants_are_the_manifests(place: Path) -> None:

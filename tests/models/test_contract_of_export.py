@@ -37,7 +37,7 @@ PARAMETERS = {
     "mmnet_w050": 61_800,
     "portraitnet": 1_884_500,
     "portraitnet_w050": 496_500,
-    "selfie_swish_w150": 225_100,
+    "selfie_swish_d200": 338_000,
     "selfie_general": 106_400,
     "selfie_landscape": 106_400,
     "selfie_swish": 106_400,

@@ -46,7 +46,7 @@ def lively_network() -> Any:
 
     keras.utils.set_random_seed(1)
     random = np.random.default_rng(1)
-    network = models.build("fast_scnn_w050", SIZE, 3)
+    network = models.build("fast_scnn_w050", SIZE)
     for layer in network.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.momentum = 0.0

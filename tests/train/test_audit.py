@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from portraitseg import workers
 from portraitseg.config import Config, parse_config
 from portraitseg.data import open_dataset
 from portraitseg.data.base import Sample
@@ -167,11 +168,11 @@ def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
 
     @contextmanager
     def here(job: survey.Job, _: int) -> Iterator[Any]:
-        survey._job = job
+        workers._job = job
         with ThreadPoolExecutor(1) as pool:
             yield pool
 
-    monkeypatch.setattr(survey, "_job", None, raising=False)
+    monkeypatch.setattr(workers, "_job", None)
     for module in (survey, page):
         monkeypatch.setattr(module, "pool_of", here)
     monkeypatch.setattr(stage, "open_file", lambda path: None)

@@ -20,7 +20,7 @@ from train import state
 from train.fit import Interrupted, Plan, fit
 from train.machines.team import Team
 from train.optimize import Optimization
-from train.stream import recipe_of
+from train.stream import maker_of
 
 registered = small_network.registered
 
@@ -45,10 +45,10 @@ def _fit(folder, config=None, plan=PLAN, evaluate=None, team=None):
     tf.config.experimental.enable_op_determinism()
     model = models.build(config.model.name, config.model.size)
     dataset = open_dataset(config.data, config.seed)
-    recipe = recipe_of(dataset, config)
+    maker = maker_of(dataset, config)
     result = fit(
         Optimization(model, config),
-        recipe=recipe,
+        maker=maker,
         config=config,
         plan=plan,
         folder=folder,
@@ -279,11 +279,11 @@ def test_a_training_is_prepared_once(tmp_path, monkeypatch):
 
         return call
 
-    for place, name in ((together, "Optimization"), (stage, "recipe_of")):
+    for place, name in ((together, "Optimization"), (stage, "maker_of")):
         monkeypatch.setattr(place, name, counted(name, getattr(place, name)))
     checkpoint.save(models.build(small_network.NAME, (64, 64)), Path("begun.h5"))
     stage.train_run(Run("a"), _config(epochs=0), init=Path("begun.h5"))
-    assert sorted(built) == ["Optimization", "recipe_of"]
+    assert sorted(built) == ["Optimization", "maker_of"]
 
 
 def test_a_state_of_an_earlier_version_is_told_apart(tmp_path):
@@ -345,16 +345,6 @@ def test_training_does_not_begin_with_weights_of_quantization_aware_training():
     load_start(network, config, weights / "contour_small-256x256.h5")
     with pytest.raises(InputError, match="quantization-aware training: give the float h5"):
         load_start(network, config, weights / "contour_small-256x256-qat.h5")
-
-
-def test_weights_of_another_number_of_channels_name_the_setting(tmp_path):
-    for channels, message in (
-        (3, r"takes 3 channels, not 4: name one of a run with model\.prior=true"),
-        (4, "set model.prior"),
-    ):
-        checkpoint.save(models.build("contour_small", (64, 64), channels), tmp_path / "a.h5")
-        with pytest.raises(InputError, match=message):
-            checkpoint.load_weights(models.build("contour_small", (64, 64), 7 - channels), tmp_path / "a.h5")
 
 
 def test_two_writers_of_one_run_are_refused(tmp_path, monkeypatch):

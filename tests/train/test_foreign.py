@@ -106,8 +106,8 @@ def test_the_command(file: Path, model: Any, tmp_path: Path) -> None:
 
 
 def test_a_wider_form_begins_with_the_same_function(model: Any, file: Path, tmp_path: Path) -> None:
-    report = foreign.import_tflite(file, tmp_path / "a.h5", "selfie_swish_w150", divisor=1.0)
-    assert report.network == "selfie_swish_w150" and not report.is_equal_form
+    report = foreign.import_tflite(file, tmp_path / "a.h5", "selfie_swish_d200", divisor=1.0)
+    assert report.network == "selfie_swish_d200" and not report.is_equal_form
     narrow = models.quantizable(model)
     inputs = np.concatenate([contract.image_to_inputs(photo, SIZE) for photo in foreign.portraits()])
     # copies of channels are summed in another order; logits reach tens
@@ -118,7 +118,7 @@ def test_a_wider_form_begins_with_the_same_function(model: Any, file: Path, tmp_
 def test_widening_keeps_the_function_and_parts_the_copies(tmp_path: Path) -> None:
     narrow = made("selfie_swish", SIZE)
     checkpoint.save(narrow, tmp_path / "narrow.h5")
-    assert widen(tmp_path / "narrow.h5", "selfie_swish_w150", tmp_path / "wide.h5") < 1e-3
+    assert widen(tmp_path / "narrow.h5", "selfie_swish_d200", tmp_path / "wide.h5") < 1e-3
     kernel = checkpoint.load(tmp_path / "wide.h5").get_layer("block1_expand_conv").get_weights()[0]
     # channel 16 is a copy of channel 0: who reads both does it with other weights, output by output
     ratios = kernel[0, 0, 16] / kernel[0, 0, 0]

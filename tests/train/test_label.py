@@ -171,10 +171,11 @@ def test_bad_use(place, data, out, blend, message):
 
 
 def test_a_teacher_of_another_input_is_refused(place):
-    checkpoint.save(models.build(small_network.NAME, (32, 32), 4), Path("four.h5"))
+    four = keras.Sequential([keras.Input((32, 32, 4)), keras.layers.Conv2D(1, 1)])
+    four.save("four.h5")
     Path("broken.tflite").write_bytes(b"no flatbuffer")
     for name, message in (
-        ("four.h5", "4 channels"),
+        ("four.h5", "an input of 32x32x4, not of RGB"),
         ("broken.tflite", "not a TFLite file"),
         ("no.tflite", "no such file"),
     ):

@@ -315,7 +315,7 @@ def test_every_loss_compiles_with_any_number_of_photos():
 @pytest.mark.parametrize(
     ("weights", "message"),
     [
-        ({"bec": 1.0}, r"loss\.bec: unknown loss \(known: bce, dice, .*sobel\)"),
+        ({"bec": 1.0}, r"loss\.bec: unknown loss \(known: bce, dice, "),
         ({"bce": -1.0}, r"loss\.bce: -1\.0 is not a weight"),
         ({"bce": float("nan")}, r"loss\.bce: nan is not a weight"),
         ({}, r"loss: no term with a weight above 0 \(known: bce"),

@@ -1,6 +1,7 @@
 """A site of stand-in packages, and headless Chromium on the real one."""
 
 import json
+import shutil
 import subprocess
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,6 +13,7 @@ import pytest
 
 from portraitseg import web
 from portraitseg.checks.gpu import web as packages
+from portraitseg.segment import released
 
 DRIVER = Path(__file__).with_name("driver.mjs")
 
@@ -21,7 +23,7 @@ Drive = Callable[..., dict[str, Any]]
 
 @pytest.fixture
 def stand_in(tmp_path: Path) -> Path:
-    """A folder as npm leaves it, with LiteRT.js's names and none of its code."""
+    """A folder as npm leaves it, with the names of LiteRT.js and MediaPipe and none of their code."""
     return write_stand_in(tmp_path / "packages")
 
 
@@ -42,6 +44,11 @@ def write_stand_in(folder: Path) -> Path:
     for name in web._RUNTIMES:
         (core / f"wasm/{name}.js").write_text("// loader\n")
         (core / f"wasm/{name}.wasm").write_bytes(b"\0asm")
+    media = folder / "node_modules/@mediapipe"
+    for name in (*(f"tasks-vision/{name}" for name in web._VISION), web._SELFIE):
+        (media / name).parent.mkdir(parents=True, exist_ok=True)
+        (media / name).write_bytes(b"")
+    shutil.copyfile(released.find(released.DEFAULT), media / web._SELFIE)
     return folder
 
 

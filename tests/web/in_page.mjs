@@ -46,6 +46,22 @@ export function keepStream() {
   navigator.mediaDevices.getUserMedia = async (wish) => (window.stream = await ask(wish));
 }
 
+/** Counts the bitmaps that are made of the video; before, what a browser lacks or a camera turns. */
+export function watchFrames([way]) {
+  if (way === "no tracks") delete window.MediaStreamTrackProcessor;
+  if (way === "turned") Object.defineProperty(VideoFrame.prototype, "rotation", { get: () => 90 });
+  const make = window.createImageBitmap.bind(window);
+  window.made = 0;
+  window.createImageBitmap = (...rest) => {
+    window.made++;
+    return make(...rest);
+  };
+}
+
+export function bitmapsMade() {
+  return window.made;
+}
+
 export function unplug() {
   const [track] = window.stream.getVideoTracks();
   track.stop();

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from portraitseg import Segmenter, web
+from portraitseg.checks.gpu import web as packages
 from portraitseg.contract import probability_to_bytes
 from portraitseg.data.reading import read_image
 from portraitseg.segment import released
@@ -100,7 +101,7 @@ def test_masks_are_pythons(network: str, portraits: list[Path], drive: Drive, tm
 def test_the_comparison_notices_another_network(portraits: list[Path], drive: Drive, tmp_path: Path) -> None:
     drive(
         [
-            ["call", "choose", "contour_small"],
+            ["call", "choose", "selfie_photos_small"],
             ["file", "#file", str(portraits[0])],
             ["save", "mask", str(tmp_path / "m.png")],
         ]
@@ -112,6 +113,48 @@ def test_the_comparison_notices_another_network(portraits: list[Path], drive: Dr
     assert np.abs(expected.alpha[flipped] - 0.5).max() > 100 * TIE[True]
 
 
+@pytest.mark.parametrize("engine", ["wasm", "mediapipe"])
+def test_mediapipes_own_network(engine: str, portraits: list[Path], drive: Drive, tmp_path: Path) -> None:
+    """Its file in LiteRT.js, and in MediaPipe's runtime, fed with our pixels: the masks of the file in Python."""
+    steps: list[list[Any]] = [
+        ["select", "#engine", engine],
+        ["call", "choose", "MediaPipe"],
+        ["check", "#refine", False],
+    ]
+    for path in portraits[:3]:
+        steps += [["file", "#file", str(path)], ["save", "mask", str(tmp_path / f"{path.stem}.png")]]
+    state = drive([*steps, ["state"]])["states"][0]
+    assert (state["message"], state["engine"]) == ("", engine)
+    assert ("MediaPipe's own runtime" in state["note"]) == (engine == "mediapipe")
+    segmenter = Segmenter(packages.FOLDER / "node_modules/@mediapipe" / web._SELFIE, refine=False)
+    for path in portraits[:3]:
+        mask = cv2.imread(str(tmp_path / f"{path.stem}.png"), cv2.IMREAD_GRAYSCALE)
+        assert mask is not None
+        expected = segmenter.segment(path)
+        flipped = (mask > 127) != expected.mask
+        assert np.abs(expected.alpha[flipped] - 0.5).max(initial=0) < 1e-3, path.name
+        assert flipped.mean() < 1e-4
+        assert expected.mask.any()
+
+
+def test_our_networks_in_mediapipes_runtime(portraits: list[Path], drive: Drive, tmp_path: Path) -> None:
+    """Each has the metadata that it asks for, and proves itself by its golden portrait; a file without is named."""
+    bare = packages.FOLDER / "node_modules/@mediapipe" / web._SELFIE
+    steps: list[list[Any]] = [["select", "#engine", "mediapipe"], ["file", "#file", str(portraits[0])]]
+    for name in ("selfie_general", "selfie_photos_small"):
+        steps += [["call", "choose", name], ["state"], ["save", "mask", str(tmp_path / f"{name}.png")]]
+    *ours, refused = drive([*steps, ["file", "#own", str(bare)], ["state"]])["states"]
+    assert [state["message"] for state in ours] == ["", ""]
+    assert all("golden portrait was checked" in state["note"] for state in ours)
+    for name in ("selfie_general", "selfie_photos_small"):
+        mask = cv2.imread(str(tmp_path / f"{name}.png"), cv2.IMREAD_GRAYSCALE)
+        assert mask is not None
+        # int8 kernels of another version round otherwise
+        assert np.mean((mask > 127) != Segmenter(name).segment(portraits[0]).mask) < 2e-3
+    assert "cannot be opened by MediaPipe's runtime: it has no metadata" in refused["message"]
+    assert "on MediaPipe's runtime is used instead" in refused["message"]
+
+
 def test_no_request_leaves_this_machine(portraits: list[Path], drive: Drive, tmp_path: Path) -> None:
     looks = [["check", f"[value={look}]"] for look in ("blur", "color", "picture", "alpha", "mask", "cutout")]
     seen = drive(
@@ -121,7 +164,8 @@ def test_no_request_leaves_this_machine(portraits: list[Path], drive: Drive, tmp
             ["file", "#background", str(portraits[1])],
             *looks,
             *(["save", output, str(tmp_path / f"{output}.png")] for output in ("cutout", "alpha", "mask", "shown")),
-            ["call", "choose", "contour_large"],
+            ["call", "choose", "selfie_photos_large"],
+            ["select", "#engine", "mediapipe"],
             ["press", "#camera"],
             ["wait", 1500],
             ["press", "#camera"],
@@ -195,7 +239,7 @@ def test_bad_pictures_are_named_and_the_last_one_stays(portraits: list[Path], dr
 
 def test_own_networks(portraits: list[Path], drive: Drive, tmp_path: Path) -> None:
     """A good one runs; damaged ones and such of another size are named, and what ran before runs on."""
-    good = released.find("contour_small")
+    good = released.find("selfie_photos_small")
     content = good.read_bytes()
     scrambled = bytearray(content)
     scrambled[64:4096] = bytes(4032)
@@ -205,7 +249,7 @@ def test_own_networks(portraits: list[Path], drive: Drive, tmp_path: Path) -> No
         "words.tflite": (b"words", "words.tflite is not a .tflite file"),
         "bytes.tflite": (
             next(good.parent.glob("*rgba*_u8.tflite")).read_bytes(),
-            "has another size: input 1×256×256×4 uint8",
+            "has another size: input 1×160×160×4 uint8",
         ),
     }
     steps: list[list[Any]] = [["file", "#file", str(portraits[0])]]
@@ -240,7 +284,8 @@ def test_a_served_network_is_checked(site: web.Site, drive: Drive) -> None:
     assert "is damaged (its hash differs" in state["message"]
 
     # a sound file that is another network's: its mask of the golden portrait is not the one that was exported
-    other = released.find("contour_small").read_bytes()
+    other = site["networks/mediapipe/selfie_segmentation.tflite"]
+    assert isinstance(other, bytes)
     swapped = json.loads(index)
     entry = next(entry for entry in swapped["networks"] if entry["isDefault"])
     entry["files"]["wasm"] |= {"bytes": len(other), "sha256": hashlib.sha256(other).hexdigest()}
@@ -261,7 +306,7 @@ def test_the_camera(drive: Drive) -> None:
     running, stopped = drive(steps, flags=fake, permissions=["camera"])["states"]
     assert running["message"] == ""
     assert "frames a second" in running["status"]
-    assert running["times"].keys() >= {"shrink", "network", "smooth", "edges", "draw", "together"}
+    assert running["times"].keys() >= {"read", "shrink", "network", "smooth", "edges", "draw", "together"}
     assert stopped["message"] == ""
     # nobody allows it
     state = drive([["press", "#camera"], ["state"]], flags=[*fake, "--deny-permission-prompts"])["states"][0]
@@ -270,6 +315,15 @@ def test_the_camera(drive: Drive) -> None:
     state = drive([["press", "#camera"], ["state"], ["press", SAMPLE], ["state"]], permissions=["camera"])["states"]
     assert "No camera was found" in state[0]["message"]
     assert state[1]["message"] == ""
+
+
+@pytest.mark.parametrize("way", ["tracks", "no tracks", "turned"])
+def test_frames_come_from_the_track_or_else_from_the_video(way: str, drive: Drive) -> None:
+    steps = [["call", "watchFrames", way], ["press", "#camera"], ["wait", 6000], ["call", "bitmapsMade"], ["state"]]
+    seen = drive(steps, flags=["--use-fake-device-for-media-stream"], permissions=["camera"])
+    assert seen["states"][0]["message"] == ""
+    assert "frames a second" in seen["states"][0]["status"]
+    assert (seen["results"][-1] == 0) == (way == "tracks")
 
 
 def test_an_unplugged_camera(drive: Drive) -> None:

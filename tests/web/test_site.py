@@ -14,6 +14,7 @@ from portraitseg import web
 from portraitseg.__main__ import app
 from portraitseg.errors import InputError
 from portraitseg.segment import released
+from portraitseg.tflite import flatbuffer, metadata
 from tests.web.conftest import serving
 
 
@@ -97,14 +98,19 @@ def test_every_address_that_is_named_is_there(pages: web.Site) -> None:
     assert isinstance(index, bytes)
     assert b'from "./wasm-utils.js"' in index
     said = described(pages)
-    assert [entry["name"] for entry in said["networks"]] == released.names() != []
-    assert sum(entry["isDefault"] for entry in said["networks"]) == 1
+    names = [entry["name"] for entry in said["networks"]]
+    assert names[:2] == [released.DEFAULT, "mediapipe"]
+    assert sorted(names) == sorted([*released.names(), "mediapipe"])
+    assert [entry["name"] for entry in said["networks"] if entry.get("isDefault")] == [released.DEFAULT]
+    # what may not be used for money says so
+    assert {entry["name"] for entry in said["networks"] if "research only" not in entry["title"]} == set(names[:2])
     for entry in said["networks"]:
         for file in entry["files"].values():
             content = pages[file["url"]]
             assert isinstance(content, bytes)
             assert (hashlib.sha256(content).hexdigest(), len(content)) == (file["sha256"], file["bytes"])
-        assert {entry["golden"]["portrait"], *entry["golden"]["masks"].values()} <= pages.keys()
+        if entry["name"] != "mediapipe":
+            assert {entry["golden"]["portrait"], *entry["golden"]["masks"].values()} <= pages.keys()
     assert len(said["samples"]) == 4
     assert set(said["samples"]) <= pages.keys()
 
@@ -157,11 +163,33 @@ def test_a_folder_of_something_else_is_not_replaced(pages: web.Site, tmp_path: P
 
 
 @pytest.mark.parametrize(
-    "name", ["core/dist/index.js", "wasm-utils/dist/index.js", "core/wasm/litert_wasm_internal.wasm"]
+    "name",
+    [
+        "@litertjs/core/dist/index.js",
+        "@litertjs/wasm-utils/dist/index.js",
+        "@litertjs/core/wasm/litert_wasm_internal.wasm",
+        "@mediapipe/tasks-vision/vision_bundle.mjs",
+        f"@mediapipe/{web._SELFIE}",
+    ],
 )
 def test_a_damaged_package_is_named(name: str, stand_in: Path) -> None:
-    (stand_in / "node_modules/@litertjs" / name).unlink()
+    (stand_in / "node_modules" / name).unlink()
     with pytest.raises(InputError, match=r"delete .*packages and try again"):
+        web.collect(stand_in)
+
+
+def test_mediapipes_network_gets_the_metadata_that_it_lacks(stand_in: Path) -> None:
+    path = stand_in / "node_modules/@mediapipe" / web._SELFIE
+    pages = web.collect(stand_in)
+    assert pages["networks/mediapipe/selfie_segmentation.tflite"] == path.read_bytes()
+    bare = path.read_bytes().replace(metadata.METADATA_NAME.encode(), b"X" * len(metadata.METADATA_NAME))
+    path.write_bytes(bare := bare[: bare.index(b"PK\x03\x04")])
+    content = web.collect(stand_in)["networks/mediapipe/selfie_segmentation.tflite"]
+    assert isinstance(content, bytes)
+    assert flatbuffer.read_metadata(bare, metadata.METADATA_NAME) is None
+    assert flatbuffer.read_metadata(content, metadata.METADATA_NAME) is not None
+    path.write_bytes(b"words")
+    with pytest.raises(InputError, match=r"selfie_segmentation\.tflite: missing or damaged: delete"):
         web.collect(stand_in)
 
 

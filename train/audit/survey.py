@@ -2,9 +2,8 @@
 
 import base64
 import json
-import multiprocessing
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor
+from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
@@ -20,7 +19,7 @@ from portraitseg import contract, files, metrics
 from portraitseg.cli import console
 from portraitseg.data.base import Dataset, Sample
 from portraitseg.errors import InputError
-from portraitseg.workers import cores, settle
+from portraitseg.workers import cores, open_pool, shared
 from train.audit import planting
 from train.audit.faults import SIDE_PX, Finding, Held, find_faults
 from train.audit.planting import Planting
@@ -159,9 +158,7 @@ def _look_at(keys: Sequence[str], pool: Executor, lines: TextIO, done: dict[str,
 @contextmanager
 def pool_of(job: Job, workers: int) -> Iterator[Executor]:
     """Processes in which `look`, `picture` and others run with the job's photos and networks."""
-    # spawn: the runtimes' threads do not survive a fork
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(max(1, workers), context, initializer=_start_worker, initargs=(job,)) as pool:
+    with open_pool(workers, job) as pool:
         yield pool
 
 
@@ -190,19 +187,11 @@ def _parse(line: str) -> Seen:
     return Seen(**{**value, "faults": faults, "signatures": tuple(value["signatures"])})
 
 
-_job: Job
-
-
-def _start_worker(job: Job) -> None:
-    global _job
-    _job = job
-    settle()
-
-
 def look(key: str) -> Seen:
     """In a worker: what is wrong with a photo's mask."""
+    job: Job = shared()
     try:
-        view = view_of(_job.load(key), teachers_of(_job.models))
+        view = view_of(job.load(key), teachers_of(job.models))
     except InputError as error:
         return Seen(key, error=str(error))
     consensus = view.consensus
@@ -213,14 +202,15 @@ def look(key: str) -> Seen:
         iou=round(metrics.iou(view.mask, person, view.ignore), 4),
         boundary_iou=round(metrics.boundary_iou(view.mask, person, view.ignore), 4),
         agreement=round(min(metrics.iou(one, person) for one in each), 4),
-        faults=tuple(find_faults(view.image, view.mask, view.probabilities, view.ignore, _job.held)),
+        faults=tuple(find_faults(view.image, view.mask, view.probabilities, view.ignore, job.held)),
         signatures=(sign(view.mask), sign(person)),
     )
 
 
 def load_view(key: str) -> View:
     """In a worker: a photo with its mask and what the networks say."""
-    return view_of(_job.load(key), teachers_of(_job.models))
+    job: Job = shared()
+    return view_of(job.load(key), teachers_of(job.models))
 
 
 @lru_cache(maxsize=1)

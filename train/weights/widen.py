@@ -13,7 +13,7 @@ from train.weights.foreign import portraits
 from train.weights.terms import note_of, of_weights
 
 #: Greatest difference in probability that is another order of sums: measured 5e-6 at most, between selfie_swish and
-#: selfie_swish_w150; copies that are not shared out make 0.1 and more.
+#: selfie_swish_d200; copies that are not shared out make 0.1 and more.
 EQUAL = 1e-3
 
 
@@ -35,7 +35,7 @@ def widen(weights: Path, name: str, out: Path) -> float:
     if out.exists():
         raise InputError(f"{out}: is there already: name another --out, or remove it")
     source = checkpoint.load(weights)
-    target = models.build(name, source.input_shape[1:3], source.input_shape[3])
+    target = models.build(name, source.input_shape[1:3])
     _check_fits(source, target)
     copy_wider(source, target)
     difference = max(_difference(source, target, photo) for photo in portraits())

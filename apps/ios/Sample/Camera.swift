@@ -1,8 +1,11 @@
 import AVFoundation
 import CoreImage
 import CoreImage.CIFilterBuiltins
-import Portrait
 import SwiftUI
+// a released folder's sources lie in the app itself
+#if canImport(Portrait)
+import Portrait
+#endif
 
 /// The front camera, segmented on one queue; late frames are dropped.
 final class Camera: NSObject, ObservableObject, AVCaptureVideoDataOutputSampleBufferDelegate {

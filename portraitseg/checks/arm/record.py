@@ -6,7 +6,7 @@ from portraitseg.checks.gpu.record import locked
 from portraitseg.manifest import ArmCheck, Manifest
 
 
-def record(found: FileReport) -> bool:
+def record(report: FileReport) -> bool:
     """Puts the checks of a file into the manifest beside it; those of cores that did not run now stay.
 
     Returns:
@@ -15,18 +15,18 @@ def record(found: FileReport) -> bool:
     Raises:
         InputError: a damaged manifest, or a run that another process is writing to.
     """
-    path = found.path.parent / manifest.MANIFEST_NAME
+    path = report.path.parent / manifest.MANIFEST_NAME
     if not path.is_file():
         return False
-    with locked(found.path.parent):
+    with locked(report.path.parent):
         listed = manifest.read(Manifest, path)
-        digest = files.sha256(found.path)
-        place = next((n for n, e in enumerate(listed.files) if (e.path, e.sha256) == (found.path.name, digest)), None)
-        if place is None:
+        digest = files.sha256(report.path)
+        index = next((n for n, e in enumerate(listed.files) if (e.path, e.sha256) == (report.path.name, digest)), None)
+        if index is None:
             return False
         entries = list(listed.files)
-        checks = merged(entries[place].arm, to_checks(found))
-        entries[place] = entries[place].model_copy(update={"arm": checks})
+        checks = merged(entries[index].arm, to_checks(report))
+        entries[index] = entries[index].model_copy(update={"arm": checks})
         manifest.write(path, listed.model_copy(update={"files": tuple(entries)}))
     return True
 

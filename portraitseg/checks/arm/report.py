@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from portraitseg import files, markdown
+from portraitseg import files, tables
 from portraitseg.checks.arm.check import ArmRun, FileReport
 from portraitseg.checks.arm.cores import CORES
 from portraitseg.checks.arm.counts import Count, short_name
@@ -64,7 +64,7 @@ def to_markdown(report: FileReport) -> str:
         moved = (count.loaded, count.stored) if count else (None, None)
         cells += [figure(number / 1e6 if number is not None else None, ".1f") for number in moved]
         table.append(cells)
-    lines += [*markdown.table(head, table, texts=2), ""] + [
+    lines += [*tables.markdown(head, table, texts=2), ""] + [
         f"- {run.core}: {run.reason}" for run in report.runs if run.reason
     ]
     if report.reference:
@@ -86,7 +86,7 @@ def _core_lines(run: ArmRun, count: Count) -> list[str]:
         share = macs / max(1, sum(cost.macs for cost in count.operators))
         per = f"{instructions / macs:.3f}" if macs else "–"
         operators.append((name, str(number), f"{instructions / count.instructions:.1%}", f"{share:.1%}", per))
-    return [*lines, *markdown.table(("kernel", "share"), kernels), "", *markdown.table(head, operators)]
+    return [*lines, *tables.markdown(("kernel", "share"), kernels), "", *tables.markdown(head, operators)]
 
 
 def by_operator(count: Count) -> dict[str, tuple[int, int, int]]:

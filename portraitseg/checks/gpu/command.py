@@ -51,9 +51,9 @@ def check_gpu_command(
     if install:
         _install(chosen)
     console = table_console()
-    found = [report.examine(path, drivers=drivers, routes=chosen) for path in files]
-    console.print(_table(found))
-    for one in found:
+    reports = [report.examine(path, drivers=drivers, routes=chosen) for path in files]
+    console.print(_table(reports))
+    for one in reports:
         for check in report.to_checks(one):
             said = [f": {check.reason}"] if check.reason else []
             said += [f" computed by {check.conditions}"] if check.adapter and check.conditions else []
@@ -63,7 +63,7 @@ def check_gpu_command(
         if report_folder is not None:
             report.write(one, report_folder)
         record.record(one)
-    if failed := [one.path.name for one in found if one.has_failed]:
+    if failed := [one.path.name for one in reports if one.has_failed]:
         raise CheckFailed(f"refused, or computed wrong, by a GPU delegate: {', '.join(failed)}")
 
 
@@ -84,9 +84,9 @@ def _install(routes: Sequence[str]) -> None:
             say(f"route {name} not installed: {error}")
 
 
-def _table(found: list[report.FileReport]) -> Table:
+def _table(reports: list[report.FileReport]) -> Table:
     table = Table("file", "route", "verdict", "on the GPU", "greatest", "mean", "mask IoU", "s")
-    for one in found:
+    for one in reports:
         runs = {run.route: run for run in one.runs}
         name = one.path.name
         for check in report.to_checks(one):
@@ -118,5 +118,5 @@ def gpu_driver_command() -> None:
     folder = driver.fetch()
     console = table_console()
     console.print(f"SwiftShader is in {folder}")
-    for found in driver.find_drivers():
-        console.print(f"{found.route}: {', '.join(str(icd) for icd in found.icds)}")
+    for listed in driver.find_drivers():
+        console.print(f"{listed.route}: {', '.join(str(icd) for icd in listed.icds)}")

@@ -9,7 +9,7 @@ from portraitseg.manifest import GpuCheck, Manifest
 from portraitseg.runs import Run
 
 
-def record(found: FileReport) -> bool:
+def record(report: FileReport) -> bool:
     """Puts the checks of a file into the manifest beside it; those of routes that did not run now stay.
 
     Returns:
@@ -18,20 +18,20 @@ def record(found: FileReport) -> bool:
     Raises:
         InputError: a damaged manifest, or a run that another process is writing to.
     """
-    path = found.path.parent / manifest.MANIFEST_NAME
+    path = report.path.parent / manifest.MANIFEST_NAME
     if not path.is_file():
         return False
-    with locked(found.path.parent):
+    with locked(report.path.parent):
         listed = manifest.read(Manifest, path)
-        digest = files.sha256(found.path)
+        digest = files.sha256(report.path)
         entries = [
-            entry.model_copy(update={"gpu": merged(entry.gpu, to_checks(found))})
-            if entry.path == found.path.name and entry.sha256 == digest
+            entry.model_copy(update={"gpu": merged(entry.gpu, to_checks(report))})
+            if entry.path == report.path.name and entry.sha256 == digest
             else entry
             for entry in listed.files
         ]
         if entries == list(listed.files):
-            return any(entry.path == found.path.name and entry.sha256 == digest for entry in entries)
+            return any(entry.path == report.path.name and entry.sha256 == digest for entry in entries)
         manifest.write(path, listed.model_copy(update={"files": tuple(entries)}))
     return True
 

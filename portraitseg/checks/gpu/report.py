@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from portraitseg import files, markdown
+from portraitseg import files, tables
 from portraitseg.checks.gpu.driver import Driver
 from portraitseg.checks.gpu.result import TIME_LIMIT_S, GpuRun, Photos, Subject
 from portraitseg.checks.gpu.routes import ALWAYS, DEFAULT, ROUTES
@@ -155,7 +155,7 @@ def to_markdown(report: FileReport) -> str:
         share = f"{cut.delegated_macs / cut.macs:.0%} of {cut.macs / 1e6:.1f} M" if cut.macs else "–"
         verdict = "taken" if judgement.is_taken else "refused"
         table.append((judgement.delegate, f"{len(cut.delegated)} / {cut.ops}", share, verdict))
-    lines += markdown.table(("delegate", "operators on the GPU", "MACs on the GPU", "verdict"), table, texts=4)
+    lines += tables.markdown(("delegate", "operators on the GPU", "MACs on the GPU", "verdict"), table, texts=4)
     lines += [""] + [line for judgement in report.judgements for line in _refusal_lines(judgement)]
     lines += ["## By running it", ""]
     head = ["route", "on the GPU", "adapter", "driver", "precision", "greatest", "mean", "bound", "mask IoU", "s"]
@@ -165,7 +165,7 @@ def to_markdown(report: FileReport) -> str:
         cells = [run.route, _nodes(run), run.adapter or "–", driver, run.precision or "–", _number(run.max_abs)]
         cells += [_number(run.mean_abs), _number(run.bound), _number(run.mask_iou), _number(run.seconds)]
         runs.append([*cells, run.verdict])
-    lines += markdown.table([*head, "verdict"], runs, texts=5)
+    lines += tables.markdown([*head, "verdict"], runs, texts=5)
     lines += [""] + [f"- {run.route}: {run.reason}" for run in report.runs if run.reason]
     lines += [f"- {run.route}: {run.conditions}" for run in report.runs if run.conditions]
     lines += [f"- {run.route}, to be known: {warning}" for run in report.runs for warning in run.warnings]

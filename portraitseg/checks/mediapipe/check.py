@@ -136,8 +136,6 @@ def segment(path: Path, runner: Runner) -> Segmented:
 
 def why_not(runner: Runner) -> str | None:
     """Why MediaPipe's segmenter cannot be given a file; None: it can."""
-    if runner.channels == "prior":
-        return "its fourth channel is the previous mask, and MediaPipe's images have none"
     if runner.input.dtype not in ("float32", "uint8"):
         return f"MediaPipe takes float32 and uint8 inputs, this one is {runner.input.dtype}"
     if runner.channels == "rgba" and runner.input.dtype == "uint8":

@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.markup import escape
 from rich.table import Table
 
-from portraitseg import files, manifest, markdown
+from portraitseg import files, manifest, tables
 from portraitseg.checks.mediapipe import check
 from portraitseg.checks.mediapipe.check import Result
 from portraitseg.cli import console, say, table_console
@@ -95,7 +95,7 @@ def to_markdown(results: Sequence[Result]) -> str:
         milliseconds = _text(result.benchmark.median_ms, ".1f")
         cells = [result.path, result.segmenter.verdict, *_figures(result), result.benchmark.verdict, milliseconds]
         table.append([*cells, "; ".join(result.reasons)])
-    return "\n".join([*lines, *markdown.table(head, table, ("file", "segmenter", "benchmark", "reason")), ""])
+    return "\n".join([*lines, *tables.markdown(head, table, ("file", "segmenter", "benchmark", "reason")), ""])
 
 
 def _table(results: Sequence[Result]) -> Table:

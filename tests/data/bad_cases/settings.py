@@ -75,7 +75,7 @@ def cases() -> Iterator[Case]:
     yield Case(
         "unknown format",
         2,
-        ("data.format:", "'folder', 'eg1800', "),
+        ("data.format:", "(there are: folder, "),
         arguments=(*CHECK, "--format", "tiff"),
     )
     yield Case("--set without a value", 2, ("--set seed", "section.key=value"), arguments=_set("seed"))

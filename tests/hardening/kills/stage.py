@@ -85,12 +85,12 @@ def prepare() -> None:
         importlib.import_module(name)
 
 
-def build(size: tuple[int, int], channels: int = 3) -> Any:
+def build(size: tuple[int, int]) -> Any:
     """Three convolutions: QAT and the converters take a second each, and Core ML has weights enough to compress."""
     from portraitseg.models import blocks
     from portraitseg.models.keras_route import keras
 
-    image = keras.Input((*size, channels), name="image")
+    image = keras.Input((*size, 3), name="image")
     x = blocks.conv_bn(image, 16, kernel=3, stride=2, name="down")
     x = blocks.conv_bn(x, 32, kernel=3, name="body")
     x = keras.layers.Conv2D(1, 1, name="logits")(x)

@@ -49,6 +49,15 @@ class Bitmap private constructor(val width: Int, val height: Int, val config: Co
         fun createBitmap(colors: IntArray, width: Int, height: Int, config: Config): Bitmap =
             Bitmap(width, height, config, colors.copyOf(width * height))
 
+        @JvmStatic
+        fun createBitmap(width: Int, height: Int, config: Config): Bitmap =
+            Bitmap(width, height, config, IntArray(width * height))
+
+        /** The sample's, to be compiled against, not run. */
+        @JvmStatic
+        fun createScaledBitmap(src: Bitmap, dstWidth: Int, dstHeight: Int, filter: Boolean): Bitmap =
+            TODO("$src $dstWidth $dstHeight $filter")
+
         /** Hook: a bitmap that says it is large. */
         fun hookOfSize(width: Int, height: Int) = Bitmap(width, height, Config.ARGB_8888, IntArray(0))
     }
