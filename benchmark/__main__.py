@@ -34,9 +34,7 @@ def run(
     workers: Annotated[
         int | None, typer.Option(min=1, max=256, help="Processes that score photos; default: one for each core.")
     ] = None,
-    shard: Annotated[
-        str, typer.Option(help="i/n: this machine scores one part of n; the last one to end writes the tables.")
-    ] = "1/1",
+    shard: options.Shard = "1/1",
     overrides: options.Set = None,
 ) -> None:
     """Scores and times every file of a run; writes runs/<run>/benchmark/ and the quality in the manifests."""

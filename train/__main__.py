@@ -163,9 +163,7 @@ def label(
     ],
     out: Annotated[Path, typer.Option(help="New folder for photos and masks.")],
     blend: Annotated[float, typer.Option(min=0, max=1, help="Their share in masks that are there already.")] = 0.5,
-    shard: Annotated[
-        str, typer.Option(help="i/n: this machine draws one part of n; all write into one folder, in any order.")
-    ] = "1/1",
+    shard: options.Shard = "1/1",
 ) -> None:
     """Copy photos with soft masks of trained networks: alone where there were none, else blended into those."""
     resolved = settings.resolve()
