@@ -34,15 +34,12 @@ def run(
     workers: Annotated[
         int | None, typer.Option(min=1, max=256, help="Processes that score photos; default: one for each core.")
     ] = None,
-    shard: Annotated[
-        str, typer.Option(help="i/n: this machine scores one part of n; the last one to end writes the tables.")
-    ] = "1/1",
+    shard: options.Shard = "1/1",
     overrides: options.Set = None,
 ) -> None:
     """Scores and times every file of a run; writes runs/<run>/benchmark/ and the quality in the manifests."""
     from benchmark.measuring.latency import PROFILES
-    from benchmark.measuring.measure import Measurement
-    from benchmark.measuring.robustness import Robustness
+    from benchmark.measuring.measure import Plan
     from benchmark.measuring.targets import choose_reference, collect_targets
     from benchmark.stage import measure_run, measure_shard
     from portraitseg.data import open_dataset
@@ -57,16 +54,23 @@ def run(
     targets, reference_target = choose_reference(collect_targets(chosen, peers), reference)
     config = _read_config(chosen, options.Photos(data, data_format, overrides))
     dataset = open_dataset(config.data, config.seed)
-    measurement = Measurement(targets, reference_target, profile, thread_counts, config.data.soft_masks)
-    measurement.journal, measurement.workers = chosen.benchmark / "journal", workers
-    measurement.robustness = Robustness() if with_robustness else None
+    plan = Plan(
+        targets,
+        reference_target,
+        profile,
+        thread_counts,
+        is_soft=config.data.soft_masks,
+        journal=chosen.benchmark / "journal",
+        workers=workers,
+        with_robustness=with_robustness,
+    )
     chosen_splits = _choose_splits(dataset, splits, config)
     if part.parts > 1:
-        measure_shard(chosen, measurement, dataset, chosen_splits, part)
+        measure_shard(chosen, plan, dataset, chosen_splits, part)
         return
     # until all is written: an export would replace the files that are being measured
     with chosen.locked():
-        measure_run(chosen, measurement, dataset, chosen_splits)
+        measure_run(chosen, plan, dataset, chosen_splits)
 
 
 @app.command()
@@ -140,10 +144,10 @@ def networks(
     names = [name.strip() for name in runs.split(",") if name.strip()]
     if not names:
         raise InputError("--runs: name the runs, with commas between them")
-    places = [Run(name) for name in dict.fromkeys(names)]
-    config = _read_config(places[0], table)
+    named = [Run(name) for name in dict.fromkeys(names)]
+    config = _read_config(named[0], table)
     wanted = tuple(dict.fromkeys(part.strip() for part in splits.split(",")))
-    compare_networks(places, base, config, wanted, *_measuring(table), out)
+    compare_networks(named, base, config, wanted, *_measuring(table), out)
 
 
 @app.command()
@@ -162,13 +166,13 @@ def quantization(
     from portraitseg.errors import InputError
     from portraitseg.runs import Run
 
-    places = [Run(name) for part in runs.split(",") if (name := part.strip())]
-    if not places:
+    named = [Run(name) for part in runs.split(",") if (name := part.strip())]
+    if not named:
         raise InputError("--runs: name the runs, with commas between them")
-    config = _read_config(places[0], table)
+    config = _read_config(named[0], table)
     chosen = _choose_splits(open_dataset(config.data, config.seed), splits, config)
     wanted = [name for part in recipes.split(",") if (name := part.strip())]
-    compare_recipes(places, wanted, config, chosen, *_measuring(table), out)
+    compare_recipes(named, wanted, config, chosen, *_measuring(table), out)
 
 
 @app.command()
@@ -244,8 +248,8 @@ def contest(
     done = [entry for entry in entries if entry.run.name not in failures]
     if done:
         wanted = tuple(dict.fromkeys(part.strip() for part in splits.split(",")))
-        places = [entry.run for entry in done]
-        compare_networks(places, base, done[0].config, wanted, *_measuring(table), out)
+        named = [entry.run for entry in done]
+        compare_networks(named, base, done[0].config, wanted, *_measuring(table), out)
     if failures:
         listed = "; ".join(f"{name}: {why}" for name, why in failures.items())
         raise CheckFailed(f"{len(failures)} of {asked} networks are not in the table: {listed}")
@@ -267,11 +271,11 @@ def readme(
 
     # the scores by photo may be committed beside their table: they are no table
     chosen = results or [path for path in sorted(tables.RESULTS.glob("*.csv")) if tables.is_table(path)]
-    places = documents or [path for path in tables.DOCUMENTS if path.exists()] or [tables.DOCUMENTS[0]]
-    missing = [set(tables.update(document, chosen, is_check=check)) for document in places]
+    named = documents or [path for path in tables.DOCUMENTS if path.exists()] or [tables.DOCUMENTS[0]]
+    missing = [set(tables.update(document, chosen, is_check=check)) for document in named]
     for path in chosen:
         if not check and all(path.stem in names for names in missing):
-            cli.warn(f"{', '.join(map(str, places))}: no place for {path}: put this where you want it")
+            cli.warn(f"{', '.join(map(str, named))}: no place for {path}: put this where you want it")
             content = tables.tables_of(path)[path.stem]
             typer.echo(f"<!-- results:begin {path.stem} -->\n{content}<!-- results:end {path.stem} -->")
 

@@ -3,7 +3,7 @@
 import shutil
 from collections.abc import Sequence
 
-from benchmark.measuring.measure import Measurement
+from benchmark.measuring.measure import Plan, measure, score_shard
 from benchmark.measuring.scoring import shard_name
 from benchmark.tables import history, report
 from benchmark.tables.results import Results
@@ -13,7 +13,7 @@ from portraitseg.data.base import Dataset, Shard
 from portraitseg.runs import Run
 
 
-def measure_shard(run: Run, measurement: Measurement, dataset: Dataset, splits: Sequence[str], shard: Shard) -> None:
+def measure_shard(run: Run, plan: Plan, dataset: Dataset, splits: Sequence[str], shard: Shard) -> None:
     """Scores one part of the photos; where that of all others is there too, measures the run with it.
 
     Raises:
@@ -21,27 +21,27 @@ def measure_shard(run: Run, measurement: Measurement, dataset: Dataset, splits: 
         KeyboardInterrupt: after Ctrl-C; what was scored is kept.
     """
     with run.locked(is_shared=True):
-        missing = measurement.run_shard(dataset, splits, shard)
+        missing = score_shard(plan, dataset, splits, shard)
     if missing:
         listed = ", ".join(f"{other} ({photos} photos)" for other, photos in missing.items())
         say(f"shard {shard} is scored; of others this is not there yet: {listed}")
         return
     # where two end at once, the second waits, and finds that the first has put all together
     with run.locked(waits=True):
-        if (measurement.journal / shard_name(shard)).exists():
-            measure_run(run, measurement, dataset, splits)
+        if (plan.journal / shard_name(shard)).exists():
+            measure_run(run, plan, dataset, splits)
         else:
             say(f"shard {shard} is scored; another machine has written the tables")
 
 
-def measure_run(run: Run, measurement: Measurement, dataset: Dataset, splits: Sequence[str]) -> None:
+def measure_run(run: Run, plan: Plan, dataset: Dataset, splits: Sequence[str]) -> None:
     """Measures a run; writes its tables, its history, and the quality in its manifests.
 
     Raises:
         InputError: data that cannot be read, a file of ours that does not open, a full disk.
         KeyboardInterrupt: after Ctrl-C; what was measured until then is written, and its journals are kept.
     """
-    measurement.run(dataset, splits)
+    measurement = measure(plan, dataset, splits)
     if measurement.is_interrupted and not measurement.splits:
         # nothing was measured to its end: an earlier table stays
         raise KeyboardInterrupt
@@ -54,10 +54,10 @@ def measure_run(run: Run, measurement: Measurement, dataset: Dataset, splits: Se
         run.benchmark,
         results,
         kind="host",
-        profile=measurement.profile,
+        profile=plan.profile,
         is_interrupted=measurement.is_interrupted,
     )
     if measurement.is_interrupted:
         raise KeyboardInterrupt
     # the tables hold what the journals did
-    shutil.rmtree(measurement.journal)
+    shutil.rmtree(plan.journal)

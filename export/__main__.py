@@ -101,7 +101,7 @@ def check_assets(
 def handout(
     folders: Annotated[list[Path], typer.Argument(help="Released folders: android_assets/<run>, ios_assets/<run>.")],
 ) -> None:
-    """Write anew what tells an app of released files: README.md, the sources of apps/ and their constants."""
+    """Write anew what tells an app of released files: README.md, labels.txt, the sources of apps/, their constants."""
     from export.publishing.handout import rewrite
 
     for folder in folders:

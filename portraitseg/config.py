@@ -102,7 +102,7 @@ class DataConfig(Section):
     val_ratio: Annotated[float, Field(gt=0, lt=1)] = 0.1
     "Share drawn as `val` where the data bring no splits of their own."
     blank_sets: tuple[str, ...] = ("blank",)
-    "Sets without masks whose photos show nobody."
+    "Sets without masks, of background-only photos."
     unlabelled_sets: tuple[str, ...] = ()
     "Sets whose masks are unknown: `python -m train label` draws them."
     mask: MaskSetting = "auto"

@@ -62,7 +62,7 @@ class DataSource(Record):
 
 
 class Derived(Record):
-    """What binds the weights beside their training split: weights they began with, teachers, photos of nobody."""
+    """What binds the weights beside their training split: weights they began with, teachers, background-only photos."""
 
     kind: Literal["weights", "init", "teacher", "blank"]
     name: str

@@ -23,8 +23,8 @@ class Meaning:
             what the values mean, and any other is background.
         is_strict: whether a binary mask must look like one; not where the user has said that it is.
         is_graded: whether the set's masks have values between 0 and 255, so that one of an unsure person may be dim.
-        most_ignored: thickness of what is ignored on a photo of nobody (see `thickness`) beyond which it is no outline
-            that was left open, but a person of another kind of mask.
+        most_ignored: thickness of what is ignored on a background-only photo (see `thickness`) beyond which it is no
+            outline that was left open, but a person of another kind of mask.
     """
 
     kind: Literal["binary", "alpha", "ids", "colours"] = "binary"

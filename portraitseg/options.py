@@ -60,6 +60,13 @@ Wait = Annotated[
 Device = Annotated[
     str, typer.Option("--device", help="auto: the GPUs that TensorFlow can use, else the processor; cpu; gpu.")
 ]
+Shard = Annotated[
+    str,
+    typer.Option(
+        "--shard",
+        help="i/n: this machine does one part of n; all write into one folder, and the last one to end completes it.",
+    ),
+]
 
 
 @dataclass(frozen=True)
@@ -154,6 +161,7 @@ VARIABLES: dict[str, tuple[str, str]] = {
     "THREADS": ("benchmark run", "--threads"),
     "PROFILE": ("benchmark run", "--profile"),
     "ROBUSTNESS": ("benchmark run", "--robustness"),
+    "SHARD": ("benchmark run", "--shard"),
     "MODELS": ("benchmark contest", "--models"),
     "IMAGES": ("benchmark contest", "--images"),
     "RATES": ("benchmark contest", "--rates"),

@@ -30,7 +30,7 @@ _COLOURS = {
 
 RGB = tuple[int, int, int]
 Number = float | int
-Place = tuple[Number, Number]
+XY = tuple[Number, Number]
 Box = tuple[Number, Number, Number, Number]
 
 #: Where a name may stand beside its point, in the order of preference: shift, and anchor of the text.
@@ -49,7 +49,7 @@ class Picture:
         self._draw = ImageDraw.Draw(self._image)
         self._svg: list[Markup] = []
 
-    def line(self, points: Sequence[Place], role: str, width: Number = 0.5) -> None:
+    def line(self, points: Sequence[XY], role: str, width: Number = 0.5) -> None:
         """A line through points."""
         path = [(SCALE * x, SCALE * y) for x, y in points]
         self._draw.line(path, fill=_COLOURS[role], width=round(SCALE * width))
@@ -64,26 +64,26 @@ class Picture:
         size = {"x": box[0], "y": box[1], "width": box[2] - box[0], "height": box[3] - box[1]}
         self._svg.append(element("rect", **size, **fill, stroke=frame and "red"))
 
-    def dot(self, place: Place, role: str, is_filled: bool = True, hint: str = "") -> None:
+    def dot(self, at: XY, role: str, is_filled: bool = True, hint: str = "") -> None:
         """A point; in a page its hint shows on hovering."""
-        x, y = place
+        x, y = at
         box = [SCALE * value for value in (x - 3, y - 3, x + 3, y + 3)]
         self._draw.ellipse(box, fill=_COLOURS[role] if is_filled else "white", outline=_COLOURS[role], width=2)
         class_ = f"dot {role}{' best' * is_filled}"
         shown = element("title", hint) if hint else None
         self._svg.append(element("circle", shown, cx=f"{x:.1f}", cy=f"{y:.1f}", r=4, class_=class_))
 
-    def text(self, place: Place, text: str, anchor: str = "lm", size: int = 10, colour: RGB | str = "ink") -> None:
+    def text(self, at: XY, text: str, anchor: str = "lm", size: int = 10, colour: RGB | str = "ink") -> None:
         """A text."""
-        x, y = place
+        x, y = at
         self._draw.text((SCALE * x, SCALE * y), text, _colour(colour), _font(SCALE * size), anchor=anchor)
         down, end = {"m": "0.35em", "t": "0.8em"}.get(anchor[1]), {"m": "middle", "r": "end"}.get(anchor[0])
         where = {"x": f"{x:.1f}", "y": f"{y:.1f}", "dy": down, "text_anchor": end, "font_size": size}
         self._svg.append(element("text", text, **where, class_=colour if isinstance(colour, str) else None))
 
-    def extent(self, place: Place, text: str, anchor: str, size: int = 10) -> Box:
+    def extent(self, at: XY, text: str, anchor: str, size: int = 10) -> Box:
         """Where a text would lie."""
-        box = self._draw.textbbox((SCALE * place[0], SCALE * place[1]), text, font=_font(SCALE * size), anchor=anchor)
+        box = self._draw.textbbox((SCALE * at[0], SCALE * at[1]), text, font=_font(SCALE * size), anchor=anchor)
         return (box[0] / SCALE, box[1] / SCALE, box[2] / SCALE, box[3] / SCALE)
 
     def legend(self, kinds: Sequence[str], roles: Sequence[str], top: Number) -> None:
@@ -158,15 +158,15 @@ def scatter(points: Sequence[Point], title: str, cost_name: str, score_name: str
     steps = [corner for before, after in pairwise(corners) for corner in ((after[0], before[1]), after)]
     path = [corners[0], *steps, (WIDTH - RIGHT, corners[-1][1])]
     picture.line(path, "frontier", 1)
-    places = [(x_axis(point.cost), y_axis(point.score)) for point in points]
+    spots = [(x_axis(point.cost), y_axis(point.score)) for point in points]
     # the staircase goes to the right and up
-    taken = [(x - 3, y - 3, x + 3, y + 3) for x, y in places]
+    taken = [(x - 3, y - 3, x + 3, y + 3) for x, y in spots]
     taken += [(a, d - 1, c + 1, b + 1) for (a, b), (c, d) in pairwise(path)]
-    pairs = sorted(zip(points, places, strict=True), key=lambda pair: pair[0] not in best)
-    for point, place in pairs:
+    pairs = sorted(zip(points, spots, strict=True), key=lambda pair: pair[0] not in best)
+    for point, at in pairs:
         hint = f"{point.label}\n{cost_name} {point.cost:.3g}\n{score_name} {point.score:.2f}"
-        picture.dot(place, roles[point.kind], point in best, hint)
-        _draw_name(picture, point.label, place, taken, must=point in best)
+        picture.dot(at, roles[point.kind], point in best, hint)
+        _draw_name(picture, point.label, at, taken, must=point in best)
     picture.legend(shown, [roles[kind] for kind in shown], HEIGHT)
     return picture
 
@@ -288,11 +288,11 @@ def _draw_axes(picture: Picture, x_axis: Axis, y_axis: Axis, title: str, cost_na
     picture.text(((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 18), cost_name, "mm")
 
 
-def _draw_name(picture: Picture, name: str, place: Place, taken: list[Box], must: bool) -> None:
+def _draw_name(picture: Picture, name: str, at: XY, taken: list[Box], must: bool) -> None:
     """Puts a name where it covers least of what is there already, and adds it to that; left out where it covers any."""
     options = []
     for (dx, dy), anchor in _PLACES:
-        where = (place[0] + dx, place[1] + dy)
+        where = (at[0] + dx, at[1] + dy)
         box = picture.extent(where, name, anchor, 8)
         outside = max(0.0, LEFT - box[0]) + max(0.0, box[2] - (WIDTH - RIGHT)) + max(0.0, TOP - box[1])
         options.append((sum(_overlap(box, other) for other in taken) + 1000 * outside, where, anchor, box))

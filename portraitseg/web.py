@@ -75,8 +75,8 @@ _SELFIE_SIZE = [256, 256]
 #: The one bare name that a module of LiteRT.js imports. Workers have no import maps, so it becomes an address.
 _BARE = b'from "@litertjs/wasm-utils"'
 
-#: Of the drawn sample portraits: indices and size (height, width). Networks of photos find few drawn persons whole; these
-#: four each of them does.
+#: Of the drawn sample portraits: indices and size (height, width). Networks of photos find few drawn persons whole;
+#: these four every one of ours does, and MediaPipe's.
 _SAMPLES = (44, 43, 51, 8)
 _SAMPLE_SIZE = (960, 720)
 

@@ -37,11 +37,13 @@ def photos(tmp_path: Path) -> Path:
 def _made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[], Any], load: Callable[[Path], Any]) -> Any:
     """A Keras model that one of xdist's workers makes and the others read: training takes seconds."""
     from portraitseg.models import checkpoint
+    from tests.export import tiny
 
     if "PYTEST_XDIST_WORKER" not in os.environ:
-        return make()
+        with tiny.registered():
+            return make()
     path = factory.getbasetemp().parent / name
-    with path.with_suffix(".lock").open("w") as lock:
+    with tiny.registered(), path.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if path.exists():
             return load(path)
@@ -55,9 +57,7 @@ def float_model(tmp_path_factory: pytest.TempPathFactory) -> Any:
     from portraitseg.models import checkpoint
     from tests.export import tiny
 
-    return _made_once(
-        tmp_path_factory, "float.h5", lambda: tiny.trained_model("fast_scnn_w050", (64, 64)), checkpoint.load
-    )
+    return _made_once(tmp_path_factory, "float.h5", lambda: tiny.trained_model(tiny.NAME, (64, 64)), checkpoint.load)
 
 
 @pytest.fixture(scope="session")

@@ -148,10 +148,10 @@ def show_output(
     from train.label import open_teacher
     from train.show import write_outputs
 
-    place = Run(of.run)
-    resolved = options.Settings(place.config, of.data, of.format, of.set).resolve()
+    chosen = Run(of.run)
+    resolved = options.Settings(chosen.config, of.data, of.format, of.set).resolve()
     dataset = open_dataset(resolved.data, resolved.seed)
-    shown = write_outputs(out, dataset, split or resolved.data.val_split, open_teacher(weights or place.best), photos)
+    shown = write_outputs(out, dataset, split or resolved.data.val_split, open_teacher(weights or chosen.best), photos)
     cli.say(f"{out}: the worst has IoU {100 * shown[0][1]:.1f} ({shown[0][0]})")
 
 
@@ -163,9 +163,7 @@ def label(
     ],
     out: Annotated[Path, typer.Option(help="New folder for photos and masks.")],
     blend: Annotated[float, typer.Option(min=0, max=1, help="Their share in masks that are there already.")] = 0.5,
-    shard: Annotated[
-        str, typer.Option(help="i/n: this machine draws one part of n; all write into one folder, in any order.")
-    ] = "1/1",
+    shard: options.Shard = "1/1",
 ) -> None:
     """Copy photos with soft masks of trained networks: alone where there were none, else blended into those."""
     resolved = settings.resolve()

@@ -64,7 +64,7 @@ def check_data(
 
 
 def _check_peopled(result: DataCheck, splits: tuple[str, ...], dataset: Dataset) -> None:
-    """Refuses to train or to choose a checkpoint on photos of (nearly) nobody: any network is right on them.
+    """Refuses to train or to choose a checkpoint on (nearly all) background-only photos: any network is right on them.
 
     Raises:
         InputError: so it is.
@@ -74,5 +74,5 @@ def _check_peopled(result: DataCheck, splits: tuple[str, ...], dataset: Dataset)
         if peopled < max(1, LEAST_PEOPLED * count):
             raise InputError(
                 f"{dataset.name}: split '{split}': {count - peopled} of {count} masks show nobody: an empty mask would "
-                "be right on them: add photos of people, or put those of nobody into a set of data.blank_sets"
+                "be right on them: add photos of people, or put background-only ones into a set of data.blank_sets"
             )

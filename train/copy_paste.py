@@ -1,9 +1,9 @@
 """A person of one photo before another: photos of training that nobody took (numpy and OpenCV only).
 
-Simple copy-paste (Ghiasi et al. 2021, arXiv:2012.07177) with whole persons: before a photo of nobody it is background
-replacement, before another person's it makes a group. It breaks the tie between a person and the place of the photo,
-which a network with few photos learns by heart. Shrunk first, persons stand far away: small ones are what fine-tuning
-on portraits forgets.
+Simple copy-paste (Ghiasi et al. 2021, arXiv:2012.07177) with whole persons: before a background-only photo it is
+background replacement, before another person's it makes a group. It breaks the tie between a person and the place of
+the photo, which a network with few photos learns by heart. Shrunk first, persons stand far away: small ones are what
+fine-tuning on portraits forgets.
 """
 
 from dataclasses import dataclass

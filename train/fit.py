@@ -23,7 +23,7 @@ from train.machines.team import READING, Team, stopped
 from train.optimize import Optimization, is_finite
 from train.schedule import learning_rate
 from train.state import Progress
-from train.stream import Batch, BatchRecipe, BatchStream
+from train.stream import Batch, BatchMaker, BatchStream
 
 #: Steps whose mean is shown while an epoch runs.
 _SHOWN_STEPS = 20
@@ -66,7 +66,7 @@ class Interrupted(KeyboardInterrupt):
 def fit(
     optimization: Optimization,
     *,
-    recipe: BatchRecipe,
+    maker: BatchMaker,
     config: Config,
     plan: Plan,
     folder: Path,
@@ -85,7 +85,7 @@ def fit(
     Args:
         optimization: of a model of `models.build_for_training`, or of a QAT network. What is evaluated and saved is its
             mask alone; on return it holds the best weights.
-        recipe: of the batches; its dataset has `data.val_split` too.
+        maker: of the batches; its dataset has `data.val_split` too.
         config: of both.
         plan: epochs and learning rate.
         folder: of this training.
@@ -103,11 +103,11 @@ def fit(
             saved.
         Interrupted: after a signal, with the state saved.
     """
-    val_keys = recipe.dataset.keys(config.data.val_split)
+    val_keys = maker.dataset.keys(config.data.val_split)
     loop = _Loop(
         optimization=optimization,
-        evaluate=evaluate or KerasEvaluator(recipe.dataset, val_keys, config.model.size),
-        recipe=recipe,
+        evaluate=evaluate or KerasEvaluator(maker.dataset, val_keys, config.model.size),
+        maker=maker,
         config=config,
         plan=plan,
         folder=folder,
@@ -121,17 +121,17 @@ def fit(
     return loop.run()
 
 
-def fingerprint(model: Any, config: Config, plan: Plan, recipe: BatchRecipe) -> str:
+def fingerprint(model: Any, config: Config, plan: Plan, maker: BatchMaker) -> str:
     """What decides the course of a training; where the photos lie and how many workers read them do not."""
     facts = {
         "model": model.name,
         "plan": identity.used_fields(plan),
-        "keys": recipe.keys,
-        "blank_keys": recipe.blank_keys,
+        "keys": maker.keys,
+        "blank_keys": maker.blank_keys,
     }
-    if recipe.runs and not config.data.sets:
+    if maker.runs and not config.data.sets:
         # weights that shards have brought along
-        facts["runs"] = recipe.runs
+        facts["runs"] = maker.runs
     return identity.of_fit(config, facts)
 
 
@@ -139,7 +139,7 @@ def fingerprint(model: Any, config: Config, plan: Plan, recipe: BatchRecipe) -> 
 class _Loop:
     optimization: Optimization
     evaluate: Callable[[Any], float]
-    recipe: BatchRecipe
+    maker: BatchMaker
     config: Config
     plan: Plan
     folder: Path
@@ -152,7 +152,7 @@ class _Loop:
 
     def run(self) -> FitResult:
         progress = self._restore()
-        total = self.plan.epochs * self.recipe.steps_per_epoch
+        total = self.plan.epochs * self.maker.steps_per_epoch
         if self.team.is_chief:
             self.on_start()
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -187,14 +187,14 @@ class _Loop:
     def _restore(self) -> Progress:
         """What the chief's folder holds, or else what all begin with."""
         progress = self._read_state() if self.team.is_chief else None
-        fresh = Progress(fingerprint(self.optimization.model, self.config, self.plan, self.recipe))
+        fresh = Progress(fingerprint(self.optimization.model, self.config, self.plan, self.maker))
         given, arrays = self.team.agree(progress or fresh, self.optimization.arrays)
         if arrays is not None:
             self.optimization.restore(arrays)
         return given
 
     def _read_state(self) -> Progress | None:
-        expected = fingerprint(self.optimization.model, self.config, self.plan, self.recipe)
+        expected = fingerprint(self.optimization.model, self.config, self.plan, self.maker)
         stored = state.load(self.folder)
         if stored is None:
             return None
@@ -212,13 +212,13 @@ class _Loop:
         return progress
 
     def _train(self, progress: Progress, total: int) -> None:
-        steps = self.recipe.steps_per_epoch
+        steps = self.maker.steps_per_epoch
         if self.plan.init_sha256 and progress.step == 0 and self.team.is_chief:
             # a training that only loses keeps what it began with
             self._keep(progress)
         self._freeze(progress.step, is_resumed=True)
         self.team.note("starts to read photos")
-        stream = BatchStream(self.recipe, progress.step, self.config.train.workers, self.team.check)
+        stream = BatchStream(self.maker, progress.step, self.config.train.workers, self.team.check)
         display = Display(self.label, total, progress.step, progress.best_iou, is_silent=not self.team.is_chief)
         with _stop_signals() as stop, stream, self._open_board() as board, display:
             for batch in stream:
@@ -247,7 +247,7 @@ class _Loop:
         """The chief's."""
         if not self.team.is_chief:
             return nullcontext()
-        return Board(self.folder, self.recipe.dataset, self.examples, self.config.model.size)
+        return Board(self.folder, self.maker.dataset, self.examples, self.config.model.size)
 
     def _freeze(self, step: int, is_resumed: bool = False) -> None:
         """Freezes what is due before step `step` (from 0); `is_resumed`: what was due before an earlier one."""
@@ -256,7 +256,7 @@ class _Loop:
         if (freeze_ranges := self.freeze_ranges) is not None:
             freezes.append((plan.freeze_ranges_epochs, lambda: optimization.freeze_ranges(freeze_ranges)))
         for epochs, freeze in freezes:
-            due = (plan.epochs - epochs) * self.recipe.steps_per_epoch
+            due = (plan.epochs - epochs) * self.maker.steps_per_epoch
             if epochs and (step > due if is_resumed else step == due):
                 freeze()
 
@@ -266,7 +266,7 @@ class _Loop:
             step,
             total,
             self.plan.learning_rate,
-            math.ceil(min(train.warmup_epochs * self.recipe.steps_per_epoch, total / 10)),
+            math.ceil(min(train.warmup_epochs * self.maker.steps_per_epoch, total / 10)),
             self.plan.schedule or train.schedule,
         )
         terms = self.optimization.step(batch, rate, step)
@@ -279,7 +279,7 @@ class _Loop:
         return {**terms, "learning_rate": rate}
 
     def _end_epoch(self, progress: Progress) -> dict[str, float]:
-        epoch = progress.step // self.recipe.steps_per_epoch
+        epoch = progress.step // self.maker.steps_per_epoch
         row = {name: float(np.mean([terms[name] for terms in progress.recent])) for name in progress.recent[0]}
         progress.recent.clear()
         model = self.optimization.deployed

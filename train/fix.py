@@ -16,7 +16,7 @@ from portraitseg.cli import console, say, warn
 from portraitseg.config import Config
 from portraitseg.data import decisions, masks, reading
 from portraitseg.data.base import Sample, hash_keys, set_of
-from portraitseg.data.folder import SPLITS_NAME, FolderDataset, open_folder, place, require_folder
+from portraitseg.data.folder import SPLITS_NAME, FolderDataset, open_folder, path_of_key, require_folder
 from portraitseg.errors import InputError
 from portraitseg.terms import TERMS_NAME
 from portraitseg.workers import cores
@@ -141,15 +141,15 @@ def _fix(dataset: FolderDataset, key: str, out: Path, decided: Decided) -> Fix:
         return Fix(key, left_out=str(error))
     photo, mask = dataset.files(key)
     if any(note.startswith("photo: ") for note in sample.notes):
-        _write_png(place(out, key, "images", ".png"), cv2.cvtColor(sample.image, cv2.COLOR_RGB2BGR))
+        _write_png(path_of_key(out, key, "images", ".png"), cv2.cvtColor(sample.image, cv2.COLOR_RGB2BGR))
     else:
-        target = place(out, key, "images", photo.suffix.lower())
+        target = path_of_key(out, key, "images", photo.suffix.lower())
         target.parent.mkdir(parents=True, exist_ok=True)
         with files.replacing(target) as scratch:
             shutil.copyfile(photo, scratch)
     if mask is not None:
         assert sample.mask is not None
-        _write_png(place(out, key, "masks", ".png"), _values(dataset, sample))
+        _write_png(path_of_key(out, key, "masks", ".png"), _values(dataset, sample))
     # what a mask shows is nothing that was changed
     kept = tuple(note for note in sample.notes if note not in ("mask: all black", "mask: all white"))
     return Fix(key, kept + more)

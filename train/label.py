@@ -19,7 +19,7 @@ from portraitseg.cli import console, say
 from portraitseg.config import Config
 from portraitseg.data import find_terms
 from portraitseg.data.base import Shard, hash_keys, is_measured, set_of
-from portraitseg.data.folder import FolderDataset, place
+from portraitseg.data.folder import FolderDataset, path_of_key
 from portraitseg.errors import InputError
 from portraitseg.models import checkpoint
 from portraitseg.terms import TERMS_NAME, Terms, worst
@@ -68,18 +68,18 @@ def label(config: Config, weights: Sequence[Path], out: Path, blend: float, shar
     everything = list(dict.fromkeys(key for keys in splits.values() for key in keys))
     for key in everything[shard.part]:
         photo, mask = dataset.files(key)
-        copy_file(photo, place(out, key, "images", photo.suffix))
+        copy_file(photo, path_of_key(out, key, "images", photo.suffix))
         if mask is not None and key not in taught:
-            copy_file(mask, place(out, key, "masks", mask.suffix))
+            copy_file(mask, path_of_key(out, key, "masks", mask.suffix))
     try:
         for key, drawn in _masks(dataset, sorted(taught)[shard.part], teachers, blend, out):
-            files.write_bytes(place(out, key, "masks", ".png"), cv2.imencode(".png", drawn)[1].tobytes())
+            files.write_bytes(path_of_key(out, key, "masks", ".png"), cv2.imencode(".png", drawn)[1].tobytes())
     except KeyboardInterrupt as error:
         raise KeyboardInterrupt(f"the masks drawn so far are kept in {out}") from error
-    places = {key: [place(out, key, "images", dataset.files(key)[0].suffix)] for key in everything}
+    expected = {key: [path_of_key(out, key, "images", dataset.files(key)[0].suffix)] for key in everything}
     for key in taught:
-        places[key].append(place(out, key, "masks", ".png"))
-    if missing := sum(not all(path.exists() for path in paths) for paths in places.values()):
+        expected[key].append(path_of_key(out, key, "masks", ".png"))
+    if missing := sum(not all(path.exists() for path in paths) for paths in expected.values()):
         say(f"{out}: shard {shard} is drawn; {missing} photos of other shards are not there yet")
         return
     hashes = write_splits(out, splits)
@@ -138,7 +138,7 @@ def _unlabelled(dataset: FolderDataset, config: Config) -> tuple[str, ...]:
 def _masks(
     dataset: FolderDataset, keys: Iterable[str], teachers: Sequence[Teacher], blend: float, out: Path
 ) -> Iterator[tuple[str, UInt8[np.ndarray, "h w"]]]:
-    missing = [key for key in keys if not place(out, key, "masks", ".png").exists()]
+    missing = [key for key in keys if not path_of_key(out, key, "masks", ".png").exists()]
     for key in track(missing, "drawing masks", console=console, transient=True, disable=not console.is_terminal):
         sample = dataset.load(key)
         mask = 255 * teach(teachers, sample.image)

@@ -23,7 +23,7 @@ from portraitseg import contract, files, metrics, refine
 from portraitseg.cli import console, say, warn
 from portraitseg.config import Config
 from portraitseg.data.base import Dataset, is_measured
-from portraitseg.data.folder import place
+from portraitseg.data.folder import path_of_key
 from portraitseg.errors import InputError
 from portraitseg.synthetic import portraits as synthetic
 from portraitseg.workers import cores, open_pool, shared
@@ -76,14 +76,14 @@ def write_mattes(config: Config, out: Path | None, method: Method, band: float) 
     left = []
     for key in sorted({key for keys in dataset.splits.values() for key in keys}):
         photo, mask = dataset.files(key)
-        copy_file(photo, place(out, key, "images", photo.suffix))
+        copy_file(photo, path_of_key(out, key, "images", photo.suffix))
         if mask is None:
             continue
         if key in measured:
-            copy_file(mask, place(out, key, "masks", mask.suffix))
+            copy_file(mask, path_of_key(out, key, "masks", mask.suffix))
             continue
-        copy_file(mask, place(out, key, GIVEN, mask.suffix))
-        if not place(out, key, "masks", ".png").exists():
+        copy_file(mask, path_of_key(out, key, GIVEN, mask.suffix))
+        if not path_of_key(out, key, "masks", ".png").exists():
             left.append(key)
     notes = Counter[str]()
     try:
@@ -228,7 +228,7 @@ def _make(key: str) -> str:
     alpha, note = matte(sample.image, contract.truth_to_mask(sample.mask), job.method, job.band)
     drawn = contract.probability_to_bytes(alpha)
     drawn[drawn < LEAST] = 0
-    files.write_bytes(place(job.out, key, "masks", ".png"), cv2.imencode(".png", drawn)[1].tobytes())
+    files.write_bytes(path_of_key(job.out, key, "masks", ".png"), cv2.imencode(".png", drawn)[1].tobytes())
     return note
 
 

@@ -15,7 +15,7 @@ from portraitseg.data import Dataset
 from portraitseg.errors import InputError
 from train.edges import edge_band
 from train.function_matching import Teacher
-from train.stream import recipe_of
+from train.stream import maker_of
 
 Picture = UInt8[np.ndarray, "_ _ 3"]
 
@@ -61,8 +61,8 @@ def write_samples(path: Path, dataset: Dataset, config: Config, split: str, phot
         config: of it all that makes a batch is used.
         split: of the data.
         photos: how many.
-        is_augmented: as the first batch of training has them: augmented, pasted, mixed, with photos of nobody. Else the
-            first photos of the split as they are.
+        is_augmented: as the first batch of training has them: augmented, pasted, mixed, background-only ones too. Else
+            the first photos of the split as they are.
 
     Raises:
         InputError: a photo that cannot be read, or one without a mask.
@@ -70,8 +70,8 @@ def write_samples(path: Path, dataset: Dataset, config: Config, split: str, phot
     data = config.data.model_copy(update={"train_split": split})
     train = config.train.model_copy(update={"batch_size": photos})
     if is_augmented:
-        recipe = recipe_of(dataset, config.model_copy(update={"data": data, "train": train}), ("edge",))
-        batch = recipe.make(0)
+        maker = maker_of(dataset, config.model_copy(update={"data": data, "train": train}), ("edge",))
+        batch = maker.make(0)
         assert batch.edges is not None
         columns = [_column(*parts) for parts in zip(batch.images[..., :3], batch.targets, batch.edges, strict=True)]
     else:

@@ -14,7 +14,7 @@ from portraitseg.models.keras_route import keras
 from train import losses, state
 from train.optimize import Optimization
 from train.profile import OperatorTime, profile
-from train.stream import Batch, BatchRecipe, BatchStream, recipe_of
+from train.stream import Batch, BatchMaker, BatchStream, maker_of
 
 
 def measure_speed(config: Config, steps: int) -> dict[str, float]:
@@ -28,7 +28,7 @@ def measure_speed(config: Config, steps: int) -> dict[str, float]:
         Images per second under `step`, `pipeline`, `both` and `saving`: both, in epochs that end as those of training
         do, with two h5 files (best and last) and the state to resume from.
     """
-    recipe, optimization = _prepare(config)
+    maker, optimization = _prepare(config)
 
     def train_on(batch: Batch) -> None:
         optimization.step(batch, config.train.learning_rate, 0)
@@ -42,13 +42,13 @@ def measure_speed(config: Config, steps: int) -> dict[str, float]:
             action()
         return steps * config.train.batch_size / (time.perf_counter() - began)
 
-    batch = recipe.make(0)
+    batch = maker.make(0)
     result = {"step": rate(lambda: train_on(batch))}
-    with BatchStream(recipe, workers=config.train.workers) as stream:
+    with BatchStream(maker, workers=config.train.workers) as stream:
         batches = iter(stream)
         result["pipeline"] = rate(lambda: next(batches))
         result["both"] = rate(lambda: train_on(next(batches)))
-    photos = recipe.steps_per_epoch * config.train.batch_size
+    photos = maker.steps_per_epoch * config.train.batch_size
     result["saving"] = photos / (photos / result["both"] + _saving_seconds(optimization))
     return result
 
@@ -68,8 +68,8 @@ def _saving_seconds(optimization: Optimization, rounds: int = 3) -> float:
 
 def profile_step(config: Config, steps: int) -> list[OperatorTime]:
     """Where the time of the step alone goes, the longest kind of operator first; arguments as above."""
-    recipe, optimization = _prepare(config)
-    batch = recipe.make(0)
+    maker, optimization = _prepare(config)
+    batch = maker.make(0)
 
     def train_once() -> None:
         optimization.step(batch, config.train.learning_rate, 0)
@@ -79,7 +79,7 @@ def profile_step(config: Config, steps: int) -> list[OperatorTime]:
     return profile(train_once, steps)
 
 
-def _prepare(config: Config) -> tuple[BatchRecipe, Optimization]:
+def _prepare(config: Config) -> tuple[BatchMaker, Optimization]:
     keras.utils.set_random_seed(config.seed)
     optimization = Optimization(models.build_for_training(config.model.name, config.model.size), config)
-    return recipe_of(open_dataset(config.data, config.seed), config, losses.needs(config.loss)), optimization
+    return maker_of(open_dataset(config.data, config.seed), config, losses.needs(config.loss)), optimization

@@ -25,7 +25,7 @@ from train.machines.devices import choose
 from train.machines.place import Place
 from train.machines.together import Together, begin
 from train.optimize import check_losses, deployed
-from train.stream import BatchRecipe, recipe_of
+from train.stream import BatchMaker, maker_of
 from train.weights import pretrained
 from train.weights.terms import derived_from
 
@@ -74,16 +74,16 @@ def train_run(
             build = partial(models.build_for_training, config.model.name, config.model.size)
             model = build()
             needs = check_losses(model, config)
-            recipe = replace(recipe_of(dataset, config, needs), share=together.share)
+            maker = replace(maker_of(dataset, config, needs), share=together.share)
             function_matching.check(config)
             init_sha256, bound = "", tuple[manifest.Derived, ...]()
             if is_chief:
                 load_start(deployed(model), config, init)
                 # of what was loaded: by the time that all photos are read, another training may have replaced it
                 init_sha256 = files.sha256(init) if init else ""
-                bound = derived_from(config, dataset, recipe.blank_keys, init, init_sha256)
+                bound = derived_from(config, dataset, maker.blank_keys, init, init_sha256)
             optimization = together.optimization(model, build, config)
-            checked = _check_photos(recipe, config) if is_chief else None
+            checked = _check_photos(maker, config) if is_chief else None
             if overwrite and is_chief:
                 _check_kept(run, init)
                 clear(run)
@@ -94,7 +94,7 @@ def train_run(
             )
             result = fit(
                 optimization,
-                recipe=recipe,
+                maker=maker,
                 config=config,
                 plan=plan,
                 folder=run.folder,
@@ -106,23 +106,23 @@ def train_run(
             say(f"worker {together.team.task}: done; what was trained is with worker 0")
             return result
         began = {"file": init.name, "sha256": init_sha256} if init else None
-        record(run, config, recipe, result, commit, began, bound)
+        record(run, config, maker, result, commit, began, bound)
     say_of_nobody(model, dataset, config, checked)
     of_what = f"in epoch {result.best_epoch}" if result.best_epoch else "of the weights as they began"
     console.print(f"best validation IoU {100 * result.best_iou:.2f} % {of_what}: {run.best}")
     return result
 
 
-def _check_photos(recipe: BatchRecipe, config: Config) -> DataCheck:
+def _check_photos(maker: BatchMaker, config: Config) -> DataCheck:
     """Reads all photos once; the chief's are those of all."""
-    if config.train.blank_share and not recipe.blank_keys:
+    if config.train.blank_share and not maker.blank_keys:
         warn(
-            f"train.blank_share: {recipe.dataset.name} has no photos of nobody in a set called "
+            f"train.blank_share: {maker.dataset.name} has no background-only photos in a set called "
             f"{' or '.join(config.data.blank_sets) or '(data.blank_sets names none)'}: training goes without"
         )
-    mask_free = {"blank photos": recipe.blank_keys} if recipe.blank_keys else {}
+    mask_free = {"blank photos": maker.blank_keys} if maker.blank_keys else {}
     splits = (config.data.train_split, config.data.val_split)
-    return check_data(recipe.dataset, splits, needs_masks=True, mask_free=mask_free)
+    return check_data(maker.dataset, splits, needs_masks=True, mask_free=mask_free)
 
 
 def _begin(run: Run, config: Config) -> None:
@@ -132,7 +132,7 @@ def _begin(run: Run, config: Config) -> None:
 
 
 def say_of_nobody(model: Any, dataset: Dataset, config: Config, checked: DataCheck) -> None:
-    """Says what the validation IoU owes to photos of nobody, where there are some."""
+    """Says what the validation IoU owes to background-only photos, where there are some."""
     keys = dataset.keys(config.data.val_split)
     if checked.peopled[config.data.val_split] == len(keys):
         return
@@ -202,7 +202,7 @@ def _check_kept(run: Run, init: Path | None) -> None:
 def record(
     run: Run,
     config: Config,
-    recipe: BatchRecipe,
+    maker: BatchMaker,
     result: FitResult,
     commit: str,
     init: Mapping[str, str] | None = None,
@@ -212,7 +212,7 @@ def record(
 
     What binds them (their photos, and `bound`) is written into best.h5 too, so that it goes with a copy of it.
     """
-    dataset, split = recipe.dataset, config.data.train_split
+    dataset, split = maker.dataset, config.data.train_split
     source = manifest.Source(
         model=config.model.name,
         config_sha256=identity.of_config(config),
@@ -241,7 +241,7 @@ def record(
     if init is not None:
         # what these weights learnt from, they are bound by as well
         facts["init"] = dict(init)
-    if blank := recipe.blank_keys:
+    if blank := maker.blank_keys:
         sets = sorted({set_of(key) for key in blank})
         facts["blank_photos"] = {"sets": sets, "photos": len(blank), "sha256_16": hash_keys(blank)}
     if config.distill.files:

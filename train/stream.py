@@ -89,7 +89,7 @@ class Share:
 
 
 @dataclass(frozen=True)
-class BatchRecipe:
+class BatchMaker:
     """All that a worker needs to make batch number `step`.
 
     Attributes:
@@ -98,7 +98,7 @@ class BatchRecipe:
         batch_size: photos.
         is_soft: True: values between 0 and 255 of a mask are alpha.
         runs: how many of `keys`, one after the other, come how often in an epoch; none: all once.
-        blank_keys, blank_per_epoch: photos of nobody, and how many of them each epoch has on top of `keys`.
+        blank_keys, blank_per_epoch: background-only photos, and how many of them each epoch has on top of `keys`.
         paste_share: probability that the person of a training photo stands before another photo, one half of them of
             `keys`, one half of `blank_keys` where there are any.
         shrink_share: of these, the share in which that person and up to two more of `keys` are small and far away.
@@ -196,7 +196,7 @@ class BatchRecipe:
         key = self._key(index, epoch)
         rng = np.random.default_rng([self.seed, _AUGMENT, epoch, index])
         photo = self._load_labelled(key, rng)
-        # a photo of nobody has no person to put elsewhere
+        # a background-only photo has no person to put elsewhere
         if self.paste_share and index < self._labelled_photos:
             photo = self._pasted(photo, np.random.default_rng([self.seed, _PASTE, epoch, index]))
         return photo
@@ -253,7 +253,7 @@ class BatchRecipe:
         return Photo(*self.augment.with_others(image, target, rng, self.with_plain, ignore))
 
 
-def recipe_of(dataset: Dataset, config: Config, needs: Collection[str] = ()) -> BatchRecipe:
+def maker_of(dataset: Dataset, config: Config, needs: Collection[str] = ()) -> BatchMaker:
     """The batches of a configuration.
 
     Args:
@@ -270,7 +270,7 @@ def recipe_of(dataset: Dataset, config: Config, needs: Collection[str] = ()) -> 
     runs = weighted if any(weight != 1 for _, weight in weighted) else ()
     share = config.train.blank_share
     blank_keys = trainable_keys(dataset, config.data.blank_sets, config.data.val_split) if share else ()
-    return BatchRecipe(
+    return BatchMaker(
         dataset=dataset,
         keys=keys,
         size=config.model.size,
@@ -311,12 +311,12 @@ class BatchStream:
     """Batches `start`, `start + 1`, … in order, made ahead by worker processes. Use as a context manager."""
 
     def __init__(
-        self, recipe: BatchRecipe, start: int = 0, workers: int = 0, check: Callable[[], None] = lambda: None
+        self, maker: BatchMaker, start: int = 0, workers: int = 0, check: Callable[[], None] = lambda: None
     ) -> None:
         """Starts the workers; `workers` = 0: one per core. `check` is called while a batch is waited for; may raise."""
         self._check = check
         self._workers = workers or cores()
-        self._pool = open_pool(self._workers, recipe)
+        self._pool = open_pool(self._workers, maker)
         self._next = start
         self._pending: deque[Future[Batch]] = deque()
 
@@ -350,5 +350,5 @@ class BatchStream:
 
 
 def _make(step: int) -> Batch:
-    recipe: BatchRecipe = shared()
-    return recipe.make(step)
+    maker: BatchMaker = shared()
+    return maker.make(step)

@@ -14,8 +14,8 @@ from benchmark.measuring.flicker import CLIPS, Flicker
 from benchmark.measuring.journal import locked
 from benchmark.measuring.latency import PROFILES, WITHOUT_XNNPACK, Profile, interleave
 from benchmark.measuring.peers import admit, open_target
-from benchmark.measuring.quality import SplitScores
-from benchmark.measuring.robustness import CLEAN, CONDITIONS, Robustness
+from benchmark.measuring.quality import FileScores, SplitScores
+from benchmark.measuring.robustness import CLEAN, CONDITIONS
 from benchmark.measuring.scoring import Scoring, processes, shard_name
 from benchmark.measuring.targets import Target
 from portraitseg import cli
@@ -52,9 +52,9 @@ class Facts:
         return Facts(runner.runtime, runner.delegate, runner.channels, runner.threads == 0, reason)
 
 
-@dataclass
-class Measurement:
-    """What was measured so far; every part is complete in itself.
+@dataclass(frozen=True)
+class Plan:
+    """What is to be measured, and how; nothing of it changes meanwhile.
 
     Attributes:
         targets, reference, profile, threads: what to measure, and how.
@@ -62,16 +62,7 @@ class Measurement:
         journal: folder in which scores are kept while they are made.
         workers: processes that score; None: one for each core where there are photos enough.
         is_brief: True leaves out first runs, memory, and latencies without XNNPACK.
-        robustness: where scores under the conditions go; None: neither they nor clips are measured.
-        flicker: where scores of clips go.
-        facts: file name → what was found when it was opened.
-        refused: file name → why nothing could be measured.
-        splits: the splits that were scored to their end.
-        rounds: thread count → complete rounds of latencies, file name → ms.
-        plain_rounds: thread count → the same without XNNPACK; under REFERENCE the reference with it.
-        plain_refused: file name → why it does not run without XNNPACK.
-        starts: (file name, thread count) → loading, first run and memory, each time in a new process.
-        is_interrupted: True after Ctrl-C.
+        with_robustness: True measures scores under the conditions, and clips.
     """
 
     targets: Sequence[Target]
@@ -82,8 +73,28 @@ class Measurement:
     journal: Path = JOURNAL
     workers: int | None = None
     is_brief: bool = False
-    robustness: Robustness | None = None
-    flicker: Flicker = field(default_factory=Flicker)
+    with_robustness: bool = False
+
+
+@dataclass
+class Measurement:
+    """What was measured so far; every part is complete in itself.
+
+    Attributes:
+        plan: of it.
+        facts: file name → what was found when it was opened.
+        refused: file name → why nothing could be measured.
+        splits: the splits that were scored to their end.
+        rounds: thread count → complete rounds of latencies, file name → ms.
+        plain_rounds: thread count → the same without XNNPACK; under REFERENCE the reference with it.
+        plain_refused: file name → why it does not run without XNNPACK.
+        starts: (file name, thread count) → loading, first run and memory, each time in a new process.
+        robustness: (split, condition) → file name → its scores.
+        flicker: scores of clips.
+        is_interrupted: True after Ctrl-C.
+    """
+
+    plan: Plan
     facts: dict[str, Facts] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
     splits: list[SplitScores] = field(default_factory=list)
@@ -91,111 +102,130 @@ class Measurement:
     plain_rounds: dict[int, list[dict[str, float]]] = field(default_factory=dict)
     plain_refused: dict[str, str] = field(default_factory=dict)
     starts: dict[tuple[str, int], list[ColdStart]] = field(default_factory=dict)
+    robustness: dict[tuple[str, str], dict[str, FileScores]] = field(default_factory=dict)
+    flicker: Flicker = field(default_factory=Flicker)
     is_interrupted: bool = False
 
-    def run(self, dataset: Dataset, splits: Sequence[str]) -> None:
-        """Measures everything; Ctrl-C ends it early, with `is_interrupted` set.
 
-        Raises:
-            InputError: data that cannot be read; one of our own files that its runtime refuses; another benchmark that
-                writes to the same journal.
-        """
-        try:
-            with locked(self.journal):
-                self._run(dataset, splits)
-        except KeyboardInterrupt:
-            self.is_interrupted = True
+def measure(plan: Plan, dataset: Dataset, splits: Sequence[str]) -> Measurement:
+    """Measures everything; Ctrl-C ends it early, with `is_interrupted` set.
 
-    def run_shard(self, dataset: Dataset, splits: Sequence[str], shard: Shard) -> dict[Shard, int]:
-        """Scores one part of the photos, for `run` to take up with what other machines have scored.
+    Raises:
+        InputError: data that cannot be read; one of our own files that its runtime refuses; another benchmark that
+            writes to the same journal.
+    """
+    done = Measurement(plan)
+    try:
+        with locked(plan.journal):
+            _Session(plan, dataset, splits, done).run()
+    except KeyboardInterrupt:
+        done.is_interrupted = True
+    return done
 
-        Returns:
-            Shard → photos that it has yet to score; empty: `run` finds all scores.
 
-        Raises:
-            InputError: as `run`; or another shard is of other photos or files.
-            KeyboardInterrupt: Ctrl-C; what was scored is kept.
-        """
+def score_shard(plan: Plan, dataset: Dataset, splits: Sequence[str], shard: Shard) -> dict[Shard, int]:
+    """Scores one part of the photos, for `measure` to take up with what other machines have scored.
+
+    Returns:
+        Shard → photos that it has yet to score; empty: `measure` finds all scores.
+
+    Raises:
+        InputError: as `measure`; or another shard is of other photos or files.
+        KeyboardInterrupt: Ctrl-C; what was scored is kept.
+    """
+    with locked(plan.journal / shard_name(shard)):
+        return _Session(plan, dataset, splits, Measurement(plan)).run_shard(shard)
+
+
+@dataclass(frozen=True)
+class _Session:
+    """The work on a plan; what comes of it goes to `done`."""
+
+    plan: Plan
+    dataset: Dataset
+    splits: Sequence[str]
+    done: Measurement
+
+    def run_shard(self, shard: Shard) -> dict[Shard, int]:
+        """See `score_shard`."""
         missing: dict[Shard, int] = {}
-        with locked(self.journal / shard_name(shard)):
-            runners = self._open(threads=1)
-            if not runners:
-                raise InputError("none of the files can be run on this machine: score its shard on another one")
-            conditions = (CLEAN, *(() if self.robustness is None else CONDITIONS))
-            for split in splits:
-                self._stream(runners, dataset, split, conditions, f"quality on {split}, shard {shard}", shard)
-            for split in splits:
-                # once more: others have gone on meanwhile
-                for other, photos in self._scoring(runners, dataset, split, conditions, shard).missing_shards().items():
-                    missing[other] = missing.get(other, 0) + photos
+        runners = self._open(threads=1)
+        if not runners:
+            raise InputError("none of the files can be run on this machine: score its shard on another one")
+        conditions = (CLEAN, *(CONDITIONS if self.plan.with_robustness else ()))
+        for split in self.splits:
+            self._stream(runners, split, conditions, f"quality on {split}, shard {shard}", shard)
+        for split in self.splits:
+            # once more: others have gone on meanwhile
+            for other, photos in self._scoring(runners, split, conditions, shard).missing_shards().items():
+                missing[other] = missing.get(other, 0) + photos
         return missing
 
-    def _run(self, dataset: Dataset, splits: Sequence[str]) -> None:
+    def run(self) -> None:
+        """See `measure`."""
         runners = self._open(threads=1)
         if not runners:
             cli.warn("none of the files can be run on this machine: the table has no figures")
             return
-        for split in splits:
-            self._score(runners, dataset, split)
+        for split in self.splits:
+            self._score(runners, split)
         # their memory is not needed twice
         del runners
-        for threads in self.threads:
-            self._time(threads, dataset, splits[0])
-            if not self.is_brief:
-                self._time_without_xnnpack(threads, dataset, splits[0])
+        for threads in self.plan.threads:
+            self._time(threads, self.splits[0])
+            if not self.plan.is_brief:
+                self._time_without_xnnpack(threads, self.splits[0])
                 self._start(threads)
-        if self.robustness is not None:
+        if self.plan.with_robustness:
             runners = self._open(threads=1)
-            for split in splits:
-                self._score_robustness(runners, dataset, split)
+            for split in self.splits:
+                self._score_robustness(runners, split)
 
     def _open(self, threads: int, is_timed: bool = False) -> dict[str, Runner]:
         runners = {}
-        for target in self.targets:
-            if target.name in self.refused or (is_timed and self.facts[target.name].latency_reason):
+        for target in self.plan.targets:
+            if target.name in self.done.refused or (is_timed and self.done.facts[target.name].latency_reason):
                 continue
             try:
-                if target.name not in self.facts:
-                    admit(target, max(self.threads))
+                if target.name not in self.done.facts:
+                    admit(target, max(self.plan.threads))
                 runner = open_target(target, threads)
             except NotRunnable as error:
-                self.refused[target.name] = f"not_run: needs {error.needs}"
+                self.done.refused[target.name] = f"not_run: needs {error.needs}"
                 continue
             except InputError as error:
                 if target.manifest is not None:
                     # our own file does not open: that is no row, that is a broken export
                     raise
-                self.refused[target.name] = f"not_run: {error}"
+                self.done.refused[target.name] = f"not_run: {error}"
                 cli.warn(str(error))
                 continue
-            self.facts[target.name] = Facts.of(runner)
+            self.done.facts[target.name] = Facts.of(runner)
             runners[target.name] = runner
         return runners
 
-    def _score(self, runners: dict[str, Runner], dataset: Dataset, split: str) -> None:
-        scoring = self._stream(runners, dataset, split, (CLEAN,), f"quality on {split}")
-        self.splits.append(SplitScores(split, dataset.split_hash(split), scoring.result(CLEAN)))
+    def _score(self, runners: dict[str, Runner], split: str) -> None:
+        scoring = self._stream(runners, split, (CLEAN,), f"quality on {split}")
+        self.done.splits.append(SplitScores(split, self.dataset.split_hash(split), scoring.result(CLEAN)))
         for note, count in scoring.notes.items():
             cli.warn(f"{split}: {note}: {count} of {len(scoring.keys)} photos")
 
-    def _score_robustness(self, runners: dict[str, Runner], dataset: Dataset, split: str) -> None:
-        assert self.robustness is not None
-        scoring = self._stream(runners, dataset, split, tuple(CONDITIONS), f"robustness on {split}")
-        self.robustness.done |= {(split, condition): scoring.result(condition) for condition in CONDITIONS}
-        clips = spread(dataset.keys(split), CLIPS)
-        deque(progress(self.flicker.measure(runners, dataset, split), f"clips of {split}", len(clips)), maxlen=0)
+    def _score_robustness(self, runners: dict[str, Runner], split: str) -> None:
+        scoring = self._stream(runners, split, tuple(CONDITIONS), f"robustness on {split}")
+        self.done.robustness.update({(split, condition): scoring.result(condition) for condition in CONDITIONS})
+        clips = spread(self.dataset.keys(split), CLIPS)
+        scored = self.done.flicker.measure(runners, self.dataset, split)
+        deque(progress(scored, f"clips of {split}", len(clips)), maxlen=0)
 
-    def _scoring(
-        self, runners: dict[str, Runner], dataset: Dataset, split: str, conditions: tuple[str, ...], shard: Shard
-    ) -> Scoring:
+    def _scoring(self, runners: dict[str, Runner], split: str, conditions: tuple[str, ...], shard: Shard) -> Scoring:
         return Scoring(
-            targets=[target for target in self.targets if target.name in runners],
-            dataset=dataset,
+            targets=[target for target in self.plan.targets if target.name in runners],
+            dataset=self.dataset,
             split=split,
             conditions=conditions,
-            folder=self.journal,
-            is_soft=self.is_soft,
-            workers=processes(self.workers, len(dataset.keys(split))),
+            folder=self.plan.journal,
+            is_soft=self.plan.is_soft,
+            workers=processes(self.plan.workers, len(self.dataset.keys(split))),
             runners=runners,
             shard=shard,
         )
@@ -203,14 +233,13 @@ class Measurement:
     def _stream(
         self,
         runners: dict[str, Runner],
-        dataset: Dataset,
         split: str,
         conditions: tuple[str, ...],
         description: str,
         shard: Shard = Shard(),  # noqa: B008
     ) -> Scoring:
         """Scores the open files on a split, or what of it is missing in the journal."""
-        scoring = self._scoring(runners, dataset, split, conditions, shard)
+        scoring = self._scoring(runners, split, conditions, shard)
         known, total = scoring.photos_done, scoring.photos
         if known:
             cli.say(f"{description}: {known} of {total} photos are there from before")
@@ -219,52 +248,53 @@ class Measurement:
                 for photos in scoring.run():
                     advance(photos)
         except KeyboardInterrupt:
-            kept = f"{scoring.photos_done} of {total} photos are kept in {self.journal}"
+            kept = f"{scoring.photos_done} of {total} photos are kept in {self.plan.journal}"
             cli.say(f"{description}: {kept}: the same command goes on from there")
             raise
         return scoring
 
-    def _time(self, threads: int, dataset: Dataset, split: str) -> None:
-        image = dataset.load(dataset.keys(split)[0]).image
+    def _time(self, threads: int, split: str) -> None:
+        image = self.dataset.load(self.dataset.keys(split)[0]).image
         runners = self._open(threads, is_timed=True)
         runs = {name: _bind(runner, runner.prepare(image)) for name, runner in runners.items()}
-        _interleave(runs, PROFILES[self.profile], self.rounds.setdefault(threads, []), f"latency{_on(threads)}")
+        kept = self.done.rounds.setdefault(threads, [])
+        _interleave(runs, PROFILES[self.plan.profile], kept, f"latency{_on(threads)}")
 
-    def _time_without_xnnpack(self, threads: int, dataset: Dataset, split: str) -> None:
-        image = dataset.load(dataset.keys(split)[0]).image
+    def _time_without_xnnpack(self, threads: int, split: str) -> None:
+        image = self.dataset.load(self.dataset.keys(split)[0]).image
         runs = {}
         for target in self._timed_targets():
-            if self.facts[target.name].delegate != "xnnpack" or target.name in self.plain_refused:
+            if self.done.facts[target.name].delegate != "xnnpack" or target.name in self.done.plain_refused:
                 continue
             try:
                 runner = open_target(target, threads, with_xnnpack=False)
             except InputError as error:
-                self.plain_refused[target.name] = f"not_run: {error}"
+                self.done.plain_refused[target.name] = f"not_run: {error}"
                 continue
             runs[target.name] = _bind(runner, runner.prepare(image))
         if not runs:
             return
-        if self.reference is not None and self.reference.name in self.facts:
-            reference = open_target(self.reference, threads)
+        if self.plan.reference is not None and self.plan.reference.name in self.done.facts:
+            reference = open_target(self.plan.reference, threads)
             runs[REFERENCE] = _bind(reference, reference.prepare(image))
-        kept = self.plain_rounds.setdefault(threads, [])
-        _interleave(runs, WITHOUT_XNNPACK[self.profile], kept, f"without XNNPACK{_on(threads)}")
+        kept = self.done.plain_rounds.setdefault(threads, [])
+        _interleave(runs, WITHOUT_XNNPACK[self.plan.profile], kept, f"without XNNPACK{_on(threads)}")
 
     def _start(self, threads: int) -> None:
         """Starts every file in processes of its own; where time is short on the first thread count only."""
-        count = PROFILES[self.profile].starts
-        if count == 1 and threads != self.threads[0]:
+        count = PROFILES[self.plan.profile].starts
+        if count == 1 and threads != self.plan.threads[0]:
             return
         jobs = [target for _ in range(count) for target in self._timed_targets()]
         for target in progress(jobs, f"first runs{_on(threads)}", len(jobs)):
             try:
-                self.starts.setdefault((target.name, threads), []).append(cold_start(target, threads))
+                self.done.starts.setdefault((target.name, threads), []).append(cold_start(target, threads))
             except InputError as error:
                 cli.warn(str(error))
 
     def _timed_targets(self) -> list[Target]:
-        names = {name for name, facts in self.facts.items() if not facts.latency_reason}
-        return [target for target in self.targets if target.name in names and target.name not in self.refused]
+        names = {name for name, facts in self.done.facts.items() if not facts.latency_reason}
+        return [target for target in self.plan.targets if target.name in names and target.name not in self.done.refused]
 
 
 def progress(steps: Iterable[Any], description: str, total: int) -> Iterable[Any]:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from benchmark.measuring.intervals import paired_difference
 from benchmark.measuring.latency import PROFILES
-from benchmark.measuring.measure import Measurement
+from benchmark.measuring.measure import Measurement, Plan, measure
 from benchmark.measuring.targets import Target
 from portraitseg.config import Config
 from portraitseg.data import open_dataset
@@ -43,8 +43,8 @@ def measure_together(
         KeyboardInterrupt: Ctrl-C; the scores so far stay in the journal.
     """
     journal = out.with_name(f".{out.stem}-journal")
-    measurement = Measurement(targets, reference, profile, threads, is_soft, journal, is_brief=True)
-    measurement.run(dataset, splits)
+    plan = Plan(targets, reference, profile, threads, is_soft, journal, is_brief=True)
+    measurement = measure(plan, dataset, splits)
     if measurement.is_interrupted:
         raise KeyboardInterrupt
     return measurement
@@ -57,7 +57,7 @@ def changes(measurement: Measurement, target: Target, base: Target, split_name: 
     if own is None or other is None or own.fault or other.fault:
         return {}
     found: dict[str, float] = {}
-    for measure, prefix in (("iou", "change"), ("boundary_iou", "boundary_change")):
-        difference = paired_difference(other.values(measure), own.values(measure))
+    for score, prefix in (("iou", "change"), ("boundary_iou", "boundary_change")):
+        difference = paired_difference(other.values(score), own.values(score))
         found |= {prefix: difference.mean, f"{prefix}_low": difference.low, f"{prefix}_high": difference.high}
     return found

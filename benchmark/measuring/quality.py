@@ -70,7 +70,7 @@ class FileScores:
 
     @property
     def both_empty(self) -> int:
-        """Photos of nobody on which nothing was found: each counts as IoU 1."""
+        """Background-only photos on which nothing was found: each counts as IoU 1."""
         return int(self.values(BOTH_EMPTY).sum())
 
     def mean(self, name: str) -> float:

@@ -236,9 +236,9 @@ def clip_rows(
             yield row
 
 
-def parameters(found: EdgeRefiner | MaskSmoother) -> dict[str, Any]:
+def parameters(chosen: EdgeRefiner | MaskSmoother) -> dict[str, Any]:
     """What a manifest holds of them."""
-    return {name: value for name, value in asdict(found).items() if not name.startswith("_")}
+    return {name: value for name, value in asdict(chosen).items() if not name.startswith("_")}
 
 
 def guide_side(segmenter: Segmenter) -> int:

@@ -1,13 +1,10 @@
 """The same quality under what a phone does to a photo: each condition is one function, the same every time."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
 from jaxtyping import UInt8
-
-from benchmark.measuring.quality import FileScores
 
 Image = UInt8[np.ndarray, "h w 3"]
 Mask = UInt8[np.ndarray, "h w"]
@@ -91,10 +88,3 @@ def clean(image: Image, mask: Mask, size: tuple[int, int]) -> tuple[np.ndarray, 
 
 
 ALL_CONDITIONS: dict[str, Condition] = {CLEAN: clean, **CONDITIONS}
-
-
-@dataclass
-class Robustness:
-    """What was measured so far: (split, condition) → file name → its scores; each entry is complete."""
-
-    done: dict[tuple[str, str], dict[str, FileScores]] = field(default_factory=dict)

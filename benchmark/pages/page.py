@@ -180,10 +180,10 @@ def _plots(rows: Sequence[Row]) -> Markup | None:
         groups: dict[str, list[tuple[Row, float]]] = {}
         for row in timed:
             if row.ratio_to_reference is not None:
-                groups.setdefault(_place(row), []).append((row, row.ratio_to_reference))
-        for place, own in groups.items():
+                groups.setdefault(_where_measured(row), []).append((row, row.ratio_to_reference))
+        for where, own in groups.items():
             points = [_point(good[row.name], ratio) for row, ratio in own]
-            title = f"{split}: IoU against latency, {place}"
+            title = f"{split}: IoU against latency, {where}"
             plots.append(_figure(points, title, f"p50 latency / that of {own[0][0].reference}", kinds))
         sized = [(row, row.bytes / 1e6) for row in reversed(good.values()) if row.bytes is not None]
         if sized:
@@ -197,7 +197,7 @@ def _figure(points: Sequence[Point], title: str, cost_name: str, kinds: Sequence
     return element("figure", plot, element("p", f"On the frontier: {names}", class_="note"))
 
 
-def _place(row: Row) -> str:
+def _where_measured(row: Row) -> str:
     """Latencies belong into one plot if they were measured in one place."""
     threads = "" if row.threads is None else f"{row.threads} thread{'s' * (row.threads != 1)}, "
     # runtimes and delegates of one machine compare, those of a phone are its CPU, GPU and NPU

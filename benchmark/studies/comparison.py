@@ -67,7 +67,7 @@ def compare_networks(
     files.write_text(out.with_suffix(".md"), views.NETWORKS.to_markdown(rows))
     for path, content in plots(rows, out).items():
         files.write_bytes(path, content)
-    shutil.rmtree(measurement.journal)
+    shutil.rmtree(measurement.plan.journal)
     views.NETWORKS.show(rows)
     cli.say(f"{out}, {out.with_suffix('.md').name} and plots written")
 

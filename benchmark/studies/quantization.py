@@ -75,7 +75,7 @@ def compare_recipes(
     results.write(out)
     text = views.RECIPES.to_markdown(results.rows)
     files.write_text(out.with_suffix(".md"), text)
-    shutil.rmtree(measurement.journal)
+    shutil.rmtree(measurement.plan.journal)
     print(text, end="")
     cli.say(f"{out} and {out.with_suffix('.md').name} written")
 
@@ -97,12 +97,12 @@ def run_files(run: Run, recipes: Sequence[str]) -> dict[str, Target]:
     return {recipe: found[recipe] for recipe in RECIPES if recipe in found}
 
 
-def make_recipe_rows(found: Mapping[str, Mapping[str, Target]], measurement: Measurement) -> Results:
+def make_recipe_rows(by_run: Mapping[str, Mapping[str, Target]], measurement: Measurement) -> Results:
     """A row a file × thread count × split: of each run by recipe, then of the peers."""
     measured = make_rows(measurement)
-    listed = [(run, own[FLOAT], target) for run, own in found.items() for target in own.values()]
+    listed = [(run, own[FLOAT], target) for run, own in by_run.items() for target in own.values()]
     ours = {target.name for _, _, target in listed}
-    peers = [("", target, target) for target in measurement.targets if target.name not in ours]
+    peers = [("", target, target) for target in measurement.plan.targets if target.name not in ours]
     rows = []
     for run, base, target in (*listed, *peers):
         for row in (row for row in measured if row.file == target.name):

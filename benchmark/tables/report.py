@@ -36,15 +36,16 @@ def write_results(folder: Path, results: Results, measurement: Measurement) -> N
     """Writes `results.csv`, `results.md` and `photos.csv`, each whole or not at all."""
     results.write(folder / "results.csv")
     files.write_text(folder / "results.md", to_markdown(results, measurement))
-    is_refined = any(target.refine for target in measurement.targets)
-    measures = (*METRICS, *COUNTS, *(MATTE_METRICS if measurement.is_soft else ()), *(REFINED if is_refined else ()))
+    plan = measurement.plan
+    is_refined = any(target.refine for target in plan.targets)
+    measures = (*METRICS, *COUNTS, *(MATTE_METRICS if plan.is_soft else ()), *(REFINED if is_refined else ()))
     columns = ("file", "split", "key", *measures)
     tables.write_csv(folder / "photos.csv", columns, photo_lines(measurement, measures))
 
 
 def write_robustness(folder: Path, measurement: Measurement) -> None:
     """Writes `robustness.csv` and `flicker.csv` where a split was measured to its end; prints the former."""
-    if measurement.robustness is None or not measurement.robustness.done:
+    if not measurement.robustness:
         return
     rows = robustness_rows(measurement)
     Results(rows, ROBUSTNESS).write(folder / "robustness.csv")
@@ -58,8 +59,8 @@ def record_quality(measurement: Measurement) -> None:
 
     A file that was exported anew in the meantime keeps what its manifest says.
     """
-    for path in sorted({target.manifest for target in measurement.targets if target.manifest is not None}):
-        targets = {target.sha256: target for target in measurement.targets if target.manifest == path}
+    for path in sorted({target.manifest for target in measurement.plan.targets if target.manifest is not None}):
+        targets = {target.sha256: target for target in measurement.plan.targets if target.manifest == path}
         current = read(Manifest, path)
         entries = [
             _with_quality(entry, targets[entry.sha256], measurement) if entry.sha256 in targets else entry
@@ -122,19 +123,19 @@ def _worst_photos(measurement: Measurement) -> list[str]:
 
 def conditions(measurement: Measurement) -> list[str]:
     """What a reader must know before comparing a figure with another one."""
-    lines = [f"machine: {machine()}"]
+    lines, plan = [f"machine: {machine()}"], measurement.plan
     if runtimes := sorted({f"{facts.runtime} ({facts.delegate})" for facts in measurement.facts.values()}):
         lines.append(f"runtimes: {', '.join(runtimes)}")
     for split in measurement.splits:
         photos = max((len(scores.keys) for scores in split.files.values()), default=0)
         lines.append(f"split {split.split}: {photos} photos, list {split.sha256_16}{_both_empty(split)}")
-    lines.append(f"latency: single runs of the file alone, interleaved in one process, profile {measurement.profile}")
+    lines.append(f"latency: single runs of the file alone, interleaved in one process, profile {plan.profile}")
     lines.append(f"a latency is valid if its median is within {MAX_SLOWDOWN} × the fastest run: the machine was free")
-    if measurement.reference:
-        lines.append(f"ratio: median latency over that of {measurement.reference.path.name} at the same thread count")
+    if plan.reference:
+        lines.append(f"ratio: median latency over that of {plan.reference.path.name} at the same thread count")
         lines.append("no XNNPACK: the file on TFLite's own kernels, over the reference with XNNPACK")
     lines.append("1st, RAM: first run, and memory beyond the runtime's own, of the file in a process of its own")
-    if any(target.refine for target in measurement.targets):
+    if any(target.refine for target in plan.targets):
         lines.append("refined: masks of the same runs, with the edge refinement that was chosen on val")
     if measurement.is_interrupted:
         lines.append("INTERRUPTED: only what was measured until then, valid rows only")

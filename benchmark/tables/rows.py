@@ -26,8 +26,8 @@ def make_rows(measurement: Measurement) -> list[Row]:
     with good scores are left.
     """
     rows: list[Row] = []
-    latencies = {threads: summarize(measurement.rounds.get(threads, ())) for threads in measurement.threads}
-    for target in measurement.targets:
+    latencies = {threads: summarize(measurement.rounds.get(threads, ())) for threads in measurement.plan.threads}
+    for target in measurement.plan.targets:
         if target.name in measurement.refused:
             rows.append(_row(target, valid=False, reason=measurement.refused[target.name]))
             continue
@@ -44,13 +44,12 @@ def make_rows(measurement: Measurement) -> list[Row]:
 
 def robustness_rows(measurement: Measurement) -> list[Row]:
     """File × split × condition, beginning with the clean photos; what was not measured is left out."""
-    done = measurement.robustness.done if measurement.robustness else {}
     rows = []
-    for target in measurement.targets:
+    for target in measurement.plan.targets:
         for split in (split for split in measurement.splits if target.name in split.files):
             clean = split.files[target.name]
             for condition in (CLEAN, *CONDITIONS):
-                scored = split.files if condition == CLEAN else done.get((split.split, condition), {})
+                scored = split.files if condition == CLEAN else measurement.robustness.get((split.split, condition), {})
                 if scores := scored.get(target.name):
                     fault = scores.fault or clean.fault
                     change = paired_difference(clean.values("iou"), scores.values("iou"))
@@ -75,7 +74,7 @@ def robustness_rows(measurement: Measurement) -> list[Row]:
 def flicker_rows(measurement: Measurement) -> list[Row]:
     """File × split; means over clips, `dtssd` with its 95 % interval."""
     rows = []
-    for target in measurement.targets:
+    for target in measurement.plan.targets:
         for (split, name), values in measurement.flicker.done.items():
             if name == target.name:
                 low, high = bootstrap_interval(np.array(values["dtssd"]))
@@ -110,7 +109,7 @@ def _thread_counts(measurement: Measurement, target: Target) -> tuple[int | None
     if facts.latency_reason:
         return (None,)
     # another count would be the same measurement again
-    return tuple(measurement.threads[:1] if facts.chooses_threads else measurement.threads)
+    return tuple(measurement.plan.threads[:1] if facts.chooses_threads else measurement.plan.threads)
 
 
 def _measured_row(
@@ -123,12 +122,12 @@ def _measured_row(
 ) -> Row:
     facts, fault = measurement.facts[target.name], quality["fault"]
     latency = latencies.get(target.name)
-    reference = latencies.get(measurement.reference.name) if measurement.reference else None
+    reference = latencies.get(measurement.plan.reference.name) if measurement.plan.reference else None
     if measurement.is_interrupted:
         # the scores are complete: they stay, without a latency that does not count
         latency = latency if latency and not latency.fault else None
         reference = reference if reference and not reference.fault else None
-    is_reference = target is measurement.reference
+    is_reference = target is measurement.plan.reference
     faults = _latency_faults(facts.latency_reason, latency, None if is_reference else reference)
     reasons = ([fault] if fault else []) + faults
     note = "" if latency else "interrupted before the latency was measured"
@@ -145,8 +144,8 @@ def _measured_row(
         reason="; ".join(reasons) or note,
         quality_valid=fault is None,
         latency_valid=latency is not None and not faults,
-        reference=measurement.reference.path.name if measurement.reference and reference else None,
-        profile=measurement.profile if latency else None,
+        reference=measurement.plan.reference.path.name if measurement.plan.reference and reference else None,
+        profile=measurement.plan.profile if latency else None,
         **{name: value for name, value in quality.items() if name != "fault"},
         **_latency_figures(latency, reference),
         **({} if threads is None else _further_figures(measurement, target, threads)),

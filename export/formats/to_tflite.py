@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from export.formats.widen import rgba_twin
+from export.formats.rgba import rgba_twin
 from export.product.product import Networks, Product, describe_with_runner
 from export.quantization.check_int8 import check_int8
 from export.quantization.recipes import RECIPES, Calibration, Recipe

@@ -97,10 +97,10 @@ def check(folder: Path) -> int:
     return count
 
 
-def difference(expected: Byte, found: Byte) -> tuple[float, float]:
+def difference(expected: Byte, actual: Byte) -> tuple[float, float]:
     """Mean absolute difference in steps of 1/255, and the share of pixels on another side of 0.5."""
-    mean = float(np.abs(expected.astype(np.int16) - found).mean())
-    return mean, float((contract.truth_to_mask(expected) != contract.truth_to_mask(found)).mean())
+    mean = float(np.abs(expected.astype(np.int16) - actual).mean())
+    return mean, float((contract.truth_to_mask(expected) != contract.truth_to_mask(actual)).mean())
 
 
 def to_bytes(probability: Float32[np.ndarray, "h w"]) -> Byte:

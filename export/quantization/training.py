@@ -87,7 +87,7 @@ def trained_qat(
     from train import losses
     from train.fit import fit
     from train.optimize import Optimization
-    from train.stream import recipe_of
+    from train.stream import maker_of
 
     if (best := finished_qat(run, source, config)) is not None:
         _record_settings(run, source, config)
@@ -105,13 +105,13 @@ def trained_qat(
     qat.calibrate(model, float_model, calibration, config.qat.range_percentile)
     is_by_file = config.qat.select == "tflite"
     trained = config_of(config)
-    recipe, optimization = recipe_of(dataset, trained, losses.needs(trained.loss)), None
+    maker, optimization = maker_of(dataset, trained, losses.needs(trained.loss)), None
     if together:
-        recipe = replace(recipe, share=together.share)
+        maker = replace(maker, share=together.share)
         optimization = together.optimization(model, lambda: qat.quantize(float_model), trained, share_ranges)
     result = fit(
         optimization or Optimization(model, trained),
-        recipe=recipe,
+        maker=maker,
         config=trained,
         plan=plan_of(config, source.weights_sha256),
         folder=run.qat,

@@ -80,9 +80,9 @@ def find_terms(config: DataConfig, brought: Mapping[str, Terms] | None = None) -
     return {name: _stated(config, own) for name, own in found.items()}
 
 
-def _stated(config: DataConfig, own: Terms) -> Terms:
-    citation = config.citation or own.citation
+def _stated(config: DataConfig, known: Terms) -> Terms:
+    citation = config.citation or known.citation
     if config.licence == "unknown":
-        use = own.use if config.use == "unknown" else terms.use_of(own.licence, config.use)
-        return own.model_copy(update={"use": use, "citation": citation})
+        use = known.use if config.use == "unknown" else terms.use_of(known.licence, config.use)
+        return known.model_copy(update={"use": use, "citation": citation})
     return Terms(licence=config.licence, use=terms.use_of(config.licence, config.use), citation=citation)

@@ -7,7 +7,7 @@ stays in one split.
 from portraitseg.config import DataConfig
 from portraitseg.data.base import draw_val
 from portraitseg.data.folder import FolderDataset, open_sets
-from portraitseg.data.layout import Layout, SetPlace
+from portraitseg.data.layout import Layout, SetFolders
 from portraitseg.errors import InputError
 
 
@@ -30,7 +30,7 @@ def open_aisegment(config: DataConfig, seed: int) -> FolderDataset:
     names = {f"{path.parent.name}_{path.name.removeprefix('clip_')}": path for path in clips}
     is_val = set(draw_val(names, config.val_ratio, seed)["val"])
     places = tuple(
-        SetPlace(
+        SetFolders(
             name,
             f"clip_img/{path.parent.name}/{path.name}",
             f"matting/{path.parent.name}/{path.name.replace('clip_', 'matting_', 1)}",
@@ -39,4 +39,4 @@ def open_aisegment(config: DataConfig, seed: int) -> FolderDataset:
         for name, path in names.items()
     )
     counts = f"{len(places) - len(is_val)} folders to train on, {len(is_val)} to validate"
-    return open_sets(config, seed, Layout(places, found=f"splits by folders of the set: {counts}"), [], "alpha")
+    return open_sets(config, seed, Layout(places, origin=f"splits by folders of the set: {counts}"), [], "alpha")

@@ -142,7 +142,7 @@ def trainable_keys(dataset: Dataset, sets: Iterable[str], val_split: str) -> tup
 
 
 def blank_per_epoch(photos: int, share: float) -> int:
-    """How many photos of nobody an epoch of `photos` others has on top, so that they are this share of all."""
+    """How many background-only photos an epoch of `photos` others has on top, so that they are this share of all."""
     return round(photos * share / (1 - share))
 
 

@@ -1,4 +1,4 @@
-"""Format `coco`: COCO's instances: the union of a photo's persons; crowds are ignored; photos of nobody are left out.
+"""Format `coco`: COCO's instances: the union of a photo's persons; crowds are ignored; background-only photos left out.
 
 annotations/instances_<name>.json beside <name>/ or images/<name>/ (as distributed), beside images/ (CVAT's export), or
 <name>/_annotations.coco.json among its photos (Roboflow's). COCO train2017 is 450 MB of JSON: it is read in pieces, and
@@ -37,13 +37,13 @@ class CocoDataset(ShapesDataset):
     Attributes:
         sources: set → its JSON, relative to the root.
         sizes: key → (height, width) as the JSON states it.
-        places: key → first byte and number of bytes of each of its instances, one after the other.
+        spans: key → first byte and number of bytes of each of its instances, one after the other.
         labels: set → category id → name.
     """
 
     sources: Mapping[str, str] = field(default_factory=dict)
     sizes: Mapping[str, tuple[int, int]] = field(default_factory=dict, repr=False)
-    places: Mapping[str, array] = field(default_factory=dict, repr=False)
+    spans: Mapping[str, array] = field(default_factory=dict, repr=False)
     labels: Mapping[str, Mapping[int, str]] = field(default_factory=dict)
 
     def source(self, key: str) -> str:
@@ -52,10 +52,10 @@ class CocoDataset(ShapesDataset):
 
     def annotation(self, key: str) -> Annotation:
         """See `ShapesDataset.annotation`."""
-        size, labels, places = self.sizes[key], self.labels[key.rpartition("/")[0]], self.places[key]
+        size, labels, spans = self.sizes[key], self.labels[key.rpartition("/")[0]], self.spans[key]
         found = []
         with (self.root / self.source(key)).open("rb") as file:
-            for start, length in zip(places[::2], places[1::2], strict=True):
+            for start, length in zip(spans[::2], spans[1::2], strict=True):
                 file.seek(start)
                 found.append(json.loads(file.read(length)))
         # where one person stands out of a crowd, it is known
@@ -78,7 +78,7 @@ class CocoDataset(ShapesDataset):
             splits={},
             photos={key: self.photos[key] for key in keys},
             sizes={key: self.sizes[key] for key in keys},
-            places={key: self.places[key] for key in keys},
+            spans={key: self.spans[key] for key in keys},
         )
 
 
@@ -100,7 +100,7 @@ def open_coco(config: DataConfig, seed: int) -> CocoDataset:
     data = CocoDataset(name=str(root), splits={}, root=root, photos={}, person=person, ignored=ignored)
     photos: dict[str, str] = {}
     sizes: dict[str, tuple[int, int]] = {}
-    places: dict[str, array] = {}
+    spans: dict[str, array] = {}
     of_nobody = 0
     for name, path, folder, listing in listings:
         of_image = listing.instances(person, ignored)
@@ -111,7 +111,7 @@ def open_coco(config: DataConfig, seed: int) -> CocoDataset:
             place = shapes.inside(root, folder, photo, str(path))
             key = f"{name}/{Path(place).stem}" if name else Path(place).stem
             shapes.add_photo(photos, key, place, str(path))
-            sizes[key], places[key] = size, of_image[number]
+            sizes[key], spans[key] = size, of_image[number]
     if not photos:
         raise InputError(
             f"DATA {root}: no photo of its instances has a {' or '.join(sorted(person))}: name other labels"
@@ -125,7 +125,7 @@ def open_coco(config: DataConfig, seed: int) -> CocoDataset:
         remarks=tuple(filter(None, (how, words, without))),
         photos=photos,
         sizes=sizes,
-        places=places,
+        spans=spans,
         sources={name: path.relative_to(root).as_posix() for name, path, _, _ in listings},
         labels={name: listing.categories for name, _, _, listing in listings},
     )
@@ -222,7 +222,7 @@ class _Scanner:
     def __init__(self, file: Any) -> None:
         self._file = file
         self._text = ""
-        self._place = 0
+        self._offset = 0
         self._before = 0
         self._decode = json.JSONDecoder().raw_decode
 
@@ -256,7 +256,7 @@ class _Scanner:
         """The next value, its first byte and its number of bytes."""
         self._peek()
         while True:
-            start = self._place
+            start = self._offset
             try:
                 value, end = self._decode(self._text, start)
                 # a number at the end of what is read may go on
@@ -268,32 +268,32 @@ class _Scanner:
         text = self._text[start:end]
         if not text.isascii():
             value = json.loads(text.encode("latin-1"))
-        self._place = end
+        self._offset = end
         return value, self._before + start, end - start
 
     def _peek(self) -> str:
         """The next character that is no space."""
         while True:
-            while self._place < len(self._text) and self._text[self._place] in " \t\r\n":
-                self._place += 1
-            if self._place < len(self._text):
-                return self._text[self._place]
+            while self._offset < len(self._text) and self._text[self._offset] in " \t\r\n":
+                self._offset += 1
+            if self._offset < len(self._text):
+                return self._text[self._offset]
             if not self._more():
                 raise ValueError("ends too early")
 
     def _take(self, expected: str) -> None:
         if (found := self._peek()) != expected:
             raise ValueError(f"'{found}' where '{expected}' is due")
-        self._place += 1
+        self._offset += 1
 
     def _more(self) -> bool:
         """Reads on, and forgets what was read before the current place."""
-        if len(self._text) - self._place > _MAX_OBJECT_BYTES:
+        if len(self._text) - self._offset > _MAX_OBJECT_BYTES:
             raise ValueError(f"an object over {_MAX_OBJECT_BYTES // 10**6} MB")
         chunk = self._file.read(_CHUNK_BYTES)
-        self._before += self._place
-        self._text = self._text[self._place :] + chunk.decode("latin-1")
-        self._place = 0
+        self._before += self._offset
+        self._text = self._text[self._offset :] + chunk.decode("latin-1")
+        self._offset = 0
         return bool(chunk)
 
 

@@ -30,10 +30,10 @@ class CvatDataset(ShapesDataset):
     """Photos of a CVAT task or project.
 
     Attributes:
-        places: key → first byte and number of bytes of its part of annotations.xml.
+        spans: key → first byte and number of bytes of its part of annotations.xml.
     """
 
-    places: Mapping[str, tuple[int, int]] = field(default_factory=dict, repr=False)
+    spans: Mapping[str, tuple[int, int]] = field(default_factory=dict, repr=False)
 
     def source(self, key: str) -> str:
         """See `ShapesDataset.source`."""
@@ -42,7 +42,7 @@ class CvatDataset(ShapesDataset):
 
     def annotation(self, key: str) -> Annotation:
         """See `ShapesDataset.annotation`."""
-        start, length = self.places[key]
+        start, length = self.spans[key]
         with (self.root / NAME).open("rb") as file:
             file.seek(start)
             part = file.read(length)
@@ -59,8 +59,8 @@ class CvatDataset(ShapesDataset):
 
     def excerpt(self, keys: Sequence[str]) -> "CvatDataset":
         """See `Dataset.excerpt`."""
-        mine = {key: self.places[key] for key in keys}
-        return replace(self, splits={}, photos={key: self.photos[key] for key in keys}, places=mine)
+        mine = {key: self.spans[key] for key in keys}
+        return replace(self, splits={}, photos={key: self.photos[key] for key in keys}, spans=mine)
 
 
 @dataclass
@@ -88,18 +88,18 @@ def open_cvat(config: DataConfig, seed: int) -> shapes.ShapesDataset:
     listing = _list(path)
     base = "images" if (root / "images").is_dir() else ""
     photos: dict[str, str] = {}
-    places: dict[str, tuple[int, int]] = {}
+    spans: dict[str, tuple[int, int]] = {}
     for attributes, start, length in listing.images:
         name, subset = attributes.get("name", ""), attributes.get("subset", "")
         folder = f"{base}/{subset}" if subset and (root / base / subset).is_dir() else base
         photo = shapes.inside(root, folder, name, str(path))
         key = shapes.key_of(photo, base)
         shapes.add_photo(photos, key, photo, str(path))
-        places[key] = start, length
+        spans[key] = start, length
     if not photos:
         raise InputError(f"{path}: names no photo: export the task again, with its images")
     shapes.check_there(root, photos, str(path))
-    return CvatDataset.of_photos(root, photos, listing.labels, config, seed, places=places)
+    return CvatDataset.of_photos(root, photos, listing.labels, config, seed, spans=spans)
 
 
 def _list(path: Path) -> _Listing:

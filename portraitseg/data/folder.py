@@ -45,7 +45,7 @@ class FolderDataset(Dataset):
             paths: a hundred thousand photos are to cost no more than their names. A name that is not the key's has no
             dot in front.
         blank_sets, unlabelled_sets: sets without masks, and what that means.
-        places: set → its folders of photos and of masks, where they are not images/ and masks/.
+        folders: set → its folders of photos and of masks, where they are not images/ and masks/.
         meanings: set → how its masks are read; those that are not named are binary.
     """
 
@@ -53,7 +53,7 @@ class FolderDataset(Dataset):
     suffixes: Mapping[str, tuple[str, str | None]] = field(repr=False)
     blank_sets: tuple[str, ...] = ()
     unlabelled_sets: tuple[str, ...] = ()
-    places: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    folders: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     meanings: Mapping[str, Meaning] = field(default_factory=dict)
 
     @property
@@ -81,9 +81,9 @@ class FolderDataset(Dataset):
         """A photo and its mask; None where its set has no masks."""
         suffix, mask_suffix = self.suffixes[key]
         name, _, stem = key.rpartition("/")
-        images, folder = self.places.get(name, (f"{name}/images", f"{name}/masks"))
-        mask = None if mask_suffix is None else layout.place_of(self.root / folder.lstrip("/"), stem, mask_suffix)
-        return layout.place_of(self.root / images.lstrip("/"), stem, suffix), mask
+        images, folder = self.folders.get(name, (f"{name}/images", f"{name}/masks"))
+        mask = None if mask_suffix is None else layout.file_of(self.root / folder.lstrip("/"), stem, mask_suffix)
+        return layout.file_of(self.root / images.lstrip("/"), stem, suffix), mask
 
     def excerpt(self, keys: Sequence[str]) -> "FolderDataset":
         """See `Dataset.excerpt`."""
@@ -119,14 +119,14 @@ def open_folder(config: DataConfig, seed: int) -> FolderDataset:
 
 
 def open_sets(
-    config: DataConfig, seed: int, found: layout.Layout, lists: Sequence[Path], setting: str = "auto"
+    config: DataConfig, seed: int, sets: layout.Layout, lists: Sequence[Path], setting: str = "auto"
 ) -> FolderDataset:
     """Opens photos and masks whose places are known: a folder's own, or a format's.
 
     Args:
         config: with the root.
         seed: of what is drawn.
-        found: the sets.
+        sets: their folders.
         lists: files that say which photo is in which split.
         setting: what masks mean where `data.mask` says nothing.
 
@@ -137,12 +137,12 @@ def open_sets(
     root, mask_free = config.root, {*config.blank_sets, *config.unlabelled_sets}
     suffixes: dict[str, tuple[str, str | None]] = {}
     unread: list[str] = []
-    for place in found.sets:
+    for place in sets.sets:
         pairs = layout.pair(root, place, is_mask_free=place.name in mask_free)
         prefix = f"{place.name}/" if place.name else ""
         suffixes.update({prefix + stem: files for stem, files in pairs.files.items()})
         unread += [f"{place.images}/{name}" for name in pairs.unread]
-    warnings = found.warnings
+    warnings = sets.warnings
     if unread:
         remedy = reading.how_to_read(Path(unread[0]).suffix)
         warnings += (f"photos that are not read: {len(unread)} (first: {unread[0]}): {remedy}",)
@@ -151,7 +151,7 @@ def open_sets(
             f"DATA {root}: no images/<stem>.jpg|png|webp, nor <set>/images/…: see 'A folder of photos' in the README"
             + (f" ({warnings[-1]})" if unread else "")
         )
-    splits, how = _splits_of(root, lists, suffixes, found, config, seed)
+    splits, how = _splits_of(root, lists, suffixes, sets, config, seed)
     dataset = FolderDataset(
         name=str(root),
         splits=splits,
@@ -159,10 +159,10 @@ def open_sets(
         suffixes=suffixes,
         blank_sets=config.blank_sets,
         unlabelled_sets=config.unlabelled_sets,
-        places={
+        folders={
             place.name: (place.images, place.masks)
-            for place in found.sets
-            if (place.images, place.masks) != _usual_place(place.name)
+            for place in sets.sets
+            if (place.images, place.masks) != _usual_folders(place.name)
         },
     )
     warnings += _check_unmasked(dataset, config)
@@ -176,7 +176,7 @@ def open_sets(
     return replace(dataset, warnings=warnings, remarks=(*([how] if how else []), *remarks), meanings=meanings)
 
 
-def _usual_place(name: str) -> tuple[str, str]:
+def _usual_folders(name: str) -> tuple[str, str]:
     prefix = f"{name}/" if name else ""
     return f"{prefix}images", f"{prefix}masks"
 
@@ -185,7 +185,7 @@ def _splits_of(
     root: Path,
     lists: Sequence[Path],
     suffixes: dict[str, tuple[str, str | None]],
-    found: layout.Layout,
+    sets: layout.Layout,
     config: DataConfig,
     seed: int,
 ) -> tuple[dict[str, tuple[str, ...]], str]:
@@ -203,15 +203,15 @@ def _splits_of(
         splits = {path.stem: read_list(path, suffixes, mask_free) for path in lists}
         _check_disjoint(splits, str(root))
         how = f"splits by {', '.join(path.name for path in lists)}"
-    elif found.found:
-        by_set = {place.name: place.split for place in found.sets if place.split}
+    elif sets.origin:
+        by_set = {place.name: place.split for place in sets.sets if place.split}
         names = dict.fromkeys(("train", "val", "test", *by_set.values()))
         grouped: dict[str, list[str]] = {name: [] for name in names if name in by_set.values()}
         for key in sorted(suffixes):
             if (split := by_set.get(set_of(key))) is not None:
                 grouped[split].append(key)
         splits = {name: tuple(keys) for name, keys in grouped.items()}
-        how = found.found
+        how = sets.origin
     else:
         drawn = draw_val((key for key in suffixes if set_of(key) not in mask_free), config.val_ratio, seed)
         return {**drawn, **own}, ""
@@ -292,7 +292,7 @@ def _few(names: Sequence[str]) -> str:
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more sets" if len(names) > 3 else "")
 
 
-def place(root: Path, key: str, folder: str, suffix: str) -> Path:
+def path_of_key(root: Path, key: str, folder: str, suffix: str) -> Path:
     """Where a photo (`folder` is images) or a mask (masks) of a key lies under a root that we write."""
     name, _, stem = key.rpartition("/")
     return root / name / folder / f"{stem}{suffix}"

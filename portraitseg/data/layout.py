@@ -40,7 +40,7 @@ _SPLIT_FOLDER = re.compile(
 
 
 @dataclass(frozen=True)
-class SetPlace:
+class SetFolders:
     """A set of photos.
 
     Attributes:
@@ -62,9 +62,9 @@ class SetPlace:
 class Layout:
     """The sets of a folder, a warning of what was left out, and how its splits came about, in words."""
 
-    sets: tuple[SetPlace, ...]
+    sets: tuple[SetFolders, ...]
     warnings: tuple[str, ...] = ()
-    found: str = ""
+    origin: str = ""
 
 
 @dataclass(frozen=True)
@@ -99,36 +99,36 @@ def find_sets(root: Path, mask_free: set[str], has_list: bool) -> Layout:
         return _flat(root, photos, mask_free)
     children = sorted(child.name for child in root.iterdir() if child.name[0] != ".")
     if affixed := _affixed(children):
-        return Layout(affixed, found=_in_words(affixed, "images"))
-    places = []
+        return Layout(affixed, origin=_in_words(affixed, "images"))
+    sets = []
     for name in children:
         # without permission Path.is_dir raises: a set would be missed
         if any((root / name / part).is_dir() for part in (*PHOTO_FOLDERS, "masks")):
             split = None if has_list or name in mask_free else SPLIT_FOLDERS.get(name.lower())
-            places.append(_place(root, name, split))
-    of_splits = [place for place in places if place.split]
-    others = [place.name for place in places if not place.split and place.name not in mask_free]
+            sets.append(_folders_of(root, name, split))
+    of_splits = [folders for folders in sets if folders.split]
+    others = [folders.name for folders in sets if not folders.split and folders.name not in mask_free]
     if of_splits and others:
         raise InputError(
             f"DATA {root}: '{others[0]}' lies beside the splits {', '.join(p.name for p in of_splits)}, and its photos "
             "are of none of them: move them into one, or list all splits in splits.json"
         )
-    return Layout(tuple(places), found=_in_words(tuple(of_splits), "folders") if of_splits else "")
+    return Layout(tuple(sets), origin=_in_words(tuple(of_splits), "folders") if of_splits else "")
 
 
-def pair(root: Path, place: SetPlace, is_mask_free: bool) -> Pairs:
+def pair(root: Path, folders: SetFolders, is_mask_free: bool) -> Pairs:
     """Pairs the photos of a set with their masks, by their names without suffix, whatever Unicode form they are in.
 
     Raises:
         InputError: two photos or masks of one name, a mask without a photo, a name that is no text; or masks in a set
             that is declared to have none.
     """
-    base = root / place.images
+    base = root / folders.images
     if not base.is_dir():
-        raise InputError(f"set {root / place.name}: masks/ without images/: add the photos, or take the masks out")
-    images, unread = _list_photos(base, is_mixed=bool(place.mask_ending))
-    folder = root / place.masks
-    masks = _list_masks(folder, place.mask_ending, images) if folder.is_dir() else {}
+        raise InputError(f"set {root / folders.name}: masks/ without images/: add the photos, or take the masks out")
+    images, unread = _list_photos(base, is_mixed=bool(folders.mask_ending))
+    folder = root / folders.masks
+    masks = _list_masks(folder, folders.mask_ending, images) if folder.is_dir() else {}
     keys = {_normal(stem): stem for stem in images}
     if len(keys) < len(images):
         twin = next(stem for stem in images if keys[_normal(stem)] != stem)
@@ -136,7 +136,7 @@ def pair(root: Path, place: SetPlace, is_mask_free: bool) -> Pairs:
     masks = _matched(masks, keys, folder, base, unread)
     if masks and is_mask_free:
         raise InputError(
-            f"set '{place.name}' is one of data.blank_sets or data.unlabelled_sets but has {folder}: take the masks "
+            f"set '{folders.name}' is one of data.blank_sets or data.unlabelled_sets but has {folder}: take the masks "
             "out, or name other sets (--set 'data.blank_sets=[]')"
         )
     same: dict[tuple[str, str | None], tuple[str, str | None]] = {}
@@ -158,14 +158,14 @@ def _flat(root: Path, photos: str, mask_free: set[str]) -> Layout:
     is_folder = os.path.isdir
     names = sorted(c.name for c in children if any(is_folder(c / part) for part in (*PHOTO_FOLDERS, "masks")))
     left_out = [name for name in names if name not in mask_free]
-    places = (_place(root, "", None), *(_place(root, name, None) for name in names if name in mask_free))
+    sets = (_folders_of(root, "", None), *(_folders_of(root, name, None) for name in names if name in mask_free))
     if not left_out:
-        return Layout(places)
+        return Layout(sets)
     warning = (
         f"sets beside {root / photos} are left out, to take them give images/ and masks/ a folder of their own: "
         f"{len(left_out)} (first: {left_out[0]})"
     )
-    return Layout(places, (warning,))
+    return Layout(sets, (warning,))
 
 
 def _within(root: Path, photos: str, parts: list[str]) -> Layout:
@@ -175,12 +175,12 @@ def _within(root: Path, photos: str, parts: list[str]) -> Layout:
             f"photo {loose}: lies beside the folders of splits ({', '.join(parts)}): move it into one of them"
         )
     masks = _mask_folder(root, parts)
-    places = []
+    sets = []
     for part in parts:
         inner = f"{masks}/{part}"
         own = inner if (root / inner).is_dir() else masks
-        places.append(SetPlace(part, f"{photos}/{part}", own, SPLIT_FOLDERS[part.lower()]))
-    return Layout(tuple(places), found=_in_words(tuple(places), f"folders of {photos}/"))
+        sets.append(SetFolders(part, f"{photos}/{part}", own, SPLIT_FOLDERS[part.lower()]))
+    return Layout(tuple(sets), origin=_in_words(tuple(sets), f"folders of {photos}/"))
 
 
 def _split_parts(folder: Path) -> list[str]:
@@ -189,7 +189,7 @@ def _split_parts(folder: Path) -> list[str]:
     return sorted(child.name for child in folder.iterdir() if child.name.lower() in SPLIT_FOLDERS and child.is_dir())
 
 
-def _affixed(children: list[str]) -> tuple[SetPlace, ...]:
+def _affixed(children: list[str]) -> tuple[SetFolders, ...]:
     """`train_images` with `train_masks`, or `images_train` with `masks_train`."""
     found: dict[str, dict[str, str]] = {}
     for name in children:
@@ -198,18 +198,18 @@ def _affixed(children: list[str]) -> tuple[SetPlace, ...]:
             kind = "images" if match["what"].lower() in PHOTO_FOLDERS else "masks"
             found.setdefault(split, {}).setdefault(kind, name)
     return tuple(
-        SetPlace(split, parts["images"], parts.get("masks", f"{split}_masks"), SPLIT_FOLDERS[split.lower()])
+        SetFolders(split, parts["images"], parts.get("masks", f"{split}_masks"), SPLIT_FOLDERS[split.lower()])
         for split, parts in found.items()
         if "images" in parts
     )
 
 
-def _place(root: Path, name: str, split: str | None) -> SetPlace:
+def _folders_of(root: Path, name: str, split: str | None) -> SetFolders:
     base = root / name
     check_name(base, "set")
     photos = next((part for part in PHOTO_FOLDERS if (base / part).is_dir()), "images")
     prefix = f"{name}/" if name else ""
-    return SetPlace(name, prefix + photos, prefix + _mask_folder(base), split)
+    return SetFolders(name, prefix + photos, prefix + _mask_folder(base), split)
 
 
 def _mask_folder(base: Path, parts: list[str] | None = None) -> str:
@@ -224,9 +224,9 @@ def _mask_folder(base: Path, parts: list[str] | None = None) -> str:
     return "masks"
 
 
-def _in_words(places: tuple[SetPlace, ...], what: str) -> str:
+def _in_words(sets: tuple[SetFolders, ...], what: str) -> str:
     return f"splits by {what}: " + ", ".join(
-        place.name if place.name == place.split else f"{place.name} as {place.split}" for place in places
+        folders.name if folders.name == folders.split else f"{folders.name} as {folders.split}" for folders in sets
     )
 
 
@@ -310,7 +310,7 @@ def _normal(stem: str) -> str:
     return stem if stem.isascii() else unicodedata.normalize("NFC", stem)
 
 
-def place_of(folder: Path, stem: str, suffix: str) -> Path:
+def file_of(folder: Path, stem: str, suffix: str) -> Path:
     """The file of a stem; `suffix` may be its whole name, which begins with no dot."""
     return folder / (f"{stem}{suffix}" if suffix.startswith(".") or not suffix else suffix)
 

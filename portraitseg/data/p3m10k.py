@@ -5,14 +5,14 @@ train/blurred_image with train/mask; validation/P3M-500-P (blurred faces) and P3
 
 from portraitseg.config import DataConfig
 from portraitseg.data.folder import FolderDataset, open_sets
-from portraitseg.data.layout import Layout, SetPlace
+from portraitseg.data.layout import Layout, SetFolders
 from portraitseg.errors import InputError
 
 #: What papers report on: its two validation sets, which are tests here, since nothing may be chosen on them.
 _PLACES = (
-    SetPlace("p3m_train", "train/blurred_image", "train/mask", "train"),
-    SetPlace("p3m_500_p", "validation/P3M-500-P/blurred_image", "validation/P3M-500-P/mask", "test_p3m_500_p"),
-    SetPlace("p3m_500_np", "validation/P3M-500-NP/original_image", "validation/P3M-500-NP/mask", "test_p3m_500_np"),
+    SetFolders("p3m_train", "train/blurred_image", "train/mask", "train"),
+    SetFolders("p3m_500_p", "validation/P3M-500-P/blurred_image", "validation/P3M-500-P/mask", "test_p3m_500_p"),
+    SetFolders("p3m_500_np", "validation/P3M-500-NP/original_image", "validation/P3M-500-NP/mask", "test_p3m_500_np"),
 )
 
 
@@ -30,5 +30,5 @@ def open_p3m10k(config: DataConfig, seed: int) -> FolderDataset:
             f"DATA {config.root}: no '{_PLACES[0].images}': format p3m10k is the folder P3M-10k as unpacked"
         )
     places = tuple(place for place in _PLACES if (config.root / place.images).is_dir())
-    found = Layout(places, found=f"splits by sets: {', '.join(f'{place.name} as {place.split}' for place in places)}")
+    found = Layout(places, origin=f"splits by sets: {', '.join(f'{place.name} as {place.split}' for place in places)}")
     return open_sets(config, seed, found, [])

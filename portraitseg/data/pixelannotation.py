@@ -11,7 +11,7 @@ from portraitseg import mask_setting
 from portraitseg.config import DataConfig
 from portraitseg.data import shapes
 from portraitseg.data.folder import FolderDataset, open_sets
-from portraitseg.data.layout import SPLIT_FOLDERS, Layout, SetPlace
+from portraitseg.data.layout import SPLIT_FOLDERS, Layout, SetFolders
 from portraitseg.errors import InputError
 
 #: What a mask's name ends with, the better one first, and what the brush strokes are saved as, which are no mask.
@@ -49,10 +49,10 @@ def open_pixelannotation(config: DataConfig, seed: int) -> FolderDataset:
         )
     by_name = all(name.casefold() in SPLIT_FOLDERS for name in names)
     places = tuple(
-        SetPlace(name, name, name, SPLIT_FOLDERS[name.casefold()] if by_name else None, ending) for name in names
+        SetFolders(name, name, name, SPLIT_FOLDERS[name.casefold()] if by_name else None, ending) for name in names
     )
     found = f"splits by folders: {', '.join(names)}" if by_name else ""
-    return open_sets(config, seed, Layout(places, found=found), [], _setting(config, root, ending))
+    return open_sets(config, seed, Layout(places, origin=found), [], _setting(config, root, ending))
 
 
 def _setting(config: DataConfig, root: Path, ending: str) -> str:

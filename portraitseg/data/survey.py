@@ -279,8 +279,8 @@ def _check_peopled(looks: Sequence[Look], meaning: Meaning, where: str, is_said:
         setting = f" as {remedy(meaning.setting)} says" if is_said else ""
         raise InputError(
             f"masks of {where}: {len(looks) - peopled} of {len(looks)} show nobody{setting} (values "
-            f"{list_values(seen)}): photos of nobody belong into a set of data.blank_sets; if persons are there, say "
-            "which values they have: --set data.mask=person:<ids>"
+            f"{list_values(seen)}): background-only photos belong into a set of data.blank_sets; if persons are there, "
+            "say which values they have: --set data.mask=person:<ids>"
         )
     if is_said or len(looks) < _INVERTED_MASKS:
         return

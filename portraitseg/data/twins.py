@@ -38,20 +38,20 @@ def hashes(image: UInt8[np.ndarray, "h w 3"]) -> UInt64[np.ndarray, "2 4"]:
     return np.stack([_hash_grey(grey), _hash_grey(cv2.flip(grey, 1))])
 
 
-def near_pairs(found: UInt64[np.ndarray, "n 2 4"], most_bits: int = MOST_BITS) -> Iterator[tuple[int, int, int]]:
+def near_pairs(codes: UInt64[np.ndarray, "n 2 4"], most_bits: int = MOST_BITS) -> Iterator[tuple[int, int, int]]:
     """All pairs of photos that are nearly the same, mirrored ones too: (first, second, bits that differ).
 
     Hashes that differ in `most_bits` agree in one of `most_bits` + 1 parts at least, so that only those which have a
     part in common are compared (Norouzi et al., 2012, arXiv:1307.2982).
 
     Args:
-        found: of n photos what `hashes` gives.
+        codes: of n photos what `hashes` gives.
         most_bits: that may differ.
     """
-    own, parts = np.ascontiguousarray(found[:, 0]), most_bits + 1
+    own, parts = np.ascontiguousarray(codes[:, 0]), most_bits + 1
     kept = np.flatnonzero(np.bitwise_count(own).sum(axis=1) >= _LEAST_BITS)
     for side in range(2):
-        other = np.ascontiguousarray(found[:, side])
+        other = np.ascontiguousarray(codes[:, side])
         for part, first, second in _candidates(own, other, kept, parts):
             differing = own[first] ^ other[second]
             bits = np.bitwise_count(differing).sum(axis=1, dtype=np.int64)
@@ -61,7 +61,7 @@ def near_pairs(found: UInt64[np.ndarray, "n 2 4"], most_bits: int = MOST_BITS) -
                 is_new[is_new] = (differing[is_new] & _mask(earlier, parts)).any(axis=1)
             first, second, bits = first[is_new], second[is_new], bits[is_new]
             unturned, mirrored = (
-                np.bitwise_count(own[first] ^ found[second, which]).sum(axis=1, dtype=np.int64) for which in range(2)
+                np.bitwise_count(own[first] ^ codes[second, which]).sum(axis=1, dtype=np.int64) for which in range(2)
             )
             seen = (unturned <= most_bits) if side else np.zeros(len(first), bool)
             for pair in zip(first[~seen], second[~seen], np.minimum(unturned, mirrored)[~seen], strict=True):
@@ -69,12 +69,12 @@ def near_pairs(found: UInt64[np.ndarray, "n 2 4"], most_bits: int = MOST_BITS) -
 
 
 def _candidates(
-    own: UInt64[np.ndarray, "n 4"], other: UInt64[np.ndarray, "n 4"], kept: Int[np.ndarray, " m"], parts: int
+    first: UInt64[np.ndarray, "n 4"], other: UInt64[np.ndarray, "n 4"], kept: Int[np.ndarray, " m"], parts: int
 ) -> Iterator[tuple[int, Int[np.ndarray, " k"], Int[np.ndarray, " k"]]]:
     """Pairs of which a part agrees, with its number, `_CHUNK` at a time; or all, of part 0, where that is fewer."""
     tables = []
     for part in range(parts):
-        keys, values = (_part(hashes_[kept], part, parts) for hashes_ in (own, other))
+        keys, values = (_part(hashes_[kept], part, parts) for hashes_ in (first, other))
         order = np.argsort(values, kind="stable").astype(np.int32)
         low, high = (np.searchsorted(values[order], keys, side).astype(np.int32) for side in ("left", "right"))
         tables.append((order, low, high - low))

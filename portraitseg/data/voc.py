@@ -2,7 +2,7 @@
 
 from portraitseg.config import DataConfig
 from portraitseg.data.folder import FolderDataset, open_sets
-from portraitseg.data.layout import Layout, SetPlace
+from portraitseg.data.layout import Layout, SetFolders
 from portraitseg.errors import InputError
 
 #: The twenty classes are in alphabetical order; person is the fifteenth.
@@ -31,4 +31,4 @@ def open_voc(config: DataConfig, seed: int) -> FolderDataset:
         raise InputError(
             f"DATA {config.root}: {LISTS} has no train.txt: list the names of the photos in it, one a line"
         )
-    return open_sets(config, seed, Layout((SetPlace("", "JPEGImages", "SegmentationClass"),)), lists, MASKS)
+    return open_sets(config, seed, Layout((SetFolders("", "JPEGImages", "SegmentationClass"),)), lists, MASKS)

@@ -77,11 +77,11 @@ def understand(fine: Any, c: Callable[[int], int]) -> Any:
     filters = c(FILTERS)
     x = blocks.conv_bn(fine, filters, kernel=3, stride=2, name="semantic")
     skips = []
-    for stage, repeats in enumerate(REPEATS):
+    for level, repeats in enumerate(REPEATS):
         for repeat in range(repeats):
-            x = bottleneck(x, filters // 2, name=f"stage{stage}_{repeat}")
+            x = bottleneck(x, filters // 2, name=f"stage{level}_{repeat}")
         skips.append(x)
-        x = layers.MaxPooling2D(2, name=f"stage{stage}_pool")(blocks.pad_to_multiple(x, 2, name=f"stage{stage}"))
+        x = layers.MaxPooling2D(2, name=f"stage{level}_pool")(blocks.pad_to_multiple(x, 2, name=f"stage{level}"))
     for step, skip in enumerate(reversed(skips)):
         x = blocks.crop_to(blocks.upsample(x, 2, name=f"up{step}"), skip, name=f"up{step}")
         x = layers.Add(name=f"up{step}_add")([x, skip])

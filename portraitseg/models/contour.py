@@ -23,7 +23,7 @@ from portraitseg.models.keras_route import keras
 layers = keras.layers
 
 #: Stages of EfficientNet-Lite0, of which the last is kept by the teacher alone: (kernel, stride, filters).
-STAGES = ((3, 1, 16), (3, 2, 24), (5, 2, 40), (3, 2, 80), (5, 1, 112), (5, 2, 192))
+LEVELS = ((3, 1, 16), (3, 2, 24), (5, 2, 40), (3, 2, 80), (5, 1, 112), (5, 2, 192))
 
 #: Filters of its stem.
 STEM_FILTERS = 32
@@ -94,14 +94,14 @@ def encode(image: Any, numbers: Variant) -> list[Any]:
         skips.append(x)
     kernel, stride = (3, 2) if numbers.finest == 2 else (4, 4)
     x = blocks.conv_bn(x, STEM_FILTERS, kernel=kernel, stride=stride, name="stem")
-    stages = zip(STAGES[: len(numbers.repeats)], numbers.repeats, numbers.expansion, strict=True)
-    for stage, ((kernel, stride, filters), repeats, expansion) in enumerate(stages):
+    levels = zip(LEVELS[: len(numbers.repeats)], numbers.repeats, numbers.expansion, strict=True)
+    for level, ((kernel, stride, filters), repeats, expansion) in enumerate(levels):
         if stride == 2:
             skips.append(x)
-            x = blocks.pad_to_multiple(x, 2, name=f"stage{stage}")
+            x = blocks.pad_to_multiple(x, 2, name=f"stage{level}")
         for repeat in range(repeats):
             step = stride if repeat == 0 else 1
-            x = blocks.inverted_residual(x, filters, step, expansion, kernel, name=f"stage{stage}_{repeat}")
+            x = blocks.inverted_residual(x, filters, step, expansion, kernel, name=f"stage{level}_{repeat}")
     return [*skips, x]
 
 

@@ -59,10 +59,10 @@ def learning_to_downsample(x: Any, filters: tuple[int, int, int]) -> Any:
 
 def global_features(x: Any, filters: tuple[int, int, int]) -> Any:
     """Nine inverted residuals and pyramid pooling (rows 4-7). (n, h/8, w/8, c) → (n, h/32, w/32, filters[2])."""
-    for stage, (count, stride) in enumerate(((filters[0], 2), (filters[1], 2), (filters[2], 1))):
-        x = blocks.pad_to_multiple(x, stride, name=f"global{stage}")
+    for level, (count, stride) in enumerate(((filters[0], 2), (filters[1], 2), (filters[2], 1))):
+        x = blocks.pad_to_multiple(x, stride, name=f"global{level}")
         for repeat in range(3):
-            x = blocks.inverted_residual(x, count, stride if repeat == 0 else 1, name=f"global{stage}_{repeat}")
+            x = blocks.inverted_residual(x, count, stride if repeat == 0 else 1, name=f"global{level}_{repeat}")
     return pyramid_pooling(x, filters[2])
 
 

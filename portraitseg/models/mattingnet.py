@@ -70,9 +70,9 @@ def encode(image: Any, numbers: Variant) -> list[Any]:
     """(n, h, w, c) → features at strides 2, 4, 8 and 16."""
     x = blocks.conv_bn(image, numbers.filters[0], kernel=3, stride=2, name="stem")
     skips = [x]
-    for stage, (filters, repeats) in enumerate(zip(numbers.filters[1:], numbers.repeats, strict=True)):
+    for level, (filters, repeats) in enumerate(zip(numbers.filters[1:], numbers.repeats, strict=True)):
         for repeat in range(repeats):
-            x = residual(x, filters, stride=2 if repeat == 0 else 1, name=f"encoder{stage}_{repeat}")
+            x = residual(x, filters, stride=2 if repeat == 0 else 1, name=f"encoder{level}_{repeat}")
         skips.append(x)
     return skips
 

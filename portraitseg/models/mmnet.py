@@ -62,12 +62,12 @@ def build(size: tuple[int, int], variant: str = "mmnet") -> Any:
 
     image = keras.Input((*size, 3), name="image")
     x = blocks.conv_bn(image, c(32), kernel=3, stride=2, name="stem")
-    stages = []
+    levels = []
     for index, (branch, filters, stride, dilations) in enumerate(ENCODER):
         x = multi_branch(x, c(branch), c(filters), dilations, stride, index == len(ENCODER) - 1, name=f"encoder{index}")
-        stages.append(x)
+        levels.append(x)
     for index, (filters, skip) in enumerate(REFINEMENTS):
-        x = refine(x, stages[skip], c(filters), name=f"refine{index}")
+        x = refine(x, levels[skip], c(filters), name=f"refine{index}")
     filters, dilations = c(ENHANCEMENT[0]), ENHANCEMENT[1]
     for index in range(2):
         x = multi_branch(x, filters, filters, dilations, name=f"enhance{index}")

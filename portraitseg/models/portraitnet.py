@@ -20,7 +20,7 @@ layers = keras.layers
 VARIANTS: Mapping[str, float] = {"portraitnet": 1.0, "portraitnet_w050": 0.5}
 
 #: MobileNetV2's stages (Sandler et al., 2018, Table 2): (expansion, filters, repeats, stride).
-STAGES = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
+LEVELS = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
 STEM_FILTERS = 32
 
 #: Filters of the D-blocks at strides 32, 16, 8, 4 and 2; the first four are those of the encoder one stride finer.
@@ -66,13 +66,13 @@ def encode(image: Any, c: Callable[[int], int]) -> list[Any]:
     """MobileNetV2 without its last layer. (n, h, w, c) → features at strides 4, 8, 16 and 32."""
     x = blocks.conv_bn(image, c(STEM_FILTERS), kernel=3, stride=2, name="stem")
     finer = []
-    for stage, (expansion, filters, repeats, stride) in enumerate(STAGES):
+    for level, (expansion, filters, repeats, stride) in enumerate(LEVELS):
         if stride == 2:
             finer.append(x)
-            x = blocks.pad_to_multiple(x, 2, name=f"stage{stage}")
+            x = blocks.pad_to_multiple(x, 2, name=f"stage{level}")
         for repeat in range(repeats):
             step = stride if repeat == 0 else 1
-            x = blocks.inverted_residual(x, c(filters), step, expansion, name=f"stage{stage}_{repeat}")
+            x = blocks.inverted_residual(x, c(filters), step, expansion, name=f"stage{level}_{repeat}")
     # the paper has no skip at half size
     return [*finer[1:], x]
 

@@ -18,7 +18,7 @@ _RESIZES = frozenset({"RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR"})
 
 
 @dataclass(frozen=True)
-class Places:
+class MapShape:
     """Height, width and channels of a tensor, and where they stand.
 
     Attributes:
@@ -31,7 +31,7 @@ class Places:
     layout: str = "NHWC"
 
 
-def places_of(shape: tuple[int, ...], size: tuple[int, int], layout: str | None = None) -> Places | None:
+def map_shape_of(shape: tuple[int, ...], size: tuple[int, int], layout: str | None = None) -> MapShape | None:
     """Reads an output as a map, flat ones (1, H·W) and (1, H·W, C) too; None where it is none.
 
     Args:
@@ -44,16 +44,16 @@ def places_of(shape: tuple[int, ...], size: tuple[int, int], layout: str | None 
     pixels = size[0] * size[1]
     if len(shape) == 4 and shape[0] == 1:
         is_first = layout == "NCHW" or (layout is None and shape[1] < min(shape[2:]) and shape[3] > shape[1])
-        first = Places(shape[2], shape[3], shape[1], "NCHW")
-        return first if is_first else Places(shape[1], shape[2], shape[3])
+        first = MapShape(shape[2], shape[3], shape[1], "NCHW")
+        return first if is_first else MapShape(shape[1], shape[2], shape[3])
     rest = shape[1:] if shape[0] == 1 and len(shape) > 1 else shape
     if len(rest) == 2 and pixels in rest and rest != (pixels, pixels):
         is_first = rest[1] == pixels
-        return Places(*size, rest[0] if is_first else rest[1], "NCHW" if is_first else "NHWC")
+        return MapShape(*size, rest[0] if is_first else rest[1], "NCHW" if is_first else "NHWC")
     if len(rest) == 2:
-        return Places(rest[0], rest[1], 1)
+        return MapShape(rest[0], rest[1], 1)
     if len(rest) == 1 and rest[0] % pixels == 0:
-        return Places(*size, rest[0] // pixels, layout or "NHWC")
+        return MapShape(*size, rest[0] // pixels, layout or "NHWC")
     return None
 
 
@@ -82,7 +82,7 @@ def suggest(graph: Graph) -> list[str] | None:
     if image.rank != 4 or image.shape[0] != 1 or 3 not in (image.shape[1], image.shape[3]) or image.is_dynamic:
         return None
     size = (image.shape[2], image.shape[3]) if layout == "NCHW" else (image.shape[1], image.shape[2])
-    maps = [(tensor, found) for tensor in graph.outputs if (found := places_of(tensor.shape, size)) is not None]
+    maps = [(tensor, found) for tensor in graph.outputs if (found := map_shape_of(tensor.shape, size)) is not None]
     if not maps:
         return _with_size(graph, image, layout)
     # the finest map, of these the one with the fewest channels: side outputs are coarser, features have more

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from portraitseg import contract, files
 from portraitseg.errors import InputError
 from portraitseg.runners.base import Runner, TensorInfo
-from portraitseg.runners.describe import Places, has_logits, places_of, refusal
+from portraitseg.runners.describe import MapShape, has_logits, map_shape_of, refusal
 from portraitseg.runners.tensors import UnfitError
 from portraitseg.runners.tflite import TfliteRunner, open_tflite
 from portraitseg.tflite.graph import read_graph
@@ -96,9 +96,9 @@ class PeerRunner(Runner):
         self.input = _info(self._input)
         sides = self.input.shape[1:3] if spec.layout == "NHWC" else self.input.shape[2:4]
         self.size = (sides[0], sides[1])
-        self._output, self._places = _choose_output(path, spec, self.size, self._interpreter.get_output_details())
+        self._output, self._map_shape = _choose_output(path, spec, self.size, self._interpreter.get_output_details())
         # what `run` returns: its own output made a probability
-        shape = (1, self._places.height, self._places.width, 1)
+        shape = (1, self._map_shape.height, self._map_shape.width, 1)
         self.output = TensorInfo(self._output["name"], shape, "float32")
 
     def prepare(self, image: UInt8[np.ndarray, "h w 3"]) -> Shaped[np.ndarray, "1 a b c"]:
@@ -125,7 +125,7 @@ class PeerRunner(Runner):
         values = raw.astype(np.float32)
         if info.dtype != "float32":
             values = (values - np.float32(info.zero_point or 0)) * np.float32(info.scale or 1.0)
-        probability = _activate(_as_map(values, self._places), self.spec)
+        probability = _activate(_as_map(values, self._map_shape), self.spec)
         return 1 - probability if self.spec.invert else probability
 
 
@@ -144,11 +144,11 @@ def open_interpreter(path: Path, threads: int, with_xnnpack: bool) -> Any:
         raise InputError(f"{path}: not a TFLite file that runs here: {str(error).splitlines()[:1]}") from error
 
 
-def _as_map(values: Float32[np.ndarray, "..."], places: Places) -> Float32[np.ndarray, "1 h w c"]:
+def _as_map(values: Float32[np.ndarray, "..."], map_shape: MapShape) -> Float32[np.ndarray, "1 h w c"]:
     """An output of any accepted shape as NHWC."""
-    if places.layout == "NCHW":
-        return values.reshape(1, places.channels, places.height, places.width).transpose(0, 2, 3, 1)
-    return values.reshape(1, places.height, places.width, places.channels)
+    if map_shape.layout == "NCHW":
+        return values.reshape(1, map_shape.channels, map_shape.height, map_shape.width).transpose(0, 2, 3, 1)
+    return values.reshape(1, map_shape.height, map_shape.width, map_shape.channels)
 
 
 def _activate(values: Float32[np.ndarray, "1 h w c"], spec: PeerSpec) -> Float32[np.ndarray, "1 h w 1"]:
@@ -179,16 +179,16 @@ def _only_photo(path: Path, spec: PeerSpec, details: list[dict[str, Any]]) -> di
 
 def _choose_output(
     path: Path, spec: PeerSpec, size: tuple[int, int], details: list[dict[str, Any]]
-) -> tuple[dict[str, Any], Places]:
+) -> tuple[dict[str, Any], MapShape]:
     """The output that is the mask, and how to read it."""
     fitting = []
     for found in details:
         shape = tuple(int(side) for side in found["shape"])
         # what is four-dimensional has the layout of the input, unless it says another
         layout = spec.output_layout or (spec.layout if len(shape) == 4 else None)
-        places = places_of(shape, spec.output_size or size, layout)
-        if spec.output in (None, found["name"]) and places is not None and places.channels > spec.output_channel:
-            fitting.append((found, places))
+        map_shape = map_shape_of(shape, spec.output_size or size, layout)
+        if spec.output in (None, found["name"]) and map_shape is not None and map_shape.channels > spec.output_channel:
+            fitting.append((found, map_shape))
     if len(fitting) != 1:
         shapes = ", ".join(f"'{found['name']}' {[int(side) for side in found['shape']]}" for found in details)
         what = "several outputs could be the mask: name one with output" if fitting else "no output fits"

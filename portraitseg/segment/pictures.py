@@ -27,24 +27,24 @@ _QUALITY = 95
 Background = tuple[int, int, int] | UInt8[np.ndarray, "h w 3"]
 
 
-def render(found: Segmentation, output: Output, background: Background | None = None) -> UInt8[np.ndarray, "..."]:
+def render(segmented: Segmentation, output: Output, background: Background | None = None) -> UInt8[np.ndarray, "..."]:
     """The picture of an output: (h, w) for `mask` and `alpha`, (h, w, 4) for `cutout`, else (h, w, 3).
 
     Args:
-        found: the segmented picture.
+        segmented: the segmented picture.
         output: which.
         background: for `replace`.
     """
     if output == "mask":
-        return np.where(found.mask, np.uint8(255), np.uint8(0))
+        return np.where(segmented.mask, np.uint8(255), np.uint8(0))
     if output == "alpha":
-        return contract.probability_to_bytes(found.alpha)
+        return contract.probability_to_bytes(segmented.alpha)
     if output == "cutout":
-        return found.cutout()
+        return segmented.cutout()
     if output == "blur":
-        return found.blur()
+        return segmented.blur()
     assert background is not None
-    return found.over(background)
+    return segmented.over(background)
 
 
 def parse_background(text: str) -> Background:

@@ -7,7 +7,7 @@ import pytest
 
 from benchmark.measuring import measure
 from benchmark.measuring.cold import ColdStart, cold_start
-from benchmark.measuring.measure import REFERENCE, Measurement
+from benchmark.measuring.measure import REFERENCE
 from benchmark.measuring.peers import open_target
 from benchmark.measuring.targets import FOREIGN, Target
 from benchmark.tables.rows import make_rows
@@ -55,9 +55,8 @@ def test_first_runs_and_plain_kernels_reach_the_table(workspace, monkeypatch):
     profile = measure.Profile(warmup=0, rounds=20, budget_s=1.0, starts=3)
     monkeypatch.setitem(measure.PROFILES, "full", profile)
     own = Target(Path("android_assets/tiny/tiny-24x30-rgb-fp32.tflite"), "tiny", "fp32", "rgb", 1, Path("m.json"))
-    measured = Measurement([own], own, "full", [1])
     dataset = open_dataset(DataConfig(format="folder", root=Path("photos")), seed=7)
-    measured.run(dataset, ["test_a"])
+    measured = measure.measure(measure.Plan([own], own, "full", [1]), dataset, ["test_a"])
     (row,) = make_rows(measured)
     # medians, and the greatest memory
     assert (row.init_ms, row.first_ms, row.peak_mb) == (8.0, 5.0, 12.0)

@@ -26,6 +26,8 @@ from benchmark.measuring.scoring import CHUNK, LEAST_PHOTOS, Scoring, processes
 from benchmark.measuring.targets import FOREIGN, Target
 from portraitseg.config import DataConfig
 from portraitseg.data import open_dataset
+from portraitseg.data.mixed import MixedDataset
+from portraitseg.data.shards import ROW, ShardsDataset
 from portraitseg.errors import InputError
 from portraitseg.manifest import Refine
 from portraitseg.refine import EdgeRefiner
@@ -266,3 +268,18 @@ def test_killed_in_the_middle_and_run_again(workspace):
     subprocess.run(command, env=environment, capture_output=True, check=True)
     assert resumed == Path("runs/tiny/benchmark/photos.csv").read_text().splitlines() and len(resumed) == 801
     assert CHUNK < 400
+
+
+def test_all_of_an_index_and_all_sets_of_a_mix_tell_the_photos(photos, tmp_path):
+    rows = np.zeros(5000, ROW)
+    shards = ShardsDataset("a", {}, place="a", shards=("x",), index_keys=np.zeros(5000, "S4"), rows=rows)
+    before = scoring.identify_photos(shards, ("k",))
+    rows["crc"][2500] = 1
+    assert scoring.identify_photos(shards, ("k",)) != before
+    mixed = MixedDataset("m", {}, members={"one": photos})
+    keys = tuple(f"one/{key}" for key in photos.keys("test_a"))
+    before = [scoring.identify_photos(mixed, keys, is_copy) for is_copy in (False, True)]
+    os.utime(tmp_path / "photos/images/test_a_3.png", (1, 1))
+    after = [scoring.identify_photos(mixed, keys, is_copy) for is_copy in (False, True)]
+    # a copy has other times
+    assert before[0] != after[0] and before[1] == after[1]

@@ -6,19 +6,21 @@ import shutil
 from pathlib import Path
 
 import pytest
-from benchmark.tables.table import COLUMNS
 from typer.testing import CliRunner
 
+from benchmark import stage
 from benchmark.__main__ import app
 from benchmark.measuring import journal as journals
 from benchmark.measuring import latency
+from benchmark.measuring.measure import score_shard
+from benchmark.tables.results import RESULTS
 from portraitseg.errors import InputError
 from portraitseg.runs import Run
 from tests.benchmark.conftest import write_manifest, write_photos
 from tests.runners.tiny import write_tflite
 
-RESULTS = Path("runs/tiny/benchmark")
-JOURNAL = RESULTS / "journal"
+OUT = Path("runs/tiny/benchmark")
+JOURNAL = OUT / "journal"
 
 
 @pytest.fixture(autouse=True)
@@ -36,13 +38,13 @@ def run(*arguments: str) -> str:
 def made() -> dict[str, object]:
     """All that says how good the files are: scores by photo, the table's rows without times, the manifests."""
     times = ("ms", "mb", "ratio", "valid", "reason")
-    with (RESULTS / "results.csv").open() as file:
+    with (OUT / "results.csv").open() as file:
         table = [
-            {name: row[name] for name in COLUMNS if not any(word in name for word in times)}
+            {name: row[name] for name in RESULTS if not any(word in name for word in times)}
             for row in csv.DictReader(file)
         ]
-    paths = [RESULTS / "photos.csv", Path("android_assets/tiny/manifest.json"), Path("runs/tiny/onnx/manifest.json")]
-    paths += [path for name in ("robustness.csv", "flicker.csv") if (path := RESULTS / name).exists()]
+    paths = [OUT / "photos.csv", Path("android_assets/tiny/manifest.json"), Path("runs/tiny/onnx/manifest.json")]
+    paths += [path for name in ("robustness.csv", "flicker.csv") if (path := OUT / name).exists()]
     return {"table": table, **{str(path): path.read_bytes() for path in paths}}
 
 
@@ -67,7 +69,7 @@ def of_one(workspace, known):
 
 
 def made_nothing() -> bool:
-    return not (RESULTS / "results.csv").exists()
+    return not (OUT / "results.csv").exists()
 
 
 def test_two_shards_make_what_one_run_makes(of_one):
@@ -82,8 +84,8 @@ def test_two_shards_make_what_one_run_makes(of_one):
 def test_conditions_are_shared_out_too(workspace):
     run("--robustness")
     expected = made()
-    assert str(RESULTS / "robustness.csv") in expected
-    shutil.rmtree(RESULTS)
+    assert str(OUT / "robustness.csv") in expected
+    shutil.rmtree(OUT)
     for part in (1, 2, 3):
         run("--shard", f"{part}/3", "--robustness")
     assert made() == expected
@@ -158,17 +160,14 @@ def test_nobody_scores_a_shard_twice_nor_exports_meanwhile(workspace):
 
 
 def test_who_comes_second_leaves_the_tables_alone(workspace, monkeypatch):
-    from benchmark.measuring.measure import Measurement
-
     run("--shard", "1/2")
-    scored = Measurement.run_shard
 
-    def and_the_other_ends(self, *arguments):
-        missing = scored(self, *arguments)
+    def and_the_other_ends(*arguments):
+        missing = score_shard(*arguments)
         shutil.rmtree(JOURNAL)
         return missing
 
-    monkeypatch.setattr(Measurement, "run_shard", and_the_other_ends)
+    monkeypatch.setattr(stage, "score_shard", and_the_other_ends)
     assert "another machine has written the tables" in run("--shard", "2/2") and made_nothing()
 
 

@@ -71,7 +71,7 @@ def test_sets_without_masks(tmp_path: Path, kind: str) -> None:
 
 
 def test_sets_beside_a_flat_one(photos: Path) -> None:
-    """Photos of nobody count; what may be a copy does not, and is named."""
+    """Background-only photos count; what may be a copy does not, and is named."""
     (photos / "splits.json").unlink()
     write_photos(photos / "blank", ("w",))
     shutil.rmtree(photos / "blank/masks")

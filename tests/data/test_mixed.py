@@ -18,7 +18,7 @@ from portraitseg.errors import InputError
 from tests.data import drawn
 from train import pack
 from train.fit import Plan, fingerprint
-from train.stream import recipe_of
+from train.stream import maker_of
 
 
 def folders(root: Path) -> Path:
@@ -71,8 +71,8 @@ def test_a_fault_names_the_set(tmp_path: Path) -> None:
 
 
 def drawn_in(settings: Config, epochs: int) -> list[Counter[str]]:
-    recipe = recipe_of(open_dataset(settings.data, 0), settings)
-    return [Counter(recipe._key(index, epoch) for index in range(recipe._epoch_photos)) for epoch in range(epochs)]
+    maker = maker_of(open_dataset(settings.data, 0), settings)
+    return [Counter(maker._key(index, epoch) for index in range(maker._epoch_photos)) for epoch in range(epochs)]
 
 
 def test_weights_say_how_often_a_photo_comes(tmp_path: Path) -> None:
@@ -96,8 +96,8 @@ def test_weights_say_how_often_a_photo_comes(tmp_path: Path) -> None:
 
 def test_without_weights_an_epoch_has_each_once(tmp_path: Path) -> None:
     settings = config(folders(tmp_path), train={"blank_share": 0})
-    recipe = recipe_of(open_dataset(settings.data, 0), settings)
-    assert recipe.runs == () and set(drawn_in(settings, 1)[0].values()) == {1}
+    maker = maker_of(open_dataset(settings.data, 0), settings)
+    assert maker.runs == () and set(drawn_in(settings, 1)[0].values()) == {1}
 
 
 def test_photos_of_nobody_within_a_set(tmp_path: Path) -> None:
@@ -106,11 +106,11 @@ def test_photos_of_nobody_within_a_set(tmp_path: Path) -> None:
     settings = config(tmp_path, *sets, train={"blank_share": 0.2})
     data = open_dataset(settings.data, 0)
     assert trainable_keys(data, ("blank",), "val") == ("c/blank/p000", "c/blank/p001")
-    recipe = recipe_of(data, settings)
-    labelled = recipe._epoch_photos - recipe.blank_per_epoch
-    assert recipe.blank_per_epoch == round(labelled / 4) > 0
-    assert all(recipe._key(labelled + number, 0).startswith("c/blank/") for number in range(recipe.blank_per_epoch))
-    batch = recipe.make(0)
+    maker = maker_of(data, settings)
+    labelled = maker._epoch_photos - maker.blank_per_epoch
+    assert maker.blank_per_epoch == round(labelled / 4) > 0
+    assert all(maker._key(labelled + number, 0).startswith("c/blank/") for number in range(maker.blank_per_epoch))
+    batch = maker.make(0)
     assert batch.images.shape[0] == settings.train.batch_size
 
 
@@ -222,10 +222,10 @@ def test_packed_sets_keep_their_weights(tmp_path: Path, here: None) -> None:
     plain = config(tmp_path, train={"blank_share": 0, "workers": 1}, seed=0)
     assert drawn_in(shards, 4) != drawn_in(plain, 4)
     # a state of other weights is another training's
-    recipes = [recipe_of(open_dataset(own.data, 0), own) for own in (shards, plain)]
-    assert recipes[0].keys == recipes[1].keys
+    makers = [maker_of(open_dataset(own.data, 0), own) for own in (shards, plain)]
+    assert makers[0].keys == makers[1].keys
     model = SimpleNamespace(name="m")
-    assert len({fingerprint(model, shards, Plan(1, 0.1), recipe) for recipe in recipes}) == 2
+    assert len({fingerprint(model, shards, Plan(1, 0.1), maker) for maker in makers}) == 2
     with pytest.raises(InputError, match=r"set c: .*packed was packed of several sets that have weights"):
         open_dataset(config(tmp_path, {"name": "c", "root": "packed", "format": "shards"}).data, 0)
 

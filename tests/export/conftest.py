@@ -1,5 +1,6 @@
 """The exported files of the tiny trained network, shared by all tests: converting takes seconds."""
 
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -42,6 +43,13 @@ class Exported:
             "float": parity.predict_keras(self.networks.float_model, photos),
             "qat": parity.predict_keras(self.networks.qat_model, photos),
         }
+
+
+@pytest.fixture(autouse=True, scope="module")
+def registered() -> Iterator[None]:
+    """The tiny network is one of `MODELS` for these tests."""
+    with tiny.registered():
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ from portraitseg.config import Config, parse_config
 from portraitseg.data import open_dataset
 from train.fit import Interrupted, Plan, fit
 from train.optimize import Optimization
-from train.stream import recipe_of
+from train.stream import maker_of
 
 #: Two of four epochs with frozen batch norm, the last one with frozen ranges too, would do; two show that they stay.
 PLAN = Plan(epochs=4, learning_rate=1e-3, freeze_bn_epochs=3, freeze_ranges_epochs=2)
@@ -65,7 +65,7 @@ def _fit(folder: Path, evaluate: Callable[[Any], float], plan: Plan = PLAN) -> A
     dataset = open_dataset(CONFIG.data, CONFIG.seed)
     fit(
         Optimization(model, CONFIG),
-        recipe=recipe_of(dataset, CONFIG),
+        maker=maker_of(dataset, CONFIG),
         config=CONFIG,
         plan=plan,
         folder=folder,

@@ -35,7 +35,7 @@ pytestmark = pytest.mark.full
 
 CONFIG = Config(
     data=DataConfig(synthetic_photos=32),
-    model=ModelConfig(name="fast_scnn_w050", size=(64, 64)),
+    model=ModelConfig(name="tiny", size=(64, 64)),
     export=ExportConfig(parity_photos=3),
 )
 
@@ -52,7 +52,7 @@ def _entry(exported: Exported, end: str) -> manifest.FileEntry:
         path=product.path,
         sha256=files.sha256(path),
         bytes=files.size_bytes(path),
-        model="fast_scnn_w050",
+        model="tiny",
         channels=product.channels,
         recipe=product.recipe,
         input=source,
@@ -72,7 +72,7 @@ def run(exported: Exported, float_model: Any, qat_model: Any, tmp_path: Path) ->
         files.write_text(run.config, CONFIG.model_dump_json())
         split = open_dataset(CONFIG.data, CONFIG.seed).split_hash("train")
         source = manifest.Source(
-            model="fast_scnn_w050",
+            model="tiny",
             config_sha256="0" * 64,
             git_commit="unknown",
             seed=CONFIG.seed,

@@ -23,7 +23,7 @@ from tests.export.conftest import Exported
 from tests.runners.hostile import write_crashing
 from tests.runners.tiny import write_tflite
 
-CARD = Card("fast_scnn_w050", "0", "Apache-2.0", "x", "rgb")
+CARD = Card("tiny", "0", "Apache-2.0", "x", "rgb")
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def test_files_of_a_run_are_verified(exported: Exported, tmp_path: Path, monkeyp
         path=path.name,
         sha256=files.sha256(path),
         bytes=files.size_bytes(path),
-        model="fast_scnn_w050",
+        model="tiny",
         channels="rgb",
         recipe="fp16",
         input=source,

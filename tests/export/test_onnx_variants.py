@@ -65,10 +65,11 @@ def test_quantized_kernels_lie_on_their_grid(exported: Exported, layout: str) ->
         assert scales.shape == (len(steps),) and (scales > 0).all()
 
 
-def test_quantized_file_is_smaller_than_half(exported: Exported) -> None:
+def test_quantized_file_is_smaller(exported: Exported) -> None:
     for layout in ("nhwc", "nchw"):
         float_file, quantized = (exported.find(f"-{layout}-{recipe}.onnx")[1] for recipe in ("fp32", "qdq"))
-        assert quantized.stat().st_size < float_file.stat().st_size / 2
+        # a quarter of the weights, and a graph with as many nodes again
+        assert quantized.stat().st_size < 0.6 * float_file.stat().st_size
 
 
 def test_fused_optimizations_keep_the_quantized_file_near(exported: Exported) -> None:

@@ -42,7 +42,7 @@ def test_h5_round_trip(qat_model: Any, tmp_path: Path, calibration: np.ndarray) 
     path = tmp_path / "qat.h5"
     checkpoint.save(qat_model, path)
     header = checkpoint.read_header(path)
-    assert (header.name, header.size, header.is_quantized) == ("fast_scnn_w050", (64, 64), True)
+    assert (header.name, header.size, header.is_quantized) == ("tiny", (64, 64), True)
     loaded = qat.load_qat(path)
     assert _input_range(loaded) == [0, 1]
     inputs = calibration[:2]
@@ -67,6 +67,7 @@ def test_float_h5_is_not_taken_for_qat(float_model: Any, tmp_path: Path) -> None
 def _small_model(middle: Any = None) -> Any:
     from portraitseg.models.keras_route import keras
 
+    keras.utils.set_random_seed(0)
     image = keras.Input((8, 8, 3), name="image")
     x = keras.layers.Conv2D(4, 3, padding="same", name="first")(image)
     if middle is not None:
@@ -144,7 +145,8 @@ def test_ranges_by_percentile_leave_out_outliers_alone() -> None:
     before, cut, all_of_them = (_width_of_range(one) for one in (whole, inner, stretched))
     # of a batch's 1,024 windows 9 see such a pixel: less than the 5 % that are left out at either end
     assert all_of_them > 10 * before
-    assert 0.5 * before < cut < 5 * before
+    # from the 5th to the 95th percentile of a bell is half of its range
+    assert 0.3 * before < cut < 5 * before
 
 
 def _width_of_range(model: Any) -> float:

@@ -80,8 +80,8 @@ def test_int16_is_whole(exported: Exported) -> None:
 
 def test_dynamic_range_is_small_and_float(exported: Exported) -> None:
     sizes = {name: exported.find(f"-rgb-{name}.tflite")[1].stat().st_size for name in RECIPES}
-    # at 64 px with half the channels the graph itself is a quarter of the file
-    assert sizes["dynamic_wi8_afp32"] < 0.4 * sizes["fp32"] < sizes["fp16"]
+    # of so small a network the graph itself is a fifth of the float file
+    assert sizes["dynamic_wi8_afp32"] < 0.45 * sizes["fp32"] < sizes["fp16"]
     product, path = exported.find("-rgb-dynamic_wi8_afp32.tflite")
     source, mask = product.describe(path)
     assert (source.dtype, mask.dtype) == ("float32", "float32")

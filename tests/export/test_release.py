@@ -58,6 +58,7 @@ def test_what_is_kept(run: Run) -> None:
         "manifest.json",
         "recommended.json",
         "README.md",
+        "labels.txt",
         "golden",
     }
     assert json.loads((run.android / "recommended.json").read_text()) == {"gpu": kept, "old": kept}

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from portraitseg.errors import InputError
-from portraitseg.runners.describe import places_of
+from portraitseg.runners.describe import map_shape_of
 from portraitseg.runners.peer import open_foreign
 from tests.checks.gpu.builder import Builder, options
 
@@ -150,11 +150,11 @@ def test_a_flat_mask_of_another_size_than_the_photo(tmp_path: Path) -> None:
     ],
 )
 def test_shapes(shape: tuple[int, ...], expected: tuple[int, int, int, str]) -> None:
-    found = places_of(shape, (4, 6))
+    found = map_shape_of(shape, (4, 6))
     assert found is not None
     assert (found.height, found.width, found.channels, found.layout) == expected
 
 
 @pytest.mark.parametrize("shape", [(1, 25), (2, 4, 6, 1), (), (1, 4, -1, 2)])
 def test_what_is_no_map(shape: tuple[int, ...]) -> None:
-    assert places_of(shape, (4, 6)) is None
+    assert map_shape_of(shape, (4, 6)) is None

@@ -1,4 +1,4 @@
-"""No checkpoint is chosen on photos of nobody, and what they lend to a score is said."""
+"""No checkpoint is chosen on background-only photos, and what they lend to a score is said."""
 
 import json
 from pathlib import Path

@@ -20,7 +20,7 @@ from train import state
 from train.fit import Interrupted, Plan, fit
 from train.machines.team import Team
 from train.optimize import Optimization
-from train.stream import recipe_of
+from train.stream import maker_of
 
 registered = small_network.registered
 
@@ -45,10 +45,10 @@ def _fit(folder, config=None, plan=PLAN, evaluate=None, team=None):
     tf.config.experimental.enable_op_determinism()
     model = models.build(config.model.name, config.model.size)
     dataset = open_dataset(config.data, config.seed)
-    recipe = recipe_of(dataset, config)
+    maker = maker_of(dataset, config)
     result = fit(
         Optimization(model, config),
-        recipe=recipe,
+        maker=maker,
         config=config,
         plan=plan,
         folder=folder,
@@ -279,11 +279,11 @@ def test_a_training_is_prepared_once(tmp_path, monkeypatch):
 
         return call
 
-    for place, name in ((together, "Optimization"), (stage, "recipe_of")):
+    for place, name in ((together, "Optimization"), (stage, "maker_of")):
         monkeypatch.setattr(place, name, counted(name, getattr(place, name)))
     checkpoint.save(models.build(small_network.NAME, (64, 64)), Path("begun.h5"))
     stage.train_run(Run("a"), _config(epochs=0), init=Path("begun.h5"))
-    assert sorted(built) == ["Optimization", "recipe_of"]
+    assert sorted(built) == ["Optimization", "maker_of"]
 
 
 def test_a_state_of_an_earlier_version_is_told_apart(tmp_path):

@@ -13,7 +13,7 @@ from portraitseg.errors import InputError
 from portraitseg.identity import differences
 from tests.runners.tiny import write_onnx, write_tflite
 from train import function_matching
-from train.stream import Batch, BatchStream, recipe_of
+from train.stream import Batch, BatchStream, maker_of
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def teacher(tmp_path: Path) -> Path:
 @pytest.fixture
 def batches(teacher: Path) -> Callable[..., Batch]:
     def make(step: int = 0, **distill: object) -> Batch:
-        return recipe_of(*_open({"files": [str(teacher)], **distill})).make(step)
+        return maker_of(*_open({"files": [str(teacher)], **distill})).make(step)
 
     return make
 
@@ -51,7 +51,7 @@ def _answers(teacher: Path, images: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("blend", [0.0, 0.25, 1.0])
 def test_the_masks_are_blended_with_what_is_said_of_the_augmented_photo(batches, teacher, blend):
-    alone, taught = recipe_of(*_open({})).make(2), batches(2, blend=blend)
+    alone, taught = maker_of(*_open({})).make(2), batches(2, blend=blend)
     np.testing.assert_array_equal(taught.images, alone.images)
     expected = blend * _answers(teacher, alone.images) + (1 - blend) * alone.targets
     # half a step of rounding
@@ -60,7 +60,7 @@ def test_the_masks_are_blended_with_what_is_said_of_the_augmented_photo(batches,
 
 
 def test_mixtures_have_the_teachers_masks_alone(batches, teacher):
-    alone, mixed = recipe_of(*_open({})).make(1), batches(1, blend=0.0, mixup=1.0)
+    alone, mixed = maker_of(*_open({})).make(1), batches(1, blend=0.0, mixup=1.0)
     following = np.roll(alone.images, -1, axis=0).astype(float)
     for image, first, second in zip(mixed.images, alone.images.astype(float), following, strict=True):
         # the one share that explains all pixels, rounding apart
@@ -82,9 +82,9 @@ def test_the_mean_of_several_is_taken(batches, teacher, tmp_path):
 
 
 def test_workers_make_the_same_batches(teacher):
-    recipe = recipe_of(*_open({"files": [str(teacher)], "mixup": 0.5}))
-    with BatchStream(recipe, 3, workers=1) as stream:
-        made, expected = next(iter(stream)), recipe.make(3)
+    maker = maker_of(*_open({"files": [str(teacher)], "mixup": 0.5}))
+    with BatchStream(maker, 3, workers=1) as stream:
+        made, expected = next(iter(stream)), maker.make(3)
     np.testing.assert_array_equal(made.images, expected.images)
     np.testing.assert_array_equal(made.targets, expected.targets)
 
@@ -114,7 +114,7 @@ def test_the_masks_of_photos_of_nobody_stay(teacher):
 
 def test_batches_say_which_photos_show_nobody(teacher, monkeypatch):
     dataset, config = _open({"files": [str(teacher)]})
-    recipe = recipe_of(dataset, config)
+    maker = maker_of(dataset, config)
     seen = []
 
     def note(self, images, targets, plain, is_certain, shares):
@@ -122,10 +122,10 @@ def test_batches_say_which_photos_show_nobody(teacher, monkeypatch):
         return images, targets, plain
 
     monkeypatch.setattr(function_matching.FunctionMatching, "__call__", note)
-    recipe.make(0)
-    replace(recipe, blank_keys=recipe.keys[:1], blank_per_epoch=10 * len(recipe.keys)).make(0)
+    maker.make(0)
+    replace(maker, blank_keys=maker.keys[:1], blank_per_epoch=10 * len(maker.keys)).make(0)
     # a set that comes three times has places beyond the number of its keys
-    replace(recipe, runs=((len(recipe.keys), 3.0),)).make(0)
+    replace(maker, runs=((len(maker.keys), 3.0),)).make(0)
     assert not any(seen[0]) and any(seen[1]) and not any(seen[2])
 
 

@@ -18,7 +18,7 @@ from train import augmenter, losses
 from train.augment import AUGMENTATIONS, GEOMETRIC
 from train.copy_paste import paste, paste_ignored
 from train.losses import KNOWN, LOSSES, needs_of
-from train.stream import BatchRecipe, recipe_of
+from train.stream import BatchMaker, maker_of
 
 SIDE = 16
 ON_KNOWN = sorted(name for name in LOSSES if not {"target", "edge"}.isdisjoint(needs_of(name)))
@@ -112,12 +112,12 @@ def config(tmp_path: Path) -> Config:
     )
 
 
-def recipe(config: Config, **more: object) -> BatchRecipe:
-    return replace(recipe_of(open_dataset(config.data, config.seed), config), **more)  # type: ignore[arg-type]
+def maker(config: Config, **more: object) -> BatchMaker:
+    return replace(maker_of(open_dataset(config.data, config.seed), config), **more)  # type: ignore[arg-type]
 
 
 def test_batches_have_the_pixels(config: Config) -> None:
-    made = recipe(config, with_edges=True)
+    made = maker(config, with_edges=True)
     batch = made.make(0)
     assert batch.ignore is not None and batch.ignore.shape == batch.targets.shape
     assert 0.03 < (batch.ignore > 0).mean() < 0.3
@@ -129,7 +129,7 @@ def test_data_that_know_all_have_no_such_part(config: Config, tmp_path: Path) ->
     """A part more would be another graph, and another training than before."""
     drawn.write(tmp_path / "plain", [drawn.binary] * 8)
     data = config.data.model_copy(update={"root": tmp_path / "plain"})
-    assert recipe(config.model_copy(update={"data": data})).make(0).ignore is None
+    assert maker(config.model_copy(update={"data": data})).make(0).ignore is None
 
 
 @pytest.mark.parametrize("name", sorted(AUGMENTATIONS))
@@ -167,7 +167,7 @@ def test_a_pasted_person_hides_what_is_unknown_behind(config: Config) -> None:
     outside = cv2.dilate(front, np.ones((9, 9), np.uint8)) == 0
     np.testing.assert_array_equal(ignore[outside], bands[1][outside])
     assert paste_ignored(front, None, None) is None
-    batch = recipe(config, paste_share=1.0).make(0)
+    batch = maker(config, paste_share=1.0).make(0)
     assert batch.ignore is not None and batch.ignore.any()
 
 

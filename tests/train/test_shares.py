@@ -9,17 +9,17 @@ from portraitseg.config import parse_config
 from tests.runners.tiny import write_tflite
 from tests.train.noise import noise
 from train import losses, replicas
-from train.stream import Share, recipe_of
+from train.stream import Share, maker_of
 
 
-def _recipe(**settings):
+def _maker(**settings):
     values = {
         "model": {"name": "fast_scnn_w050", "size": [32, 40]},
         "train": {"batch_size": 7, "paste_share": 0.5, "shrink_share": 0.5},
         **settings,
     }
     config = parse_config(values, "test")
-    return recipe_of(noise(), config, ("edge", "plain_logits"))
+    return maker_of(noise(), config, ("edge", "plain_logits"))
 
 
 @pytest.mark.parametrize("photos", [1, 3, 7, 16])
@@ -33,22 +33,22 @@ def test_shares_are_all_places_once(photos, count):
 @pytest.mark.parametrize("has_sets", [False, True])
 @pytest.mark.parametrize("is_mixed", [False, True])
 def test_the_shares_of_a_batch_are_the_batch_to_the_bit(is_mixed, has_sets, tmp_path, monkeypatch):
-    recipe = _recipe()
+    maker = _maker()
     if is_mixed:
         teacher = write_tflite(tmp_path / "t.tflite", shape=(1, 24, 30, 3))
-        recipe = _recipe(distill={"files": [str(teacher)], "mixup": 0.7})
+        maker = _maker(distill={"files": [str(teacher)], "mixup": 0.7})
     if has_sets:
-        # 5 photos at half their number, 11 twice and more, and photos of nobody: 2 + 28 + 9 places
-        recipe = replace(recipe, runs=((5, 0.5), (11, 2.5)), blank_keys=recipe.keys[:2], blank_per_epoch=9)
-        assert recipe.steps_per_epoch == (2 + 28 + 9) // 7
+        # 5 photos at half their number, 11 twice and more, and background-only photos: 2 + 28 + 9 places
+        maker = replace(maker, runs=((5, 0.5), (11, 2.5)), blank_keys=maker.keys[:2], blank_per_epoch=9)
+        assert maker.steps_per_epoch == (2 + 28 + 9) // 7
     made = []
-    plain = type(recipe)._make_photo
+    plain = type(maker)._make_photo
     monkeypatch.setattr(
-        type(recipe), "_make_photo", lambda self, index, epoch: made.append(index) or plain(self, index, epoch)
+        type(maker), "_make_photo", lambda self, index, epoch: made.append(index) or plain(self, index, epoch)
     )
-    whole = recipe.make(3)
+    whole = maker.make(3)
     for count in (2, 3):
-        parts = [replace(recipe, share=Share(number, number + 1, count)) for number in range(count)]
+        parts = [replace(maker, share=Share(number, number + 1, count)) for number in range(count)]
         made.clear()
         batches = [part.make(3) for part in parts]
         # a share, and where photos are mixed one photo of the next share

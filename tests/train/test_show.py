@@ -59,7 +59,7 @@ def test_samples_are_the_photos_their_masks_and_bands(root: Path, tmp_path: Path
 
 
 def test_augmented_samples_are_a_batch_of_training(root: Path, tmp_path: Path) -> None:
-    from train.stream import recipe_of
+    from train.stream import maker_of
 
     config = config_of(root, cutout_share=1.0)
     dataset = open_dataset(config.data, 7)
@@ -67,7 +67,7 @@ def test_augmented_samples_are_a_batch_of_training(root: Path, tmp_path: Path) -
     sheet = read(tmp_path / "a.png")
     # eight beside each other, the rest below
     assert sheet.shape == (6 * SIDE, 8 * SIDE, 3)
-    batch = recipe_of(dataset, config_of(root, cutout_share=1.0, batch_size=10)).make(0)
+    batch = maker_of(dataset, config_of(root, cutout_share=1.0, batch_size=10)).make(0)
     np.testing.assert_array_equal(sheet[3 * SIDE : 4 * SIDE, :SIDE], batch.images[8])
 
 

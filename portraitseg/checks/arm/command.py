@@ -6,9 +6,10 @@ from pathlib import Path
 from rich.markup import escape
 from rich.table import Table
 
-from portraitseg.checks.arm import check, fetch, record, report
+from portraitseg.checks.arm import check, fetch, report
 from portraitseg.checks.arm.cores import CORES
 from portraitseg.checks.gpu.result import Photos
+from portraitseg.checks.record import record
 from portraitseg.cli import say, table_console
 from portraitseg.errors import CheckFailed, InputError
 from portraitseg.tflite.graph import read_graph
@@ -57,17 +58,17 @@ def check_arm_command(
             fetch.fetch()
         except InputError as error:
             say(str(error))
-    found = check.examine(paths, load_photos(data, data_format, split, photos), chosen, reference, time_limit_s)
+    reports = check.examine(paths, load_photos(data, data_format, split, photos), chosen, reference, time_limit_s)
     console = table_console()
-    console.print(_table(found))
-    for one in found:
+    console.print(_table(reports))
+    for one in reports:
         for run in one.runs:
             if run.reason:
                 console.print(f"{one.path.name}, {run.core}: {run.reason}", markup=False, soft_wrap=True)
         if report_folder is not None:
             report.write(one, report_folder)
-        record.record(one)
-    if failed := [one.path.name for one in found if one.has_failed]:
+        record(one.path, "arm", check.to_checks(one))
+    if failed := [one.path.name for one in reports if one.has_failed]:
         raise CheckFailed(f"a phone's processor makes something else of {', '.join(failed)}")
 
 
@@ -89,9 +90,9 @@ def load_photos(data: Path | None, data_format: str | None, split: str, count: i
     return [dataset.load(key).image for key in spread(dataset.keys(split), count)]
 
 
-def _table(found: list[check.FileReport]) -> Table:
+def _table(reports: list[check.FileReport]) -> Table:
     table = Table("file", "core", "verdict", "greatest", "mask IoU", "M instr.", "ratio", "MB loaded", "main kernel")
-    for one in found:
+    for one in reports:
         name = one.path.name
         for run in one.runs:
             count = run.count

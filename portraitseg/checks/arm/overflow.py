@@ -92,9 +92,9 @@ Ruled = tuple[Bounds, float]
 Rule = Callable[[Op, Mapping[int, Bounds], Mapping[int, np.ndarray]], Ruled]
 
 
-def _of(op: Op, place: int, bounds: Mapping[int, Bounds], weights: Mapping[int, np.ndarray]) -> Bounds:
+def _of(op: Op, position: int, bounds: Mapping[int, Bounds], weights: Mapping[int, np.ndarray]) -> Bounds:
     """Bounds of an input; a constant bounds itself."""
-    tensor = op.inputs[place]
+    tensor = op.inputs[position]
     assert tensor is not None
     if tensor.index in bounds:
         return bounds[tensor.index]

@@ -67,9 +67,9 @@ class HalfNetwork:
             greatest[f"{op.layer} {op.name}"] = float(np.abs(result).max())
         return values[self._graph.outputs[0].index], greatest
 
-    def value(self, op: Op, place: int, values: Mapping[int, Array]) -> Array:
+    def value(self, op: Op, position: int, values: Mapping[int, Array]) -> Array:
         """An input of an operator, constant or not."""
-        tensor = op.inputs[place]
+        tensor = op.inputs[position]
         assert tensor is not None
         return values[tensor.index] if tensor.index in values else self._weights[tensor.index]
 

@@ -7,8 +7,9 @@ from pathlib import Path
 from rich.markup import escape
 from rich.table import Table
 
-from portraitseg.checks.gpu import driver, record, report
+from portraitseg.checks.gpu import driver, report
 from portraitseg.checks.gpu.routes import DEFAULT, ROUTES
+from portraitseg.checks.record import record
 from portraitseg.cli import say, table_console
 from portraitseg.errors import CheckFailed, InputError
 from portraitseg.tflite.graph import read_graph
@@ -51,9 +52,9 @@ def check_gpu_command(
     if install:
         _install(chosen)
     console = table_console()
-    found = [report.examine(path, drivers=drivers, routes=chosen) for path in files]
-    console.print(_table(found))
-    for one in found:
+    reports = [report.examine(path, drivers=drivers, routes=chosen) for path in files]
+    console.print(_table(reports))
+    for one in reports:
         for check in report.to_checks(one):
             said = [f": {check.reason}"] if check.reason else []
             said += [f" computed by {check.conditions}"] if check.adapter and check.conditions else []
@@ -62,8 +63,8 @@ def check_gpu_command(
                 console.print(f"{one.path.name}, {check.route}{words}", markup=False, soft_wrap=True)
         if report_folder is not None:
             report.write(one, report_folder)
-        record.record(one)
-    if failed := [one.path.name for one in found if one.has_failed]:
+        record(one.path, "gpu", report.to_checks(one))
+    if failed := [one.path.name for one in reports if one.has_failed]:
         raise CheckFailed(f"refused, or computed wrong, by a GPU delegate: {', '.join(failed)}")
 
 
@@ -84,9 +85,9 @@ def _install(routes: Sequence[str]) -> None:
             say(f"route {name} not installed: {error}")
 
 
-def _table(found: list[report.FileReport]) -> Table:
+def _table(reports: list[report.FileReport]) -> Table:
     table = Table("file", "route", "verdict", "on the GPU", "greatest", "mean", "mask IoU", "s")
-    for one in found:
+    for one in reports:
         runs = {run.route: run for run in one.runs}
         name = one.path.name
         for check in report.to_checks(one):
@@ -118,5 +119,5 @@ def gpu_driver_command() -> None:
     folder = driver.fetch()
     console = table_console()
     console.print(f"SwiftShader is in {folder}")
-    for found in driver.find_drivers():
-        console.print(f"{found.route}: {', '.join(str(icd) for icd in found.icds)}")
+    for listed in driver.find_drivers():
+        console.print(f"{listed.route}: {', '.join(str(icd) for icd in listed.icds)}")

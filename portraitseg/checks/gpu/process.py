@@ -10,10 +10,10 @@ import numpy as np
 
 from portraitseg.checks.gpu.child import KEY
 from portraitseg.checks.gpu.compare import compare
+from portraitseg.checks.gpu.dequantized import write_dequantized
 from portraitseg.checks.gpu.log import read_log
 from portraitseg.checks.gpu.result import GpuRun, Inputs
 from portraitseg.checks.gpu.tolerance import Precision, Tolerance, arithmetic, tolerance
-from portraitseg.checks.gpu.widened import write_widened
 from portraitseg.child import exit_words, run_limited
 from portraitseg.tflite.graph import Graph, read_graph
 
@@ -28,7 +28,7 @@ class Reference:
         error: why not, by each engine in its own words.
         other: what XNNPACK makes of an 8-bit file: as right as the reference kernels, and not the same.
         other_error: why XNNPACK does not run a file that the reference kernels run.
-        is_widened: the weights were widened to float32 first, as a GPU does (`widened.py`).
+        is_dequantized: the weights were dequantized first, as a GPU does (`dequantized.py`).
     """
 
     kernels: str | None
@@ -36,7 +36,7 @@ class Reference:
     error: str | None
     other: Inputs | None = None
     other_error: str | None = None
-    is_widened: bool = False
+    is_dequantized: bool = False
 
     @property
     def words(self) -> str:
@@ -45,13 +45,13 @@ class Reference:
             return "nothing"
         if self.kernels == "xnnpack":
             return "XNNPACK on the CPU"
-        return "TFLite's reference kernels" + (", 8-bit weights widened to float32" if self.is_widened else "")
+        return "TFLite's reference kernels" + (", 8-bit weights dequantized" if self.is_dequantized else "")
 
 
 def run_reference(path: Path, graph: Graph, inputs: Inputs, time_limit_s: float) -> Reference:
     """Runs a file on the CPU, each engine in a process of its own: reference kernels, XNNPACK where it tells more."""
     if arithmetic(graph) == "dynamic":
-        found = _run_widened(path, inputs, time_limit_s)
+        found = _run_dequantized(path, inputs, time_limit_s)
         if found is not None:
             return found
     outputs, error = _run_cpu(path, inputs, "reference", time_limit_s)
@@ -67,15 +67,15 @@ def run_reference(path: Path, graph: Graph, inputs: Inputs, time_limit_s: float)
     return Reference("reference", outputs, None, other, other_error)
 
 
-def _run_widened(path: Path, inputs: Inputs, time_limit_s: float) -> Reference | None:
+def _run_dequantized(path: Path, inputs: Inputs, time_limit_s: float) -> Reference | None:
     """The copy with float32 weights, on reference kernels; None where a file has 8-bit weights that are not known."""
     with tempfile.TemporaryDirectory(prefix="check-gpu-") as name:
-        copy = Path(name) / "widened.tflite"
-        write_widened(path, copy)
+        copy = Path(name) / "dequantized.tflite"
+        write_dequantized(path, copy)
         if arithmetic(read_graph(copy)) == "dynamic":
             return None
         outputs, _ = _run_cpu(copy, inputs, "reference", time_limit_s)
-    return None if outputs is None else Reference("reference", outputs, None, is_widened=True)
+    return None if outputs is None else Reference("reference", outputs, None, is_dequantized=True)
 
 
 def _run_cpu(path: Path, inputs: Inputs, kernels: str, time_limit_s: float) -> tuple[Inputs | None, str | None]:
@@ -108,7 +108,7 @@ def compared(run: GpuRun, graph: Graph, reference: Reference, gpu: Inputs, preci
     if reference.outputs is None:
         said = f"the GPU ran it, and no engine of the CPU does, so that there is nothing to compare: {reference.error}"
         return replace(run, verdict="not_run", reason=said)
-    limit = tolerance(graph, precision, reference.kernels, _apart(graph, reference), reference.is_widened)
+    limit = tolerance(graph, precision, reference.kernels, _apart(graph, reference), reference.is_dequantized)
     difference = compare(graph, reference.outputs, gpu, limit)
     return replace(
         run,

@@ -46,7 +46,7 @@ def tolerance(
     precision: Precision,
     kernels: str | None = "reference",
     apart: tuple[float, float] = (0.0, 0.0),
-    is_widened: bool = False,
+    is_dequantized: bool = False,
 ) -> Tolerance:
     """The bound for a file.
 
@@ -55,7 +55,7 @@ def tolerance(
         precision: what the GPU computes in.
         kernels: what it is compared with: `reference` kernels, or `xnnpack`.
         apart: how far XNNPACK is from the reference kernels on the same inputs, greatest and mean; of 8-bit files.
-        is_widened: whether the reference had its 8-bit weights widened to float32, as the GPU has.
+        is_dequantized: whether the reference had its 8-bit weights dequantized, as the GPU has.
     """
     kind = arithmetic(graph)
     if kind in ("int8", "int16"):
@@ -72,10 +72,10 @@ def tolerance(
         # Single pixels of a steep outline move far: 0.03 on Fast-SCNN at 64 px, 0.27 on MediaPipe's landscape model,
         # while the mean is 0.0018 and 0.0015. So it is the mean that judges.
         return Tolerance(0.5, 5e-3, "16-bit arithmetic: 0.27 at most and 0.0018 on average were measured")
-    if kind == "dynamic" and not is_widened:
+    if kind == "dynamic" and not is_dequantized:
         # the CPU rounds activations to 8 bits, the GPU does not, and how far that carries is the network's: XNNPACK and
         # the reference kernels round alike, so nothing measured here bounds it. Only what no rounding does is refused
-        reason = "the CPU rounds activations to 8 bits, the GPU does not; its weights could not be widened to compare"
+        reason = "the CPU rounds activations to 8 bits, a GPU does not; its weights cannot be dequantized to compare"
         return Tolerance(0.5, 5e-2, reason)
     if kernels == "xnnpack":
         # 2.1e-4 and on average 8e-8 on MediaPipe's models, at steep outlines

@@ -47,13 +47,13 @@ def zoo_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def our_files(
     float_model: Any, qat_model: Any, calibration: np.ndarray, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, Path]:
-    """fast_scnn_w050 at 64×64, trained for some seconds: recipe → file."""
+    """The tiny network at 64×64, trained for some seconds: recipe → file."""
     folder = tmp_path_factory.mktemp("ours")
     models = {"float": float_model, "qat": qat_model}
     paths = {}
     for name in ("fp32", "fp16", "dynamic_wi8_afp32", "qat_wi8_ai8"):
         recipe = RECIPES[name]
-        paths[name] = folder / f"fast_scnn_w050-64x64-rgb-{name}.tflite"
+        paths[name] = folder / f"tiny-64x64-rgb-{name}.tflite"
         paths[name].write_bytes(recipe.convert(models[recipe.reference], calibration))
     return paths
 

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from portraitseg.checks.gpu import process
+from portraitseg.checks.gpu.dequantized import dequantize_weights
 from portraitseg.checks.gpu.inputs import make_inputs
 from portraitseg.checks.gpu.log import read_log
 from portraitseg.checks.gpu.result import GpuRun
 from portraitseg.checks.gpu.tolerance import arithmetic, tolerance
-from portraitseg.checks.gpu.widened import widen_weights
 from portraitseg.tflite.graph import parse_graph
 from tests.checks.gpu import zoo
 from tests.checks.gpu.builder import Builder, options
@@ -54,18 +54,18 @@ def dynamic(per_channel: bool = True) -> bytes:
 @pytest.mark.parametrize("per_channel", [True, False])
 def test_widened_weights_are_the_numbers_that_the_bytes_stand_for(per_channel: bool, photos: list[np.ndarray]) -> None:
     content = dynamic(per_channel)
-    graph, wide = parse_graph(content, "dynamic"), parse_graph(widen_weights(content), "widened")
+    graph, wide = parse_graph(content, "dynamic"), parse_graph(dequantize_weights(content), "widened")
     assert (arithmetic(graph), arithmetic(wide)) == ("dynamic", "fp32")
     assert [op.name for op in wide.ops] == [op.name for op in graph.ops]
     inputs = make_inputs(graph, photos)
-    rounded, exact = (np.stack(reference_masks(one, inputs)) for one in (content, widen_weights(content)))
+    rounded, exact = (np.stack(reference_masks(one, inputs)) for one in (content, dequantize_weights(content)))
     # the CPU rounds activations to 8 bits: near, and not the same
     assert 1e-4 < np.abs(rounded - exact).max() < 0.1
 
 
 def test_a_float_or_int8_file_stays() -> None:
     for content in (zoo.fused("RELU6"), zoo.int8_network()):
-        before, after = parse_graph(content, "zoo"), parse_graph(widen_weights(content), "zoo")
+        before, after = parse_graph(content, "zoo"), parse_graph(dequantize_weights(content), "zoo")
         assert [(t.dtype, t.shape) for t in before.tensors] == [(t.dtype, t.shape) for t in after.tensors]
 
 
@@ -75,8 +75,8 @@ def test_a_dynamic_range_file_is_held_to_the_bounds_of_float(tmp_path: Path, pho
     graph = parse_graph(path.read_bytes(), "dynamic")
     inputs = make_inputs(graph, photos)
     reference = process.run_reference(path, graph, inputs, 60.0)
-    assert reference.is_widened and "widened to float32" in reference.words
-    assert tolerance(graph, "fp32", is_widened=True) == tolerance(parse_graph(zoo.fused("RELU6"), "z"), "fp32")
+    assert reference.is_dequantized and "dequantized" in reference.words
+    assert tolerance(graph, "fp32", is_dequantized=True) == tolerance(parse_graph(zoo.fused("RELU6"), "z"), "fp32")
     assert reference.outputs is not None
     run = GpuRun("litert_swiftshader", "passed", adapter="SwiftShader", precision="fp32")
     assert process.compared(run, graph, reference, reference.outputs, "fp32").verdict == "passed"

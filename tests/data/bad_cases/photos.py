@@ -161,7 +161,7 @@ def cases() -> Iterator[Case]:
         ("0, 1 and 255 among 0 and 255", _left_open(half), ("2 kinds", "1 of values 0, 1, 255 (first: a.png)")),
     ):
         yield Case(f"mask of {what}", 2, says, partial(spoil.mask_of, values.astype(np.uint8)))
-    yield Case("masks of nobody", 2, ("4 of 4 show nobody", "data.blank_sets"), partial(_all_masks, half * 0))
+    yield Case("empty masks", 2, ("4 of 4 show nobody", "data.blank_sets"), partial(_all_masks, half * 0))
     yield Case(
         "masks of classes",
         2,

@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from portraitseg.checks.arm import check, command, emulate, fetch, record
+from portraitseg.checks import record
+from portraitseg.checks.arm import check, command, emulate, fetch
 from portraitseg.checks.arm.cores import CORES, make_root
 from portraitseg.checks.arm.emulate import Machine, Outcome, Task
 from portraitseg.checks.gpu.inputs import make_inputs

@@ -7,8 +7,8 @@ import pytest
 
 from benchmark.measuring.targets import _manifest_targets
 from portraitseg import files, manifest
-from portraitseg.checks.arm import record
-from portraitseg.checks.arm.check import ArmRun, FileReport
+from portraitseg.checks import record as recording
+from portraitseg.checks.arm.check import ArmRun, FileReport, to_checks
 from portraitseg.checks.arm.counts import Count
 from portraitseg.manifest import Manifest
 from tests.runners.tiny import write_tflite
@@ -28,6 +28,10 @@ def _path(tmp_path: Path) -> Path:
     return path
 
 
+def record(report: FileReport) -> bool:
+    return recording.record(report.path, "arm", to_checks(report))
+
+
 def found(path: Path, *runs: ArmRun) -> FileReport:
     return FileReport(path, is_half=False, photos=1, reference="ref.tflite", runs=runs)
 
@@ -37,7 +41,7 @@ def listed(path: Path) -> Manifest:
 
 
 def test_recorded_as_the_interface_says(path: Path) -> None:
-    assert record.record(found(path, ArmRun("cortex-a76", "passed", max_abs=0.0, count=COUNT, ratio=0.5505)))
+    assert record(found(path, ArmRun("cortex-a76", "passed", max_abs=0.0, count=COUNT, ratio=0.5505)))
     (check,) = listed(path).files[0].arm
     assert (check.core, check.verdict, check.max_abs, check.instructions) == ("cortex-a76", "passed", 0, 22_167_612)
     assert check.ratio_to_reference == 0.5505 and check.reference == "ref.tflite"
@@ -47,7 +51,7 @@ def test_recorded_as_the_interface_says(path: Path) -> None:
 
 
 def test_an_export_of_the_same_bytes_keeps_it(path: Path) -> None:
-    record.record(found(path, ArmRun("cortex-a76", "passed", count=COUNT)))
+    record(found(path, ArmRun("cortex-a76", "passed", count=COUNT)))
     before = listed(path)
     fresh = before.files[0].model_copy(update={"arm": ()})
     place = path.parent / manifest.MANIFEST_NAME
@@ -57,8 +61,8 @@ def test_an_export_of_the_same_bytes_keeps_it(path: Path) -> None:
 
 
 def test_what_does_not_run_replaces_nothing(path: Path) -> None:
-    record.record(found(path, ArmRun("cortex-a76", "passed", count=COUNT)))
-    record.record(found(path, ArmRun("cortex-a76", "not_run", "gone"), ArmRun("cortex-a53", "not_run", "gone")))
+    record(found(path, ArmRun("cortex-a76", "passed", count=COUNT)))
+    record(found(path, ArmRun("cortex-a76", "not_run", "gone"), ArmRun("cortex-a53", "not_run", "gone")))
     assert [(check.core, check.verdict) for check in listed(path).files[0].arm] == [
         ("cortex-a76", "passed"),
         ("cortex-a53", "not_run"),
@@ -67,5 +71,5 @@ def test_what_does_not_run_replaces_nothing(path: Path) -> None:
 
 def test_other_bytes_are_not_recorded(path: Path) -> None:
     path.write_bytes(path.read_bytes() + b"\0")
-    assert not record.record(found(path, ArmRun("cortex-a76", "passed")))
-    assert not record.record(found(write_tflite(path.parent / "other.tflite"), ArmRun("cortex-a76", "passed")))
+    assert not record(found(path, ArmRun("cortex-a76", "passed")))
+    assert not record(found(write_tflite(path.parent / "other.tflite"), ArmRun("cortex-a76", "passed")))

@@ -47,6 +47,13 @@ def test_kills(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.full
+def test_kills_of_workers(tmp_path: Path) -> None:
+    # two machines start for each: a minute on a free core
+    done = run("tests.hardening.kills.workers", "--kills", str(KILLS // 10), "--work", str(tmp_path))
+    assert done.returncode == 0, done.stdout + done.stderr[-3000:]
+
+
+@pytest.mark.full
 @pytest.mark.parametrize("name", STAGES)
 def test_refusals(name: str) -> None:
     done = run("tests.hardening.kills.faults", name, "--count", str(KILLS))

@@ -17,7 +17,7 @@ from tests.train.noise import noise
 from train import losses, replicas
 from train.machines.replicated import Replicated
 from train.optimize import Optimization
-from train.stream import recipe_of
+from train.stream import maker_of
 
 
 def _config(**train):
@@ -43,7 +43,7 @@ def main():
     keras.utils.set_random_seed(1)
     tf.config.experimental.enable_op_determinism()
     config, model = _config(), _build()
-    batch = recipe_of(noise(), config).make(0)
+    batch = maker_of(noise(), config).make(0)
     # one a process: a second one would count its collectives from the beginning again
     strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
     quantized = qat.quantize(model)

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from export.formats.widen import rgba_twin
+from export.formats.rgba import rgba_twin
 from export.quantization import recipes
 from portraitseg.errors import CheckFailed
 from portraitseg.models.keras_route import keras

@@ -83,5 +83,5 @@ def _widen_shape(content: bytearray, tensor: Any) -> None:
             _write_int(content, last, _RGBA)
 
 
-def _write_int(content: bytearray, place: int, value: int) -> None:
-    content[place : place + 4] = value.to_bytes(4, "little")
+def _write_int(content: bytearray, offset: int, value: int) -> None:
+    content[offset : offset + 4] = value.to_bytes(4, "little")

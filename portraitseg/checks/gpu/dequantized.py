@@ -1,7 +1,7 @@
 """A copy of a dynamic-range file with its 8-bit weights as the float32 numbers that they stand for.
 
-The CPU's kernels round the activations before such a convolution to 8 bits; a GPU does not: it widens the weights. What
-it computes is this copy, so this copy is what it is compared with.
+The CPU's kernels round the activations before such a convolution to 8 bits; a GPU does not: it dequantizes the weights.
+What it computes is this copy, so this copy is what it is compared with.
 """
 
 from pathlib import Path
@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-#: Operators that read 8-bit constants beside float activations; DEQUANTIZE widens them by itself.
+#: Operators that read 8-bit constants beside float activations; DEQUANTIZE does so by itself.
 _CONSUMERS = frozenset(
     {
         "CONV_2D",
@@ -21,8 +21,8 @@ _CONSUMERS = frozenset(
 )
 
 
-def widen_weights(content: bytes) -> bytes:
-    """Widens every 8-bit constant that a float operator reads.
+def dequantize_weights(content: bytes) -> bytes:
+    """Dequantizes every 8-bit constant that a float operator reads.
 
     Args:
         content: of a .tflite.
@@ -43,13 +43,13 @@ def widen_weights(content: bytes) -> bytes:
             continue
         for index in op.inputs:
             if index >= 0 and graph.tensors[index].type == schema.TensorType.INT8:
-                _widen(model, graph.tensors[index], schema)
+                _dequantize(model, graph.tensors[index], schema)
     builder = flatbuffers.Builder(len(content))
     builder.Finish(model.Pack(builder), b"TFL3")
     return bytes(builder.Output())
 
 
-def _widen(model: Any, tensor: Any, schema: Any) -> None:
+def _dequantize(model: Any, tensor: Any, schema: Any) -> None:
     data = model.buffers[tensor.buffer].data
     stored = tensor.quantization
     if data is None or len(data) == 0 or stored is None or stored.scale is None:
@@ -69,6 +69,6 @@ def _widen(model: Any, tensor: Any, schema: Any) -> None:
     tensor.buffer, tensor.type, tensor.quantization = len(model.buffers) - 1, schema.TensorType.FLOAT32, None
 
 
-def write_widened(path: Path, copy: Path) -> None:
+def write_dequantized(path: Path, copy: Path) -> None:
     """Writes the copy of a file."""
-    copy.write_bytes(widen_weights(path.read_bytes()))
+    copy.write_bytes(dequantize_weights(path.read_bytes()))
