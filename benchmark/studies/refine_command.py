@@ -32,7 +32,9 @@ def choose(runs: Sequence[str], dataset: Dataset, split: str) -> None:
         for line in tried:
             cli.say("  " + ", ".join(f"{key} {value:g}" for key, value in line.items()))
         refine = Refine(**refinement.parameters(refiner), chosen_on=chosen_on)
-        seen = list(refinement.predict_clips(segmenter, dataset, split, first_person=0))
+        seen = list(
+            refinement.predict_clips(segmenter, dataset, split, refinement.FIRST_CHOSEN, refinement.PERSONS_CHOSEN)
+        )
         smoother, smooth_tried = refinement.choose_smoother(seen)
         for line in smooth_tried:
             cli.say("  " + ", ".join(f"{key} {value:.4g}" for key, value in line.items()))

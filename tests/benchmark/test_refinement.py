@@ -74,6 +74,17 @@ def test_what_costs_an_outline_is_not_chosen(monkeypatch: pytest.MonkeyPatch) ->
     assert refinement.choose_smoother(seen)[0].keep == 0.0
 
 
+def test_a_little_outline_may_be_lost_and_no_more() -> None:
+    """Any loss forbidden left two networks flickering; the least flicker taken alone cost others their outline."""
+    plain = {kind: np.full(24, 0.7) for kind in ("pan", "moving_3")}
+
+    def after(pan: float, moving: float) -> bool:
+        return refinement.is_harmless(plain, {"pan": plain["pan"] + pan, "moving_3": plain["moving_3"] + moving})
+
+    assert after(0.0, 0.0) and after(0.02, -0.009) and after(-0.0045, -0.0045)
+    assert not after(0.02, -0.011) and not after(-0.0055, -0.0055)
+
+
 def test_the_smallest_radius_that_is_as_good_is_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
     photos = []
     for shift in range(-6, 7, 2):
