@@ -28,10 +28,10 @@ object PortraitModel {
         },
         makeSmoother = {
             MaskSmoother(
-                keep = 0.95f,
+                keep = 0.9f,
                 low = 0.1f,
                 high = 0.5f,
-                reach = 0,
+                reach = 4,
                 cut = 0.2f,
                 gapS = 0.5,
             )

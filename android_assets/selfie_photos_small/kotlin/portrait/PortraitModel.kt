@@ -28,10 +28,10 @@ object PortraitModel {
         },
         makeSmoother = {
             MaskSmoother(
-                keep = 0.95f,
-                low = 0.1f,
-                high = 0.5f,
-                reach = 0,
+                keep = 0.9f,
+                low = 0.05f,
+                high = 0.3f,
+                reach = 4,
                 cut = 0.2f,
                 gapS = 0.5,
             )

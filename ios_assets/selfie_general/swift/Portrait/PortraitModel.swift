@@ -17,8 +17,8 @@ public enum PortraitModel {
             specks: 0.002, holes: 0.0005
         ),
         smooth: SmoothSettings(
-            keep: 0.95, low: 0.1, high: 0.5,
-            reach: 0, cut: 0.2, gapS: 0.5
+            keep: 0.9, low: 0.1, high: 0.5,
+            reach: 4, cut: 0.2, gapS: 0.5
         )
     )
 }
