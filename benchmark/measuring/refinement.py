@@ -248,10 +248,15 @@ def clip_rows(
     for kind, plain in scored["plain"].items():
         for way, found in scored.items():
             own = found[kind]
-            change = paired_difference(plain["boundary_iou"], own["boundary_iou"])
             row: dict[str, Any] = {"file": name, "split": split, "clip": kind, "way": way, "clips": len(own["iou"])}
             row |= {measure: values.mean() for measure, values in own.items()}
-            row |= {f"boundary_change{end}": value for end, value in zip(("", "_low", "_high"), change, strict=True)}
+            for column, measure in (
+                ("boundary_change", "boundary_iou"),
+                ("flipped_change", "flipped_share"),
+                ("ghost_change", "ghost"),
+            ):
+                change = paired_difference(plain[measure], own[measure])
+                row |= {f"{column}{end}": value for end, value in zip(("", "_low", "_high"), change, strict=True)}
             yield row
 
 

@@ -103,7 +103,20 @@ def to_markdown(photo_rows: Sequence[dict[str, Any]], clip_rows: Sequence[dict[s
         "Holes",
         "Network, smoothing, refinement at 720p, ms",
     )
-    clips = ("File", "Split", "Clip", "Way", "Flipped %", "dtSSD", "IoU", "Boundary IoU", "Change", "Ghost %")
+    clips = (
+        "File",
+        "Split",
+        "Clip",
+        "Way",
+        "Flipped %",
+        "Change",
+        "dtSSD",
+        "IoU",
+        "Boundary IoU",
+        "Change",
+        "Ghost %",
+        "Change",
+    )
     lines = tables.markdown(photos, map(_photo_cells, photo_rows), texts=2)
     if clip_rows:
         lines += ["", *tables.markdown(clips, map(_clip_cells, clip_rows), texts=4)]
@@ -120,10 +133,13 @@ def _photo_cells(row: dict[str, Any]) -> list[str]:
 
 
 def _clip_cells(row: dict[str, Any]) -> list[str]:
+    is_plain, has_ghost = row["way"] == "plain", row["clip"].startswith("moving")
     cells = [row["file"], row["split"], row["clip"], row["way"], f"{100 * row['flipped_share']:.3f}"]
-    cells += [f"{row['dtssd']:.3f}", f"{100 * row['iou']:.2f}", f"{100 * row['boundary_iou']:.2f}"]
-    cells += ["" if row["way"] == "plain" else _change(row, "boundary_change")]
-    return [*cells, f"{100 * row['ghost']:.1f}" if row["clip"].startswith("moving") else ""]
+    cells += ["" if is_plain else _change(row, "flipped_change"), f"{row['dtssd']:.3f}"]
+    cells += [f"{100 * row[name]:.2f}" for name in ("iou", "boundary_iou")]
+    cells += ["" if is_plain else _change(row, "boundary_change")]
+    cells += [f"{100 * row['ghost']:.1f}" if has_ghost else ""]
+    return [*cells, _change(row, "ghost_change") if has_ghost and not is_plain else ""]
 
 
 def _change(row: dict[str, Any], name: str) -> str:
