@@ -241,6 +241,13 @@ def test_a_file_that_says_it_is_huge(tmp_path: Path) -> None:
         read_header(path)
 
 
+@pytest.fixture
+def nothing_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a process that has read no h5 yet."""
+    monkeypatch.setattr(checkpoint, "_SOUND", {})
+
+
+@pytest.mark.usefixtures("nothing_is_known")
 def test_a_file_that_never_ends_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The HDF5 library loops for ever in one of the fuzzer's findings; here the child merely sleeps."""
     write_h5(tmp_path / "x.h5")
@@ -253,11 +260,29 @@ def test_a_file_that_never_ends_is_given_up(tmp_path: Path, monkeypatch: pytest.
         read_header(tmp_path / "x.h5")
 
 
-def test_a_file_that_ends_its_reader_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def crasher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each child crashes."""
+    path = tmp_path / "crasher"
+    path.write_text("#!/bin/sh\nkill -SEGV $$\n")
+    path.chmod(0o755)
+    monkeypatch.setattr(checkpoint.sys, "executable", str(path))
+
+
+@pytest.mark.usefixtures("nothing_is_known", "crasher")
+def test_a_file_that_ends_its_reader_is_refused(tmp_path: Path) -> None:
     write_h5(tmp_path / "x.h5")
-    crasher = tmp_path / "crasher"
-    crasher.write_text("#!/bin/sh\nkill -SEGV $$\n")
-    crasher.chmod(0o755)
-    monkeypatch.setattr(checkpoint.sys, "executable", str(crasher))
     with pytest.raises(InputError, match="reading it ended with signal 11"):
         read_header(tmp_path / "x.h5")
+
+
+@pytest.mark.usefixtures("nothing_is_known", "crasher")
+def test_what_this_process_wrote_needs_no_child_until_a_byte_differs(tmp_path: Path) -> None:
+    path = tmp_path / "x.h5"
+    checkpoint.save(models.build("fast_scnn_w050", (64, 64)), path)
+    assert read_header(path).name == "fast_scnn_w050"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(InputError, match="reading it ended with signal 11"):
+        read_header(path)
