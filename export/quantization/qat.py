@@ -11,6 +11,7 @@ from export.quantization import equal_shapes
 from portraitseg import models
 from portraitseg.errors import InputError
 from portraitseg.models import checkpoint
+from portraitseg.models.keras_route import tf
 
 #: What to write instead of a layer that TFMOT refuses, by class.
 REMEDIES = {
@@ -70,7 +71,9 @@ def quantize(float_model: Any) -> Any:
             raise InputError(_refusal(layer.name, kind, REMEDIES[kind]))
     try:
         with tfmot.quantization.keras.quantize_scope():
-            model = tfmot.quantization.keras.quantize_apply(_annotate(float_model), Scheme())
+            # AutoGraph would read the source of each wrapper: a third of the time, for branches that are Python's
+            apply = tf.autograph.experimental.do_not_convert(tfmot.quantization.keras.quantize_apply)
+            model = apply(_annotate(float_model), Scheme())
     except (RuntimeError, ValueError) as error:
         # TFMOT: "Layer act:<class 'tf_keras.src.layers…PReLU'> is not supported. You can quantize this layer by …"
         found = re.search(r"Layer (\S+?):<class '(?:\S+\.)?(\w+)'> is not supported", str(error))
@@ -224,8 +227,6 @@ def _disown_wrapped_weights(model: Any) -> None:
 def _activation_ranges(
     float_model: Any, names: list[str], inputs: Float32[np.ndarray, "n h w c"], percentile: float | None
 ) -> Float32[np.ndarray, "layers 2"]:
-    import tensorflow as tf
-
     from portraitseg.models.keras_route import keras
 
     probe = keras.Model(float_model.input, [float_model.get_layer(name).output for name in names])
@@ -239,7 +240,7 @@ def _activation_ranges(
             values, [tf.cast(tf.round(last * share / 100), tf.int32) for share in (100 - percentile, percentile)]
         )
 
-    @tf.function(reduce_retracing=True)
+    @tf.function(reduce_retracing=True, autograph=False)
     def ranges(batch: Any) -> Any:
         # a network of one output gives it, not a list
         return tf.stack([ends(y) for y in tf.nest.flatten(probe(batch, training=False))])
@@ -250,8 +251,6 @@ def _activation_ranges(
 
 def _evenly(values: Any) -> Any:
     """At most `_SORTED` of them; a prime step, so that no channel is left out."""
-    import tensorflow as tf
-
     count = tf.size(values)
     picked = tf.range(tf.minimum(count, _SORTED), dtype=tf.int64) * _STEP % tf.cast(count, tf.int64)
     return tf.gather(values, picked)

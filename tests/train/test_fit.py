@@ -242,7 +242,10 @@ def test_the_stage_writes_an_artifact_that_holds(tmp_path, monkeypatch):
         begun == {"file": "best.h5", "sha256": artifact.source.weights_sha256}
         and "init" not in artifact.stages["train"]
     )
-    other = _config(epochs=1).model_copy(update={"model": config.model.model_copy(update={"name": "contour_small"})})
+    again = models.build(small_network.NAME, (64, 64))
+    another = keras.Model(again.input, again.output, name="another")
+    monkeypatch.setitem(models.MODELS, "another", lambda size: another)
+    other = _config(epochs=1).model_copy(update={"model": config.model.model_copy(update={"name": "another"})})
     with pytest.raises(InputError, match="same network"):
         train_run(Run("c"), other, init=run.best)
 
