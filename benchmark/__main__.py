@@ -101,7 +101,7 @@ def speed(
     photos: Annotated[str, typer.Option(help="Numbers of photos to measure memory with.")] = "100,1000,10000",
 ) -> None:
     """Our own speed, as Markdown: training against cores, export by file, memory against the number of photos."""
-    from benchmark.studies import speed as own
+    from benchmark.studies import speed as study
     from portraitseg import tables
     from portraitseg.runs import EXPORTS, Run
 
@@ -109,18 +109,18 @@ def speed(
     chosen = [] if settings.config is None else ["--config", str(settings.config)]
     sets = [part for override in settings.set or [] for part in ("--set", override)]
     rows = []
-    for count, rates in own.training_rates([*chosen, *_location(settings), *sets], counts, steps):
+    for count, rates in study.training_rates([*chosen, *_location(settings), *sets], counts, steps):
         cli.say(f"training on {count} cores: {rates}")
         rows.append([str(count), *(str(rates.get(name, "")) for name in ("step", "pipeline", "both"))])
     shown = [tables.markdown(("Cores", "step, images/s", "input pipeline, images/s", "both, images/s"), rows)]
     if run_name is not None:
-        made = own.export_seconds(Run(run_name), tuple(EXPORTS))
+        made = study.export_seconds(Run(run_name), tuple(EXPORTS))
         rows = [[target, str(count), f"{seconds:.1f}"] for target, count, seconds in made]
         shown.append(tables.markdown(("Target", "Files", "s by file"), rows))
-    trained = own.training_memory([*chosen, *sets], [max(8, size) for size in sizes])
+    trained = study.training_memory([*chosen, *sets], [max(8, size) for size in sizes])
     memory = [[f"{count:,}", "training", f"{peak or 0:.0f}", ""] for count, peak in trained]
     if file is not None:
-        scored = own.scoring_memory(file, sizes, counts[-1])
+        scored = study.scoring_memory(file, sizes, counts[-1])
         memory += [[f"{count:,}", "scoring", f"{peak or 0:.0f}", f"{seconds:.0f}"] for count, peak, seconds in scored]
     shown.append(tables.markdown(("Photos", "What", "MB, all processes", "s"), memory))
     typer.echo("\n\n".join("\n".join(lines) for lines in shown))
@@ -371,12 +371,12 @@ def device(
             # a phone that vanished, or Ctrl-C: what was measured until then is kept
             if rows := measured.rows():
                 path = chosen.benchmark / "device.csv"
-                found = Results(rows, conditions=[f"phone: {measured.machine}", f"{path}"])
-                found.write(path)
+                results = Results(rows, conditions=[f"phone: {measured.machine}", f"{path}"])
+                results.write(path)
                 history.append(
-                    chosen.benchmark, found, kind="device", phone=measured.machine, profile=f"{passes} passes"
+                    chosen.benchmark, results, kind="device", phone=measured.machine, profile=f"{passes} passes"
                 )
-                report.print_results(found)
+                report.print_results(results)
 
 
 def _parse_threads(text: str, option: str = "--threads") -> tuple[int, ...]:
@@ -420,8 +420,8 @@ def _read_config(run: "Run", given: options.Photos | options.OfRun) -> "Config":
         raise InputError(
             f"run '{run.name}': no {run.config}, so its data are not known: name a folder with --data (DATA=)"
         )
-    own = run.config if run.config.exists() else None
-    return options.Settings(own, given.data, given.format, given.set).resolve()
+    config = run.config if run.config.exists() else None
+    return options.Settings(config, given.data, given.format, given.set).resolve()
 
 
 def _choose_splits(dataset: "Dataset", named: str | None, config: "Config") -> tuple[str, ...]:

@@ -118,8 +118,8 @@ def _resident(name: str) -> int | None:
     status = Path("/proc/self/status")
     if status.exists():
         lines = status.read_text().splitlines()
-        found = [line.split()[1] for line in lines if line.startswith(f"{name}:")]
-        return 1024 * int(found[0]) if found else None
+        sizes = [line.split()[1] for line in lines if line.startswith(f"{name}:")]
+        return 1024 * int(sizes[0]) if sizes else None
     if sys.platform == "darwin":
         import resource
 

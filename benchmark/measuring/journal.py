@@ -174,8 +174,8 @@ def _difference(header: bytes, expected: bytes) -> str:
         name = next(name for name in ours if theirs.get(name) != ours[name])
     except (ValueError, AttributeError, StopIteration):
         return "no scores of this version"
-    found = " and ".join(f"{str(side.get(name))[:100]}" for side in (theirs, ours))
-    return f"scored with another {name.removesuffix('s')} ({found.replace(' and ', '; here ', 1)})"
+    both = " and ".join(f"{str(side.get(name))[:100]}" for side in (theirs, ours))
+    return f"scored with another {name.removesuffix('s')} ({both.replace(' and ', '; here ', 1)})"
 
 
 def _checksum(record: np.void) -> int:

@@ -53,11 +53,11 @@ def measure_together(
 def changes(measurement: Measurement, target: Target, base: Target, split_name: str | None) -> dict[str, float]:
     """What differs from a base file on a split, photo by photo; empty where either has no good scores."""
     split = next((split for split in measurement.splits if split.split == split_name), None)
-    own, other = (split.files.get(item.name) if split else None for item in (target, base))
-    if own is None or other is None or own.fault or other.fault:
+    scores_of_target, other = (split.files.get(item.name) if split else None for item in (target, base))
+    if scores_of_target is None or other is None or scores_of_target.fault or other.fault:
         return {}
-    found: dict[str, float] = {}
+    columns: dict[str, float] = {}
     for score, prefix in (("iou", "change"), ("boundary_iou", "boundary_change")):
-        difference = paired_difference(other.values(score), own.values(score))
-        found |= {prefix: difference.mean, f"{prefix}_low": difference.low, f"{prefix}_high": difference.high}
-    return found
+        difference = paired_difference(other.values(score), scores_of_target.values(score))
+        columns |= {prefix: difference.mean, f"{prefix}_low": difference.low, f"{prefix}_high": difference.high}
+    return columns

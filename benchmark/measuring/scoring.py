@@ -101,7 +101,7 @@ class Scoring:
             {"photos": identify_photos(self.dataset, self.keys, is_copy=True)} if is_one_of_many or shards else {}
         )
         here = of_shards if is_one_of_many else {"photos": identify_photos(self.dataset, self.keys)}
-        own_folder = self.folder / shard_name(self.shard) if is_one_of_many else self.folder
+        shard_folder = self.folder / shard_name(self.shard) if is_one_of_many else self.folder
         for target in self.targets:
             for condition in self.conditions:
                 refiner = _refiner(target, condition)
@@ -110,9 +110,9 @@ class Scoring:
                     identity["refine"] = asdict(refiner)
                 name = hashlib.sha256(f"{target.name}\n{self.split}\n{condition}".encode()).hexdigest()[:24]
                 names = columns(self.is_soft, refiner is not None)
-                journal = Journal(own_folder / f"{name}.scores", {**identity, **here}, names, len(self.keys))
+                journal = Journal(shard_folder / f"{name}.scores", {**identity, **here}, names, len(self.keys))
                 for folder in shards:
-                    if folder != own_folder and (path := folder / f"{name}.scores").exists():
+                    if folder != shard_folder and (path := folder / f"{name}.scores").exists():
                         journal.adopt(path, {**identity, **of_shards}, is_copied=not is_one_of_many)
                 self._journals[target.name, condition] = journal
 
@@ -129,7 +129,7 @@ class Scoring:
     def missing_shards(self) -> dict[Shard, int]:
         """Shard → how many photos neither it nor another has scored, where there are some."""
         missing, parts = self._missing(), self.shard.parts
-        shards = {shard: int(missing[shard.part].sum()) for shard in (Shard(place, parts) for place in range(parts))}
+        shards = {shard: int(missing[shard.part].sum()) for shard in (Shard(index, parts) for index in range(parts))}
         return {shard: photos for shard, photos in shards.items() if photos}
 
     def run(self) -> Iterator[int]:
@@ -143,8 +143,8 @@ class Scoring:
         """
         yield self.photos_done
         for chunk, values, notes in self._results():
-            for (name, condition), own in zip(chunk.work, values, strict=True):
-                self._journals[name, condition].append(np.array(chunk.indices, np.int64), own)
+            for (name, condition), chunk_values in zip(chunk.work, values, strict=True):
+                self._journals[name, condition].append(np.array(chunk.indices, np.int64), chunk_values)
             for note in notes:
                 self.notes[note] = self.notes.get(note, 0) + 1
             yield len(chunk.indices)
@@ -178,15 +178,15 @@ class Scoring:
         indices = indices[self._missing()[indices]]
         photos = max(1, CHUNK // len(self._journals))
         for start in range(0, len(indices), photos):
-            own = indices[start : start + photos]
+            part = indices[start : start + photos]
             # a file that has some of these already is scored on all of them again: the same figures
-            work = tuple(name for name, journal in self._journals.items() if not journal.done[own].all())
-            yield Chunk(tuple(self.keys[index] for index in own), tuple(int(index) for index in own), work)
+            work = tuple(name for name, journal in self._journals.items() if not journal.done[part].all())
+            yield Chunk(tuple(self.keys[index] for index in part), tuple(int(index) for index in part), work)
 
 
 def shard_name(shard: Shard) -> str:
     """The folder of a shard's journals; see `SHARDS`."""
-    return f"shard-{shard.place + 1}-of-{shard.parts}"
+    return f"shard-{shard.number + 1}-of-{shard.parts}"
 
 
 def processes(workers: int | None, photos: int) -> int:
@@ -210,16 +210,16 @@ def identify_photos(dataset: Dataset, keys: Sequence[str], is_copy: bool = False
     digest = hashlib.sha256()
     if isinstance(dataset, MixedDataset):
         for name, member in dataset.members.items():
-            own = [key.partition("/")[2] for key in keys if key.partition("/")[0] == name]
-            digest.update(f"{name} {identify_photos(member, own, is_copy)}\n".encode())
+            stems = [key.partition("/")[2] for key in keys if key.partition("/")[0] == name]
+            digest.update(f"{name} {identify_photos(member, stems, is_copy)}\n".encode())
         return digest.hexdigest()
     simple = {column.name: getattr(dataset, column.name) for column in dataclasses.fields(dataset)}
-    # where masks lie, their files' sizes and times tell; that they are binary was so before they could be otherwise
-    beside: tuple[str, ...] = ("splits", "suffixes", "warnings", "remarks", "places", "meanings")
+    # that masks are binary was so before they could be otherwise
+    beside: tuple[str, ...] = ("splits", "suffixes", "warnings", "remarks", "meanings")
     if is_copy:
         beside += ("name", "root", "place")
         digest.update(hash_photos(dataset, keys).encode())
-    known = {name: _told(value) for name, value in simple.items() if name not in beside}
+    known = {name: _text(value) for name, value in simple.items() if name not in beside}
     if isinstance(dataset, FolderDataset) and dataset.has_classes:
         known["meanings"] = str({name: meaning.setting for name, meaning in sorted(dataset.meanings.items())})
     digest.update(json.dumps([type(dataset).__name__, known], sort_keys=True).encode())
@@ -232,7 +232,7 @@ def identify_photos(dataset: Dataset, keys: Sequence[str], is_copy: bool = False
     return digest.hexdigest()
 
 
-def _told(value: object) -> str:
+def _text(value: object) -> str:
     # the text of a long array leaves out its middle
     return hashlib.sha256(value.tobytes()).hexdigest() if isinstance(value, np.ndarray) else str(value)
 
@@ -285,9 +285,9 @@ class _Worker:
         """
         refiners = [_refiner(self.targets[name], condition) for name, condition in chunk.work]
         names = [columns(self.is_soft, refiner is not None) for refiner in refiners]
-        values = [np.zeros((len(chunk.keys), len(own)), np.float64) for own in names]
+        values = [np.zeros((len(chunk.keys), len(score_names)), np.float64) for score_names in names]
         notes: list[str] = []
-        for place, key in enumerate(chunk.keys):
+        for row, key in enumerate(chunk.keys):
             sample = dataset.load(key)
             notes += sample.notes
             truth = truth_of(sample)
@@ -298,7 +298,7 @@ class _Worker:
                 image, mask = ALL_CONDITIONS[condition](sample.image, truth, runner.size)
                 ignore = _moved(sample, condition, runner.size)
                 scores = score_image(runner, image, mask, self.is_soft, ignore, refiners[number])
-                values[number][place] = [scores[column] for column in names[number]]
+                values[number][row] = [scores[column] for column in names[number]]
         return values, notes
 
 

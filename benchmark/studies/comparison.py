@@ -42,11 +42,11 @@ def compare_networks(
         KeyboardInterrupt: Ctrl-C; nothing is written, as half a table ranks nothing.
     """
     dataset = open_measured(config, splits, profile)
-    found = networks.collect_networks(runs, dataset)
+    ours = networks.collect_networks(runs, dataset)
     others = networks.peer_networks(collect_peers(peers)) if peers else []
-    targets = [target for network in (*found, *others) for target in network.targets.values()]
+    targets = [target for network in (*ours, *others) for target in network.targets.values()]
     targets, reference_target = choose_reference(targets, reference)
-    listed = [*found, *others]
+    listed = [*ours, *others]
     known = {target.name for network in listed for target in network.targets.values()}
     listed += networks.peer_networks([target for target in targets if target.name not in known])
     chosen_base = (base or runs[0].name).removeprefix(networks.RUN_PREFIX)

@@ -54,13 +54,13 @@ def collect_networks(runs: Sequence[Run], dataset: Dataset) -> list[Network]:
     """
     networks = []
     for run in runs:
-        found = {target.recipe: target for target in collect_targets(run, None) if _is_compared(target)}
-        recipes = RECIPES if RECIPES[0] in found else (STAND_IN, *RECIPES[1:])
-        missing = [recipe for recipe in recipes if recipe not in found]
+        by_recipe = {target.recipe: target for target in collect_targets(run, None) if _is_compared(target)}
+        recipes = RECIPES if RECIPES[0] in by_recipe else (STAND_IN, *RECIPES[1:])
+        missing = [recipe for recipe in recipes if recipe not in by_recipe]
         if missing:
             remedy = f"run `make export-android RUN={run.name} SET=export.recipes=all`"
             raise InputError(f"run '{run.name}': no rgb {missing[0]} .tflite in {run.android}: {remedy}")
-        targets = {recipe: found[recipe] for recipe in recipes}
+        targets = {recipe: by_recipe[recipe] for recipe in recipes}
         config = load_config(run.config) if run.config.exists() else None
         seen, rate = (_images_seen(run, config, dataset), config.train.learning_rate) if config else (None, None)
         networks.append(Network(run.name.removeprefix(RUN_PREFIX), targets, seen, rate))
@@ -106,9 +106,9 @@ def make_network_rows(networks: Sequence[Network], base: str, measurement: Measu
             # a peer is compared with what apps take of the base: its int8 file
             other = base_network.targets.get(recipe) or list(base_network.targets.values())[-1]
             for row in (row for row in measured if row.file == target.name):
-                found = {} if network is base_network else changes(measurement, target, other, row.split)
+                change = {} if network is base_network else changes(measurement, target, other, row.split)
                 none: dict[str, Any] = {} if row.quality_valid else dict.fromkeys(_SCORES)
-                further = {**none, **facts, **found, "base": base if found else None}
+                further = {**none, **facts, **change, "base": base if change else None}
                 rows.append(replace(row, **further))
     return Results(rows, NETWORKS)
 

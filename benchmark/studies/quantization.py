@@ -64,14 +64,14 @@ def compare_recipes(
     if unknown := [name for name in recipes if name not in RECIPES]:
         raise InputError(f"--recipes {unknown[0]}: choose of {', '.join(RECIPES)}")
     dataset = open_measured(config, splits, profile)
-    found = {run.name: run_files(run, (FLOAT, *recipes)) for run in runs}
-    targets = [target for own in found.values() for target in own.values()]
+    by_run = {run.name: run_files(run, (FLOAT, *recipes)) for run in runs}
+    targets = [target for of_run in by_run.values() for target in of_run.values()]
     targets += collect_peers(peers) if peers else []
     targets, reference_target = choose_reference(targets, reference)
     measurement = measure_together(
         targets, reference_target, dataset, splits, profile, threads, config.data.soft_masks, out
     )
-    results = make_recipe_rows(found, measurement)
+    results = make_recipe_rows(by_run, measurement)
     results.write(out)
     text = views.RECIPES.to_markdown(results.rows)
     files.write_text(out.with_suffix(".md"), text)
@@ -86,21 +86,21 @@ def run_files(run: Run, recipes: Sequence[str]) -> dict[str, Target]:
     Raises:
         InputError: not exported, or without a float file to compare with.
     """
-    found = {
+    by_recipe = {
         target.recipe: target
         for target in collect_targets(run, None)
         if target.path.suffix == ".tflite" and target.channels == "rgb" and target.recipe in recipes
     }
-    if FLOAT not in found:
+    if FLOAT not in by_recipe:
         remedy = f"make export-android RUN={run.name} SET=export.recipes=all"
         raise InputError(f"run '{run.name}': no {FLOAT} .tflite in {run.android}: {remedy}")
-    return {recipe: found[recipe] for recipe in RECIPES if recipe in found}
+    return {recipe: by_recipe[recipe] for recipe in RECIPES if recipe in by_recipe}
 
 
 def make_recipe_rows(by_run: Mapping[str, Mapping[str, Target]], measurement: Measurement) -> Results:
     """A row a file × thread count × split: of each run by recipe, then of the peers."""
     measured = make_rows(measurement)
-    listed = [(run, own[FLOAT], target) for run, own in by_run.items() for target in own.values()]
+    listed = [(run, files[FLOAT], target) for run, files in by_run.items() for target in files.values()]
     ours = {target.name for _, _, target in listed}
     peers = [("", target, target) for target in measurement.plan.targets if target.name not in ours]
     rows = []

@@ -182,14 +182,14 @@ class _Peak:
 
 def _tree(pid: int) -> list[int]:
     """A process and all that descend from it, by /proc; threads may start children too."""
-    found = [pid]
-    for parent in found:
+    pids = [pid]
+    for parent in pids:
         for task in Path(f"/proc/{parent}/task").glob("*/children"):
             try:
-                found += [int(child) for child in task.read_text().split()]
+                pids += [int(child) for child in task.read_text().split()]
             except OSError:
                 continue
-    return found
+    return pids
 
 
 def _memory(pid: int) -> int:

@@ -98,8 +98,8 @@ def _print_robustness(rows: Sequence[Row]) -> None:
     """Prints to stdout by how many points the IoU changes, a row a file and split."""
     lines = []
     for clean in (row for row in rows if row.condition == CLEAN):
-        own = {row.condition: row for row in rows if (row.file, row.split) == (clean.file, clean.split)}
-        changes = [_change(own.get(condition)) for condition in CONDITIONS]
+        by_condition = {row.condition: row for row in rows if (row.file, row.split) == (clean.file, clean.split)}
+        changes = [_change(by_condition.get(condition)) for condition in CONDITIONS]
         lines.append([clean.name, clean.split or "", tables.figure(clean.iou, ".2f", 100.0), *changes])
     header = ("File", "Split", "clean IoU %", *CONDITIONS)
     tables.show(header, lines, 2, caption="change of the IoU in points; (…): inside the noise")

@@ -97,9 +97,9 @@ def machine() -> str:
     if info.exists():
         pairs = (line.partition(":") for line in info.read_text(errors="replace").splitlines())
         # the first of each name: of the first core
-        found = {name.strip(): value.strip() for name, _, value in reversed(list(pairs))}
-        model = found.get("model name", model)
-        if numbers := [f"{name.split()[-1]} {found[name]}" for name in _CPU_NUMBERS if name in found]:
+        cpu = {name.strip(): value.strip() for name, _, value in reversed(list(pairs))}
+        model = cpu.get("model name", model)
+        if numbers := [f"{name.split()[-1]} {cpu[name]}" for name in _CPU_NUMBERS if name in cpu]:
             model += f" ({', '.join(numbers)})"
     return f"{model}, {os.cpu_count()} cores, {platform.system()}"
 

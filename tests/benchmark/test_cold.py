@@ -54,22 +54,22 @@ def test_first_runs_and_plain_kernels_reach_the_table(workspace, monkeypatch):
     monkeypatch.setattr(measure, "cold_start", lambda target, threads: next(starts))
     profile = measure.Profile(warmup=0, rounds=20, budget_s=1.0, starts=3)
     monkeypatch.setitem(measure.PROFILES, "full", profile)
-    own = Target(Path("android_assets/tiny/tiny-24x30-rgb-fp32.tflite"), "tiny", "fp32", "rgb", 1, Path("m.json"))
+    ours = Target(Path("android_assets/tiny/tiny-24x30-rgb-fp32.tflite"), "tiny", "fp32", "rgb", 1, Path("m.json"))
     dataset = open_dataset(DataConfig(format="folder", root=Path("photos")), seed=7)
-    measured = measure.measure(measure.Plan([own], own, "full", [1]), dataset, ["test_a"])
+    measured = measure.measure(measure.Plan([ours], ours, "full", [1]), dataset, ["test_a"])
     (row,) = make_rows(measured)
     # medians, and the greatest memory
     assert (row.init_ms, row.first_ms, row.peak_mb) == (8.0, 5.0, 12.0)
-    assert set(measured.plain_rounds[1][0]) == {own.name, REFERENCE}
+    assert set(measured.plain_rounds[1][0]) == {ours.name, REFERENCE}
     # a p99 of twenty rounds would be their slowest
     assert row.p99_ms is None
-    measured.plain_refused[own.name] = "not_run: a custom op"
-    measured.plain_rounds[1] = [{own.name: 4.0, REFERENCE: 2.0}] * 20
+    measured.plain_refused[ours.name] = "not_run: a custom op"
+    measured.plain_rounds[1] = [{ours.name: 4.0, REFERENCE: 2.0}] * 20
     assert make_rows(measured)[0].no_xnnpack_reason == "not_run: a custom op"
     measured.plain_refused.clear()
     (row,) = make_rows(measured)
     assert (row.no_xnnpack_p50_ms, row.no_xnnpack_ratio_to_reference, row.no_xnnpack_reason) == (4.0, 2.0, None)
     # what is too noisy to count is no figure
-    measured.plain_rounds[1] = [{own.name: 4.0, REFERENCE: 2.0}] * 15 + [{own.name: 4.0, REFERENCE: 1.0}] * 5
+    measured.plain_rounds[1] = [{ours.name: 4.0, REFERENCE: 2.0}] * 15 + [{ours.name: 4.0, REFERENCE: 1.0}] * 5
     (row,) = make_rows(measured)
     assert row.no_xnnpack_p50_ms is None and "reference: latency too noisy" in (row.no_xnnpack_reason or "")

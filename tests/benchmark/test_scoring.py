@@ -78,13 +78,13 @@ def test_what_a_kill_cut_short_or_a_disk_spoiled_is_made_again(tmp_path_factory,
     content = path.read_bytes()
     begin = content.index(b"\n") + 1
     damaged = bytearray(content[: max(begin, len(content) - cut)])
-    place = begin + flipped
-    if place < len(damaged):
-        damaged[place] ^= 1
+    position = begin + flipped
+    if position < len(damaged):
+        damaged[position] ^= 1
     path.write_bytes(damaged)
     again = Journal(path, {"file": "a"}, NAMES, 10)
     whole = (len(damaged) - begin) // 24
-    assert again.done.sum() == min(whole, flipped // 24 if place < len(damaged) else whole)
+    assert again.done.sum() == min(whole, flipped // 24 if position < len(damaged) else whole)
     # whatever was lost: it can be made again, and then all is as before
     missing = np.flatnonzero(~again.done)
     again.append(missing, np.stack([missing / 10, missing / 100], axis=1).astype(np.float64))
@@ -134,9 +134,9 @@ def test_processes_change_no_figure(photos):
     assert together.photos_done == 21
     # bit by bit, in whatever order they came
     assert {path.name: sorted_records(path) for path in Path("journal").glob("*.scores")} == before
-    found = together.result("jpeg_50")[files[1].name]
-    assert found.keys == tuple(sorted(photos.keys("test_a"))) and found.mean("iou") > 0.9
-    np.testing.assert_array_equal(found.values("iou"), alone.result("jpeg_50")[files[0].name].values("iou"))
+    quality = together.result("jpeg_50")[files[1].name]
+    assert quality.keys == tuple(sorted(photos.keys("test_a"))) and quality.mean("iou") > 0.9
+    np.testing.assert_array_equal(quality.values("iou"), alone.result("jpeg_50")[files[0].name].values("iou"))
 
 
 def sorted_records(path: Path) -> tuple[bytes, list[bytes]]:

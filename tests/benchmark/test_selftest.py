@@ -36,8 +36,8 @@ def scores(name: str, dataset, split: str, folder: Path) -> tuple[float, float]:
     runners = {target.name: open_target(target, threads=1)}
     scoring = Scoring([target], dataset, split, [CLEAN], folder, runners=runners)
     deque(scoring.run(), maxlen=0)
-    found = scoring.result(CLEAN)[target.name]
-    return 100 * found.mean("iou"), 100 * found.mean("boundary_iou")
+    quality = scoring.result(CLEAN)[target.name]
+    return 100 * quality.mean("iou"), 100 * quality.mean("boundary_iou")
 
 
 @pytest.mark.parametrize(("name", "split", "iou", "boundary_iou"), EXPECTED)
