@@ -345,11 +345,11 @@ def _extended(values: dict[str, Any], path: Path, seen: tuple[Path, ...]) -> dic
 def _forget_removed(values: dict[str, Any], origin: str) -> None:
     """Takes out of a saved configuration what is no longer there, where it decided nothing."""
     for section, keys in REMOVED.items():
-        found = values.get(section)
-        if not isinstance(found, dict):
+        settings = values.get(section)
+        if not isinstance(settings, dict):
             continue
         for key, value in keys.items():
-            if found.pop(key, value) != value:
+            if settings.pop(key, value) != value:
                 raise InputError(
                     f"{origin}: {section}.{key} was used and is no longer there (CHANGELOG.md): train anew without it, "
                     "or take the commit that the run's artifact.json names"

@@ -81,11 +81,11 @@ class Batch:
 
             require_av()
         done = self._photos(photos)
-        for place, job in enumerate(videos):
+        for index, job in enumerate(videos):
             try:
                 done += self._attempt(self._video, job)
             except KeyboardInterrupt as error:
-                raise KeyboardInterrupt(f"{place} of {len(videos)} videos are done") from error
+                raise KeyboardInterrupt(f"{index} of {len(videos)} videos are done") from error
         self._report(len(jobs))
         return done
 
@@ -142,10 +142,10 @@ class Batch:
         return True
 
     def _photo(self, segmenter: Segmenter, job: Job) -> str | None:
-        found = segmenter.segment(job.source)
-        pixels = pictures.render(found, self.output, self.background)
+        segmentation = segmenter.segment(job.source)
+        pixels = pictures.render(segmentation, self.output, self.background)
         pictures.write(job.target, pixels, pictures.color_profile(job.source))
-        return f"photo {job.source}: nobody was found in it: the mask is empty" if found.is_empty else None
+        return f"photo {job.source}: nobody was found in it: the mask is empty" if segmentation.is_empty else None
 
     def _video(self, job: Job) -> str | None:
         from portraitseg.segment.video import segment_video
@@ -169,18 +169,18 @@ def plan(inputs: Sequence[str], out: Path, output: Output, recursive: bool = Fal
         InputError: a missing input, an unknown kind of file, a folder or pattern without photos and videos, two inputs
             with one output, an output that is an input, an output of the wrong kind.
     """
-    places: dict[Path, Path] = {}
+    parents: dict[Path, Path] = {}
     for given in inputs:
-        root, found = _expand(given, out, recursive)
-        for path in found:
-            places.setdefault(path, path.parent.relative_to(root))
-    sources = list(places)
+        root, photos = _expand(given, out, recursive)
+        for path in photos:
+            parents.setdefault(path, path.parent.relative_to(root))
+    sources = list(parents)
     if len(sources) == 1 and len(inputs) == 1 and out.suffix and not out.is_dir() and not Path(inputs[0]).is_dir():
         jobs = [Job(sources[0], out)]
     else:
         if out.exists() and not out.is_dir():
             raise InputError(f"--out {out}: a file, and {len(sources)} outputs need a folder: name one")
-        jobs = [Job(path, out / place / f"{path.stem}{_suffix(path, output)}") for path, place in places.items()]
+        jobs = [Job(path, out / parent / f"{path.stem}{_suffix(path, output)}") for path, parent in parents.items()]
     taken: dict[Path, Path] = {}
     for job in jobs:
         _check_job(job, output)
@@ -216,19 +216,19 @@ def _expand(given: str, out: Path, recursive: bool) -> tuple[Path, list[Path]]:
     known = (*PHOTO_SUFFIXES, *VIDEO_SUFFIXES)
     path = Path(given)
     if path.is_dir():
-        found = sorted(_usable(_inside(path, recursive), path, out))
-        if not found:
+        usable = sorted(_usable(_inside(path, recursive), path, out))
+        if not usable:
             has_folders = not recursive and any(child.is_dir() for child in path.iterdir())
             below = " (there are folders in it: --recursive takes them too)" if has_folders else ""
             raise InputError(f"{path}: no photos or videos in it{below}: {', '.join(known)}")
-        return path, found
+        return path, usable
     if not path.exists() and glob.has_magic(given):
         names = glob.iglob(given, recursive=True)  # noqa: PTH207 - a pattern may begin at the root
         root = Path(*itertools.takewhile(lambda part: not glob.has_magic(part), path.parts))
-        found = sorted(_usable(map(Path, names), root, out))
-        if not found:
+        usable = sorted(_usable(map(Path, names), root, out))
+        if not usable:
             raise InputError(f"{given}: matches no photo or video")
-        return root, found
+        return root, usable
     if not path.exists():
         raise InputError(f"{path}: no such file or folder")
     if path.suffix.lower() not in known:
@@ -238,9 +238,9 @@ def _expand(given: str, out: Path, recursive: bool) -> tuple[Path, list[Path]]:
 
 def _inside(folder: Path, recursive: bool) -> Iterator[Path]:
     """The files of a folder; no links to folders are followed, which may lead in circles."""
-    for place, folders, names in os.walk(folder):
+    for parent, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if recursive and not name.startswith(".")]
-        yield from (Path(place) / name for name in names if not name.startswith("."))
+        yield from (Path(parent) / name for name in names if not name.startswith("."))
 
 
 def _usable(paths: Iterable[Path], root: Path, out: Path) -> Iterator[Path]:

@@ -114,7 +114,7 @@ def segment_video(
         stream = _video_stream(container, source)
         total = stream.frames or None
         expected_s = _duration_s(container, stream)
-        found_person, count, last_s, fault = False, 0, 0.0, None
+        has_person, count, last_s, fault = False, 0, 0.0, None
         with files.replacing(target) as temporary, progress("frames", total, source.name) as advance:
             writer = _Writer(av, temporary, container, stream, output)
             try:
@@ -129,9 +129,9 @@ def segment_video(
                     steady = segmenter.predict(pixels)
                     if smoother:
                         steady = smoother(steady, time_s)
-                    found_person |= bool((steady > contract.PROBABILITY_THRESHOLD).any())
-                    found = Segmentation(pixels, steady, segmenter.matte(pixels, steady))
-                    writer.picture(pictures.render(found, output, background), frame)
+                    has_person |= bool((steady > contract.PROBABILITY_THRESHOLD).any())
+                    segmentation = Segmentation(pixels, steady, segmenter.matte(pixels, steady))
+                    writer.picture(pictures.render(segmentation, output, background), frame)
                     count, last_s = count + 1, time_s
                     advance(1)
                 if not count:
@@ -141,12 +141,12 @@ def segment_video(
                 writer.close()
     step_s = float(1 / stream.average_rate) if stream.average_rate else 0.0
     if fault or (expected_s and last_s + step_s < (1 - _MISSING_SHARE) * expected_s - step_s):
-        told = f" ({fault})" if fault else ""
+        detail = f" ({fault})" if fault else ""
         of = f" of {expected_s:.1f}" if expected_s else ""
         raise CheckFailed(
-            f"video {source}: truncated or damaged{told}: the first {last_s + step_s:.1f}{of} s are in {target}"
+            f"video {source}: truncated or damaged{detail}: the first {last_s + step_s:.1f}{of} s are in {target}"
         )
-    return None if found_person else f"video {source}: nobody was found in any of its frames"
+    return None if has_person else f"video {source}: nobody was found in any of its frames"
 
 
 def _opened(av: Any, source: Path) -> Any:

@@ -107,8 +107,8 @@ def _append(content: bytes, data: bytes, name: str | None = None) -> bytes:
         schema.MetadataAddName(builder, title)
         schema.MetadataAddBuffer(builder, model.BuffersLength())
         entry = schema.MetadataEnd(builder)
-        places = [model.Metadata(i)._tab.Pos for i in range(model.MetadataLength())]
-        replaced[_MODEL_METADATA] = vector(places, entry)
+        entries = [model.Metadata(i)._tab.Pos for i in range(model.MetadataLength())]
+        replaced[_MODEL_METADATA] = vector(entries, entry)
     replaced[_MODEL_BUFFERS] = vector([model.Buffers(i)._tab.Pos for i in range(model.BuffersLength())], buffer)
     builder.Finish(_new_root(builder, schema, model, len(old), replaced), b"TFL3")
     return bytes(builder.Output())

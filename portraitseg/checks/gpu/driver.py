@@ -87,8 +87,8 @@ def find_drivers() -> list[Driver]:
     if named := os.environ.get("VK_ICD_FILENAMES") or os.environ.get("VK_DRIVER_FILES"):
         icds = [Path(name) for name in named.split(os.pathsep) if Path(name).is_file()]
     else:
-        found = [path for folder in ICD_FOLDERS if folder.is_dir() for path in sorted(folder.glob("*.json"))]
-        icds = [path for path in (cache / ICD, *found) if path.is_file()]
+        paths = [path for folder in ICD_FOLDERS if folder.is_dir() for path in sorted(folder.glob("*.json"))]
+        icds = [path for path in (cache / ICD, *paths) if path.is_file()]
     by_route: dict[str, list[tuple[Path, str]]] = {}
     for icd in icds:
         library, version = _describe(icd)
@@ -113,12 +113,12 @@ def named(name: str) -> Driver:
     Raises:
         InputError: it is not there.
     """
-    found = {driver.route.removeprefix("litert_"): driver for driver in find_drivers()}
+    drivers = {driver.route.removeprefix("litert_"): driver for driver in find_drivers()}
     if name not in _REMEDIES:
         raise InputError(f"DRIVER={name}: there are {', '.join(_REMEDIES)}")
-    if name not in found:
-        raise InputError(f"no driver '{name}' (there are: {', '.join(found) or 'none'}): {_REMEDIES[name]}")
-    return found[name]
+    if name not in drivers:
+        raise InputError(f"no driver '{name}' (there are: {', '.join(drivers) or 'none'}): {_REMEDIES[name]}")
+    return drivers[name]
 
 
 def cache_folder() -> Path:
@@ -227,12 +227,12 @@ def _fetch_apt(folder: Path) -> str:
         scratch = Path(name)
         (scratch / "state/lists/partial").mkdir(parents=True)
         (scratch / "cache/archives/partial").mkdir(parents=True)
-        own = ["-qq", "-o", f"Dir::State={scratch / 'state'}", "-o", f"Dir::Cache={scratch / 'cache'}"]
+        options = ["-qq", "-o", f"Dir::State={scratch / 'state'}", "-o", f"Dir::Cache={scratch / 'cache'}"]
         # the status file says which packages are installed; download does not need to know
-        own += ["-o", "Dir::State::status=/var/lib/dpkg/status", "-o", "APT::Sandbox::User="]
-        _call(["apt-get", *own, "update"], scratch)
+        options += ["-o", "Dir::State::status=/var/lib/dpkg/status", "-o", "APT::Sandbox::User="]
+        _call(["apt-get", *options, "update"], scratch)
         wanted = {"chromium-common": {LIBRARY}} | ({} if has_system_loader() else {"libvulkan1": {LOADER}})
-        _call(["apt-get", *own, "download", *wanted], scratch)
+        _call(["apt-get", *options, "download", *wanted], scratch)
         for package, names in wanted.items():
             deb = next(scratch.glob(f"{package}_*.deb"))
             with _deb_content(deb) as stream, tarfile.open(fileobj=stream, mode="r|") as archive:
