@@ -147,21 +147,21 @@ def say_of_nobody(model: Any, dataset: Dataset, config: Config, checked: DataChe
 
 def _data_sources(dataset: Dataset, split: str) -> tuple[manifest.DataSource, ...]:
     names = dataset.sets(split)
-    found = []
+    sources = []
     for name in names:
-        own = dataset.terms_of(name)
-        found.append(
+        terms = dataset.terms_of(name)
+        sources.append(
             manifest.DataSource(
                 set=name,
                 split=split,
                 sha256_16=dataset.split_hash(split),
-                licence=own.licence,
-                use=own.use,
-                citation=own.citation,
+                licence=terms.licence,
+                use=terms.use,
+                citation=terms.citation,
                 weight=dataset.weights.get(name.partition("/")[0]),
             )
         )
-    return tuple(found)
+    return tuple(sources)
 
 
 def load_start(model: Any, config: Config, init: Path | None) -> None:

@@ -110,13 +110,13 @@ def to_bytes(probability: Float32[np.ndarray, "h w"]) -> Byte:
 
 def mistakes(runner: Runner, image: UInt8[np.ndarray, "h w 3"]) -> Mapping[str, Byte]:
     """What a file says when an app gives it the photo wrongly, by the name of the mistake."""
-    found = {"BGR": to_bytes(runner.predict(np.ascontiguousarray(image[..., ::-1])))}
+    outputs_of = {"BGR": to_bytes(runner.predict(np.ascontiguousarray(image[..., ::-1])))}
     if runner.input.dtype == "float32":
         inputs = runner.prepare(image)
         for name, wrong in (("not divided by 255", inputs * 255), ("x / 127.5 - 1", inputs * 2 - 1)):
             outputs = runner.run(wrong.astype(np.float32))
-            found[name] = to_bytes(contract.outputs_to_probability(outputs, runner.output.scale, None))
-    return found
+            outputs_of[name] = to_bytes(contract.outputs_to_probability(outputs, runner.output.scale, None))
+    return outputs_of
 
 
 def _choose(runner: Runner) -> UInt8[np.ndarray, "h w 3"] | None:

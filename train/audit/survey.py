@@ -148,8 +148,8 @@ def survey(job: Job, keys: Sequence[str], log: Path, origin: Mapping[str, Any], 
 
 
 def _look_at(keys: Sequence[str], pool: Executor, lines: TextIO, done: dict[str, Seen]) -> None:
-    found = pool.map(look, keys, chunksize=_CHUNK)
-    for seen in track(found, "auditing", len(keys), console=console, transient=True, disable=not console.is_terminal):
+    views = pool.map(look, keys, chunksize=_CHUNK)
+    for seen in track(views, "auditing", len(keys), console=console, transient=True, disable=not console.is_terminal):
         lines.write(json.dumps(asdict(seen)) + "\n")
         lines.flush()
         done[seen.key] = seen
