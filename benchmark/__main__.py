@@ -8,6 +8,9 @@ import typer
 from portraitseg import cli, options
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from benchmark.measuring.paired import Study
     from portraitseg.config import Config
     from portraitseg.data.base import Dataset
     from portraitseg.runs import Run
@@ -40,7 +43,7 @@ def run(
     """Scores and times every file of a run; writes runs/<run>/benchmark/ and the quality in the manifests."""
     from benchmark.measuring.latency import PROFILES
     from benchmark.measuring.measure import Plan
-    from benchmark.measuring.targets import choose_reference, collect_targets
+    from benchmark.measuring.model_files import choose_reference, collect_files
     from benchmark.stage import measure_run, measure_shard
     from portraitseg.data import open_dataset
     from portraitseg.data.base import parse_shard
@@ -51,12 +54,12 @@ def run(
         raise InputError(f"--profile {profile}: choose one of {', '.join(PROFILES)}")
     thread_counts = _host_threads(threads or ("1" if profile == "quick" else "all"))
     chosen, part = Run(run_name), parse_shard(shard)
-    targets, reference_target = choose_reference(collect_targets(chosen, peers), reference)
+    model_files, reference_file = choose_reference(collect_files(chosen, peers), reference)
     config = _read_config(chosen, options.Photos(data, data_format, overrides))
     dataset = open_dataset(config.data, config.seed)
     plan = Plan(
-        targets,
-        reference_target,
+        model_files,
+        reference_file,
         profile,
         thread_counts,
         is_soft=config.data.soft_masks,
@@ -115,7 +118,7 @@ def speed(
     shown = [tables.markdown(("Cores", "step, images/s", "input pipeline, images/s", "both, images/s"), rows)]
     if run_name is not None:
         made = study.export_seconds(Run(run_name), tuple(EXPORTS))
-        rows = [[target, str(count), f"{seconds:.1f}"] for target, count, seconds in made]
+        rows = [[export, str(count), f"{seconds:.1f}"] for export, count, seconds in made]
         shown.append(tables.markdown(("Target", "Files", "s by file"), rows))
     trained = study.training_memory([*chosen, *sets], [max(8, size) for size in sizes])
     memory = [[f"{count:,}", "training", f"{peak or 0:.0f}", ""] for count, peak in trained]
@@ -137,7 +140,7 @@ def networks(
     ),
 ) -> None:
     """Several networks in one table: size, quality and latency of float and int8 files, differences to a base."""
-    from benchmark.studies.comparison import compare_networks
+    from benchmark.studies.network_table import write_network_table
     from portraitseg.errors import InputError
     from portraitseg.runs import Run
 
@@ -147,7 +150,7 @@ def networks(
     named = [Run(name) for name in dict.fromkeys(names)]
     config = _read_config(named[0], table)
     wanted = tuple(dict.fromkeys(part.strip() for part in splits.split(",")))
-    compare_networks(named, base, config, wanted, *_measuring(table), out)
+    write_network_table(named, base, _study(config, wanted, table, out))
 
 
 @app.command()
@@ -161,7 +164,7 @@ def quantization(
     out: Annotated[Path, typer.Option(help="The table; .md comes beside it.")] = Path("runs/quantization.csv"),
 ) -> None:
     """What integers cost: each recipe beside its run's float file, paired by photo, and their latencies."""
-    from benchmark.studies.quantization import compare_recipes
+    from benchmark.studies.quantization import write_recipe_table
     from portraitseg.data import open_dataset
     from portraitseg.errors import InputError
     from portraitseg.runs import Run
@@ -172,7 +175,7 @@ def quantization(
     config = _read_config(named[0], table)
     chosen = _choose_splits(open_dataset(config.data, config.seed), splits, config)
     wanted = [name for part in recipes.split(",") if (name := part.strip())]
-    compare_recipes(named, wanted, config, chosen, *_measuring(table), out)
+    write_recipe_table(named, wanted, _study(config, chosen, table, out))
 
 
 @app.command()
@@ -234,7 +237,7 @@ def contest(
     """Trains and exports several networks on the same photos, as many of them, and makes their table; resumable."""
     from benchmark.studies import contest as training
     from benchmark.studies import tuning
-    from benchmark.studies.comparison import compare_networks
+    from benchmark.studies.network_table import write_network_table
     from portraitseg.errors import CheckFailed
 
     location = _location(table)
@@ -249,7 +252,7 @@ def contest(
     if done:
         wanted = tuple(dict.fromkeys(part.strip() for part in splits.split(",")))
         named = [entry.run for entry in done]
-        compare_networks(named, base, done[0].config, wanted, *_measuring(table), out)
+        write_network_table(named, base, _study(done[0].config, wanted, table, out))
     if failures:
         listed = "; ".join(f"{name}: {why}" for name, why in failures.items())
         raise CheckFailed(f"{len(failures)} of {asked} networks are not in the table: {listed}")
@@ -346,7 +349,7 @@ def device(
     passes: Annotated[int, typer.Option(min=1, max=100, help="How often each file is measured.")] = 3,
 ) -> None:
     """Times the .tflite files on a phone's CPU, GPU and NPU; writes runs/<run>/benchmark/device.csv."""
-    from benchmark.measuring.targets import choose_reference, collect_targets
+    from benchmark.measuring.model_files import choose_reference, collect_files
     from benchmark.phone import device as phone_benchmark
     from benchmark.phone.adb import connect
     from benchmark.tables import history, report
@@ -356,12 +359,12 @@ def device(
 
     chosen = Run(run_name)
     counts = _parse_threads(threads)
-    targets, reference_target = choose_reference(collect_targets(chosen, peers), reference)
-    targets = [target for target in targets if target.path.suffix == ".tflite"]
-    if not targets:
+    model_files, reference_file = choose_reference(collect_files(chosen, peers), reference)
+    model_files = [model_file for model_file in model_files if model_file.path.suffix == ".tflite"]
+    if not model_files:
         raise InputError(f"run '{run_name}': no .tflite file: export it first (make export-android)")
     phone = connect(adb, serial)
-    measured = phone_benchmark.DeviceMeasurement(phone, targets, reference_target, phone_benchmark.backends(counts))
+    measured = phone_benchmark.DeviceMeasurement(phone, model_files, reference_file, phone_benchmark.backends(counts))
     # as in `run`: an export would replace the files that are being measured
     with chosen.locked():
         try:
@@ -408,8 +411,10 @@ def _location(photos: options.Table | options.Settings) -> list[str]:
     return [part for name, value in named if value is not None for part in (name, str(value))]
 
 
-def _measuring(table: options.Table) -> tuple[Path | None, Path | None, tuple[int, ...], str]:
-    return table.peers, table.reference, _host_threads(table.threads), table.profile
+def _study(config: "Config", splits: "Sequence[str]", table: options.Table, out: Path) -> "Study":
+    from benchmark.measuring.paired import Study
+
+    return Study(config, splits, table.peers, table.reference, _host_threads(table.threads), table.profile, out)
 
 
 def _read_config(run: "Run", given: options.Photos | options.OfRun) -> "Config":

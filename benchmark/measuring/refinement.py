@@ -228,7 +228,7 @@ def photo_rows(name: str, split: str, photos: Sequence[Kept], refiner: EdgeRefin
     row: dict[str, Any] = {"file": name, "split": split, "photos": len(photos)}
     for measure in ("iou", "boundary_iou"):
         row |= {measure: plain[measure].mean(), f"{measure}_refined": refined[measure].mean()}
-        row |= _change(f"{measure}_change", plain[measure], refined[measure])
+        row |= paired_difference(plain[measure], refined[measure]).columns(f"{measure}_change")
     row["better_share"] = float((refined["boundary_iou"] > plain["boundary_iou"]).mean())
     for measure in ("islands", "holes"):
         row |= {measure: plain[measure].mean(), f"{measure}_refined": refined[measure].mean()}
@@ -256,13 +256,8 @@ def clip_rows(
                 ("flipped_change", "flipped_share"),
                 ("ghost_change", "ghost"),
             ):
-                row |= _change(column, plain[measure], scores[measure])
+                row |= paired_difference(plain[measure], scores[measure]).columns(column)
             yield row
-
-
-def _change(column: str, before: np.ndarray, after: np.ndarray) -> dict[str, float]:
-    difference = paired_difference(before, after)
-    return {column: difference.mean, f"{column}_low": difference.low, f"{column}_high": difference.high}
 
 
 def parameters(chosen: EdgeRefiner | MaskSmoother) -> dict[str, Any]:

@@ -50,14 +50,14 @@ class Phone:
         """
         return self._run(("shell", command), timeout_s or self.timeout_s)
 
-    def push(self, source: Path, target: str) -> None:
+    def push(self, source: Path, destination: str) -> None:
         """Copies a file to the phone.
 
         Raises:
             Vanished: the phone is gone.
             InputError: the phone has no room, or refuses.
         """
-        code, text = self._run(("push", str(source), target), self.timeout_s)
+        code, text = self._run(("push", str(source), destination), self.timeout_s)
         if code:
             raise InputError(f"{source}: could not be copied to the phone: {_last_line(text)}")
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmark.measuring.targets import FOREIGN
+from benchmark.measuring.model_files import FOREIGN
 from benchmark.tables import views
 from benchmark.tables.results import Row, read
 from portraitseg import files

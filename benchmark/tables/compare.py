@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmark.measuring.intervals import Difference, describe_difference, paired_difference
-from benchmark.measuring.targets import FOREIGN
+from benchmark.measuring.model_files import FOREIGN
 from benchmark.tables.results import Row, read
 from portraitseg import tables
 from portraitseg.errors import InputError

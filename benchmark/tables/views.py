@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.measuring.intervals import Difference, describe_difference
-from benchmark.measuring.targets import FOREIGN
+from benchmark.measuring.model_files import FOREIGN
 from benchmark.tables.results import Row, as_dict
 from portraitseg import tables
 

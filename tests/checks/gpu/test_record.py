@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.measuring.targets import _manifest_targets
+from benchmark.measuring.model_files import _listed_files
 from portraitseg import files, manifest
 from portraitseg.checks import record as recording
 from portraitseg.checks.gpu import report
@@ -54,8 +54,8 @@ def test_what_was_found_is_in_the_manifest_and_in_the_benchmarks_table(assets: P
     assert after["litert_swiftshader"].nodes == 63
     assert (after["classic_mediapipe"].verdict, after["classic_mediapipe"].mask_iou) == ("passed", 0.99)
     path = assets / manifest.MANIFEST_NAME
-    (target,) = _manifest_targets(path, manifest.read(Manifest, path))
-    assert target.gpu is not None and "classic_mediapipe passed 3/3" in target.gpu
+    (model_file,) = _listed_files(path, manifest.read(Manifest, path))
+    assert model_file.gpu is not None and "classic_mediapipe passed 3/3" in model_file.gpu
 
 
 def test_a_route_that_does_not_run_replaces_none_that_did(assets: Path) -> None:
