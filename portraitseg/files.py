@@ -90,10 +90,10 @@ def replacing(path: Path) -> Iterator[Path]:
     """
     try:
         with scratch_folder(path.parent) as scratch:
-            target = scratch / path.name
-            yield target
-            _sync(target)
-            _replace(target, path)
+            made = scratch / path.name
+            yield made
+            _sync(made)
+            _replace(made, path)
             _sync(path.parent, is_deep=False)
     except OSError as error:
         foreign = error.filename is not None and not str(error.filename).startswith(str(path.parent))
@@ -122,13 +122,13 @@ def revising(folder: Path) -> Iterator[Path]:
         yield copy
 
 
-def _link_folder(source: Path, target: Path) -> None:
+def _link_folder(source: Path, copy: Path) -> None:
     """Not `shutil.copytree`: it collects faults as texts, and the system's reason, such as a full disk, is lost."""
-    target.mkdir()
+    copy.mkdir()
     for path in source.iterdir():
         if path.name.startswith(TEMPORARY_PREFIX):
             continue
-        copied = target / path.name
+        copied = copy / path.name
         if path.is_symlink():
             copied.symlink_to(path.readlink())
         elif path.is_dir():
@@ -138,7 +138,7 @@ def _link_folder(source: Path, target: Path) -> None:
                 copied.hardlink_to(path)
             except OSError:
                 shutil.copy2(path, copied)
-    shutil.copystat(source, target)
+    shutil.copystat(source, copy)
 
 
 def remove(path: Path) -> None:
@@ -226,17 +226,17 @@ def _sync(path: Path, is_deep: bool = True) -> None:
         os.close(descriptor)
 
 
-def _replace(target: Path, path: Path) -> None:
+def _replace(scratch: Path, path: Path) -> None:
     """One step for files and new folders; a folder that exists is swapped, so that one of the two is always there."""
-    if not (path.is_dir() and target.is_dir()):
-        target.replace(path)
-    elif not _swap(target, path):
+    if not (path.is_dir() and scratch.is_dir()):
+        scratch.replace(path)
+    elif not _swap(scratch, path):
         # rename(2) does not replace a folder that has content; after a kill between these two, the next write into the
         # same folder puts the old one back
-        old = target.parent / f"{_ASIDE}{path.name}"
+        old = scratch.parent / f"{_ASIDE}{path.name}"
         path.replace(old)
         try:
-            target.replace(path)
+            scratch.replace(path)
         except OSError:
             old.replace(path)
             raise

@@ -259,9 +259,9 @@ def build(folder: Path, site: Site) -> None:
         raise InputError(f"{folder}: holds something else than this page: choose another folder")
     # Netlify and Cloudflare Pages read this file; other hosts need the same headers in their settings
     headers = "/*\n" + "".join(f"  {name}: {value}\n" for name, value in HEADERS.items())
-    with files.replacing(folder) as target:
+    with files.replacing(folder) as scratch:
         for address, content in {**site, "_headers": headers.encode()}.items():
-            path = target / address
+            path = scratch / address
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content if isinstance(content, bytes) else content.read_bytes())
 

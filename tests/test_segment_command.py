@@ -97,7 +97,7 @@ def test_rotation_and_colour_profile(portraits: Path, tmp_path: Path) -> None:
         assert cutout.size == (90, 120) and cutout.info["icc_profile"] == profile
 
 
-def test_a_photo_of_nobody_says_so(tmp_path: Path) -> None:
+def test_a_background_only_photo_says_so(tmp_path: Path) -> None:
     Image.new("RGB", (80, 60), (20, 90, 160)).save(tmp_path / "sea.png")
     output = call("segment", tmp_path / "sea.png", "--out", tmp_path / "out", *SMALL)
     assert not cv2.imread(str(tmp_path / "out/sea.png"), 0).any()
@@ -263,7 +263,7 @@ def test_folders_in_folders_keep_their_places(tree: Path, tmp_path: Path, inside
 def test_a_pattern_keeps_what_its_stars_stand_for(tree: Path) -> None:
     def targets(pattern: str) -> list[str]:
         jobs = batch.plan([str(tree / pattern)], Path("out"), "mask")
-        return [job.target.relative_to("out").as_posix() for job in jobs]
+        return [job.destination.relative_to("out").as_posix() for job in jobs]
 
     (tree / "x/round").unlink()
     assert targets("**/*.jpg") == ["a.png", "x/a.png", "x/y/a.png", "x/y/b.png"]

@@ -286,6 +286,6 @@ def test_ctrl_c_leaves_whole_videos_alone(uneven: Path, tmp_path: Path, monkeypa
     assert [path.name for path in out.iterdir()] == ["a.mp4"] and len(read_video(out / "a.mp4")[0]) == len(UNEVEN)
 
 
-def test_a_video_of_nobody_says_so(tmp_path: Path) -> None:
+def test_a_background_only_video_says_so(tmp_path: Path) -> None:
     source = write_video(tmp_path / "sea.mp4", [np.full((96, 128, 3), (20, 90, 160), np.uint8)] * 4)
     assert "nobody was found in any of its frames" in call("segment", source, "--out", tmp_path / "o.mp4", *SMALL)

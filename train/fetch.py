@@ -87,10 +87,10 @@ def _get(entry: Entry, folder: Path) -> None:
         say(f"{archive.name}: {archive.hash}, {count} files")
 
 
-def _merge(source: Path, target: Path) -> None:
+def _merge(source: Path, destination: Path) -> None:
     """Moves what lies in a folder into another; files that are there are replaced: they are of a stopped call."""
     for path in sorted(source.iterdir()):
-        existing = target / path.name
+        existing = destination / path.name
         if existing.is_dir() and path.is_dir() and not existing.is_symlink():
             _merge(path, existing)
         else:

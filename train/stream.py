@@ -176,10 +176,10 @@ class BatchMaker:
         plain = np.stack([photo.plain for photo in photos]) if self.with_plain else None
         ignored = [np.zeros(self.size, np.uint8) if photo.ignore is None else photo.ignore for photo in photos]
         if self.matching is not None:
-            of_nobody = [index >= self._labelled_photos for index in indices]
+            is_blank = [index >= self._labelled_photos for index in indices]
             drawn = self.matching.draw(len(whole), np.random.default_rng([self.seed, _MATCH, step]))
             images, targets, plain = self.matching(
-                images, targets, plain, of_nobody, [drawn[offset] for offset in share]
+                images, targets, plain, is_blank, [drawn[offset] for offset in share]
             )
             ignored = ignored[: len(indices)]
         return Batch(

@@ -52,20 +52,20 @@ def write(folder: Path, listed: Manifest) -> bool:
     portrait = _choose(judge) if judge is not None else None
     if portrait is None:
         return False
-    target = folder / FOLDER
-    target.mkdir()
-    _write_png(target / PORTRAIT, portrait[..., ::-1])
+    scratch = folder / FOLDER
+    scratch.mkdir()
+    _write_png(scratch / PORTRAIT, portrait[..., ::-1])
     masks = {}
     for path, runner in runners.items():
         masks[path] = f"{path}.png"
-        _write_png(target / masks[path], to_bytes(runner.predict(portrait)))
+        _write_png(scratch / masks[path], to_bytes(runner.predict(portrait)))
     index = {
         "portrait": PORTRAIT,
         "probability": "value / 255",
         "tolerance": {"mean_steps": MEAN_STEPS, "flipped_share": FLIPPED_SHARE},
         "masks": masks,
     }
-    files.write_json(target / INDEX, index)
+    files.write_json(scratch / INDEX, index)
     return True
 
 

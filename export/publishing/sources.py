@@ -90,8 +90,8 @@ def make(folder: Path, listed: Manifest, recommended: Mapping[str, str]) -> dict
         return {}
     platform, model = platform_and_model
     copied = {
-        f"{platform}/{target}/{path.name}": path.read_text(encoding="utf-8")
-        for target, source, pattern in _COPIED[platform]
+        f"{platform}/{subfolder}/{path.name}": path.read_text(encoding="utf-8")
+        for subfolder, source, pattern in _COPIED[platform]
         for path in sorted((APPS / source).glob(pattern))
     }
     return {**copied, f"{platform}/{_MODEL[platform]}": model}

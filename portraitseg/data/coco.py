@@ -101,12 +101,12 @@ def open_coco(config: DataConfig, seed: int) -> CocoDataset:
     photos: dict[str, str] = {}
     sizes: dict[str, tuple[int, int]] = {}
     spans: dict[str, array] = {}
-    of_nobody = 0
+    without_person = 0
     for name, path, folder, listing in listings:
         of_image = listing.instances(person, ignored)
         for number, (photo, size) in listing.images.items():
             if number not in of_image:
-                of_nobody += 1
+                without_person += 1
                 continue
             relative = shapes.inside(root, folder, photo, str(path))
             key = f"{name}/{Path(relative).stem}" if name else Path(relative).stem
@@ -118,7 +118,11 @@ def open_coco(config: DataConfig, seed: int) -> CocoDataset:
         )
     shapes.check_there(root, photos, f"DATA {root}")
     splits, how = shapes.divide(photos, config, seed)
-    without = f"{of_nobody} of {of_nobody + len(photos)} photos have nobody, and are left out" if of_nobody else ""
+    without = (
+        f"{without_person} of {without_person + len(photos)} photos have nobody, and are left out"
+        if without_person
+        else ""
+    )
     return replace(
         data,
         splits=splits,

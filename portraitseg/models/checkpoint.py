@@ -136,7 +136,7 @@ def _open_packed(content: io.BytesIO) -> Any:
     return h5py.File(h5py.h5f.create(b"packed", h5py.h5f.ACC_TRUNC, creation, access))
 
 
-def _pack(source: Any, target: Any) -> None:
+def _pack(source: Any, packed: Any) -> None:
     """Copies an h5 group into an empty one, without loss, compressed as every build of HDF5 can read it.
 
     Without the time at which a group was made, as Keras's own: equal weights are equal bytes.
@@ -145,13 +145,13 @@ def _pack(source: Any, target: Any) -> None:
 
     creation = h5py.h5p.create(h5py.h5p.GROUP_CREATE)
     creation.set_obj_track_times(False)
-    target.attrs.update(source.attrs)
+    packed.attrs.update(source.attrs)
     for name, item in source.items():
         if isinstance(item, h5py.Group):
-            _pack(item, h5py.Group(h5py.h5g.create(target.id, name.encode(), gcpl=creation)))
+            _pack(item, h5py.Group(h5py.h5g.create(packed.id, name.encode(), gcpl=creation)))
             continue
         packing = {} if item.size < _SMALLEST_PACKED else {"compression": "gzip", "shuffle": True}
-        target.create_dataset(name, data=item[()], **packing).attrs.update(item.attrs)
+        packed.create_dataset(name, data=item[()], **packing).attrs.update(item.attrs)
 
 
 def read_header(path: Path) -> Header:

@@ -32,7 +32,7 @@ class Job:
     """One input and the file that is made of it."""
 
     source: Path
-    target: Path
+    destination: Path
 
     @property
     def is_video(self) -> bool:
@@ -72,7 +72,7 @@ class Batch:
             CheckFailed: a truncated video, of which the readable part was kept.
             KeyboardInterrupt: Ctrl-C, with a line of how far it came; what was made stays.
         """
-        todo = [job for job in jobs if self.overwrite or not job.target.exists()]
+        todo = [job for job in jobs if self.overwrite or not job.destination.exists()]
         if there := len(jobs) - len(todo):
             cli.say(f"{there} of {len(jobs)} are there already: left as they are (--overwrite makes them anew)")
         photos, videos = [job for job in todo if not job.is_video], [job for job in todo if job.is_video]
@@ -144,7 +144,7 @@ class Batch:
     def _photo(self, segmenter: Segmenter, job: Job) -> str | None:
         segmentation = segmenter.segment(job.source)
         pixels = pictures.render(segmentation, self.output, self.background)
-        pictures.write(job.target, pixels, pictures.color_profile(job.source))
+        pictures.write(job.destination, pixels, pictures.color_profile(job.source))
         return f"photo {job.source}: nobody was found in it: the mask is empty" if segmentation.is_empty else None
 
     def _video(self, job: Job) -> str | None:
@@ -152,7 +152,7 @@ class Batch:
 
         segmenter = self.make(self.threads)
         smoother = None if self.smooth is False else segmenter.smoother()
-        return segment_video(segmenter, job.source, job.target, self.output, self.background, smoother)
+        return segment_video(segmenter, job.source, job.destination, self.output, self.background, smoother)
 
 
 def plan(inputs: Sequence[str], out: Path, output: Output, recursive: bool = False) -> list[Job]:
@@ -184,15 +184,15 @@ def plan(inputs: Sequence[str], out: Path, output: Output, recursive: bool = Fal
     taken: dict[Path, Path] = {}
     for job in jobs:
         _check_job(job, output)
-        if (other := taken.setdefault(job.target, job.source)) != job.source:
+        if (other := taken.setdefault(job.destination, job.source)) != job.source:
             raise InputError(
-                f"{other} and {job.source}: both would become {job.target}: rename one, or take two folders"
+                f"{other} and {job.source}: both would become {job.destination}: rename one, or take two folders"
                 " (--recursive keeps those inside a folder apart)"
             )
     real = {source.resolve() for source in sources}
     for job in jobs:
-        if job.target.resolve() in real:
-            raise InputError(f"--out {out}: {job.target} would replace an input: name another folder")
+        if job.destination.resolve() in real:
+            raise InputError(f"--out {out}: {job.destination} would replace an input: name another folder")
     return jobs
 
 
@@ -200,9 +200,9 @@ def _check_job(job: Job, output: Output) -> None:
     if job.is_video:
         from portraitseg.segment.video import check_container
 
-        check_container(job.target, output)
+        check_container(job.destination, output)
     else:
-        pictures.check_suffix(job.target, output)
+        pictures.check_suffix(job.destination, output)
 
 
 def _suffix(source: Path, output: Output) -> str:

@@ -22,7 +22,7 @@ from train.stream import maker_of
 
 
 def folders(root: Path) -> Path:
-    """Eight photos with masks of 0 and 255, four with ids of which 15 is person, and two of nobody."""
+    """Eight photos with masks of 0 and 255, four with ids of which 15 is person, and two background-only."""
     drawn.write(root / "one", [drawn.binary] * 8)
     drawn.write(root / "two/train", [drawn.ids(0, 15, 255)] * 4)
     drawn.write(root / "two/test", [drawn.ids(0, 15, 255)] * 2)
@@ -100,7 +100,7 @@ def test_without_weights_an_epoch_has_each_once(tmp_path: Path) -> None:
     assert maker.runs == () and set(drawn_in(settings, 1)[0].values()) == {1}
 
 
-def test_photos_of_nobody_within_a_set(tmp_path: Path) -> None:
+def test_background_only_photos_within_a_set(tmp_path: Path) -> None:
     folders(tmp_path)
     sets = [{"name": "a", "root": "one", "weight": 2}, {"name": "c", "root": "one_with_blank"}]
     settings = config(tmp_path, *sets, train={"blank_share": 0.2})

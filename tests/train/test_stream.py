@@ -166,7 +166,7 @@ def test_a_share_of_an_epoch_is_blank(folder):
     assert sorted(all_blank) == [101, 101, 101, 102, 102, 102]
 
 
-def test_pasting_leaves_the_share_of_nobody(folder):
+def test_pasting_leaves_the_background_only_share(folder):
     maker = _recipe_of(folder, blank_share=0.25, paste_share=1.0)
     for epoch in range(4):
         targets = [target for position in range(3) for target in maker.make(3 * epoch + position).targets]
@@ -182,7 +182,7 @@ def test_the_benchmark_counts_the_photos_of_an_epoch_as_training_does(folder, sh
     assert photos_per_epoch(config, dataset) == maker.steps_per_epoch * maker.batch_size
 
 
-def test_where_there_is_nobodys_photo_an_epoch_has_none(folder):
+def test_without_a_background_only_photo_an_epoch_has_none(folder):
     """The configurations ask for a share that an ordinary folder cannot give."""
     splits = json.loads((folder / "splits.json").read_text())["splits"]
     only_measured = {name: keys for name, keys in splits.items() if name != "nobody"}
@@ -230,7 +230,7 @@ def test_plain_is_what_the_geometric_augmentations_alone_make():
 # ---- copy-paste
 
 
-def test_a_person_is_put_before_a_photo_of_nobody_or_of_others(folder):
+def test_a_person_is_put_before_a_background_only_photo_or_one_of_others(folder):
     maker = _recipe_of(folder, blank_share=0.1, paste_share=1.0)
     alone = _recipe_of(folder, blank_share=0.1)
     behind = set()
@@ -253,7 +253,7 @@ def test_a_person_is_put_before_a_photo_of_nobody_or_of_others(folder):
     assert behind <= {*range(1, 10), 101, 102} and behind & {101, 102} and behind & {*range(1, 10)}
 
 
-def test_where_nobody_is_asked_for_others_stand_behind(folder):
+def test_where_no_background_only_photo_is_asked_for_others_stand_behind(folder):
     maker = _recipe_of(folder, paste_share=1.0)
     assert {int(image[0, -1, 0]) for step in range(6) for image in maker.make(step).images} <= {*range(1, 10)}
 

@@ -110,12 +110,12 @@ def import_tflite(path: Path, out: Path, network: str | None = None, divisor: fl
             "its layers are connected in another way: not imported"
         )
     divide_logits(model, divisor)
-    target = models.build(network or model.name, model.input_shape[1:3])
-    copy_wider(model, target)
-    checkpoint.save(target, out)
+    rebuilt = models.build(network or model.name, model.input_shape[1:3])
+    copy_wider(model, rebuilt)
+    checkpoint.save(rebuilt, out)
     checkpoint.annotate(out, note_of(of_file(path)))
-    numbers = selfie.VARIANTS[target.name]
-    return Report(target.name, tuple(matches), model.input_shape[1:3], difference, numbers.is_hard)
+    numbers = selfie.VARIANTS[rebuilt.name]
+    return Report(rebuilt.name, tuple(matches), model.input_shape[1:3], difference, numbers.is_hard)
 
 
 def rebuild(path: Path) -> tuple[Any, list[Match]]:

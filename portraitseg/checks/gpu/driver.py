@@ -161,9 +161,9 @@ def fetch(folder: Path | None = None) -> Path:
     Raises:
         InputError: neither client is there, or none of them brought what was expected.
     """
-    target = folder or cache_folder()
-    if is_whole(target):
-        return target
+    destination = folder or cache_folder()
+    if is_whole(destination):
+        return destination
     routes: list[tuple[str, Callable[[Path], str]]] = [("npm", _fetch_npm), ("apt-get", _fetch_apt)]
     failures = []
     for client, route in routes:
@@ -171,11 +171,11 @@ def fetch(folder: Path | None = None) -> Path:
             failures.append(f"{client}: not installed")
             continue
         try:
-            with files.replacing(target) as scratch:
+            with files.replacing(destination) as scratch:
                 scratch.mkdir()
                 origin = route(scratch)
                 _finish(scratch, origin)
-            return target
+            return destination
         except (OSError, subprocess.SubprocessError, tarfile.TarError, InputError) as error:
             failures.append(f"{client}: {(str(error).splitlines() or [type(error).__name__])[0][:200]}")
     raise InputError(f"no GPU driver fetched ({'; '.join(failures)}): install npm, or apt-get on Debian")
@@ -273,15 +273,15 @@ def _members(archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
         yield member
 
 
-def _copy(archive: tarfile.TarFile, member: tarfile.TarInfo, target: Path) -> None:
+def _copy(archive: tarfile.TarFile, member: tarfile.TarInfo, destination: Path) -> None:
     """Writes one file of an archive under a name of ours: paths inside the archive decide nothing."""
     if not member.isfile() or member.size > MAX_BYTES:
         raise InputError(f"{member.name}: not a plain file, or larger than a driver is")
     source = archive.extractfile(member)
     assert source is not None
-    with source, target.open("wb") as file:
+    with source, destination.open("wb") as file:
         shutil.copyfileobj(source, file)
-    target.chmod(0o755)
+    destination.chmod(0o755)
 
 
 def _call(command: list[str], folder: Path | None = None) -> None:
