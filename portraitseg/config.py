@@ -154,7 +154,7 @@ class TrainConfig(Section):
     blank_share: Annotated[float, Field(ge=0, le=0.5)] = 0.03
     "Share of an epoch's photos that are of `data.blank_sets`, all background; they come on top of `data.train_split`."
     paste_share: Probability = 0.0
-    "Probability that the person of a photo is put before another: one without a person, where there are such, or another."
+    "Probability that the person of a photo is put before a background-only one, where there are such, or another."
     shrink_share: Probability = 0.0
     "Of those so pasted, the share that is made small and far away, with up to two others, as small, behind."
     match_light: Probability = 0.0

@@ -108,8 +108,8 @@ def survey(paths: Sequence[Path], where: str, setting: str, is_soft: bool, count
         The meaning, and it in words with the values seen.
 
     Raises:
-        InputError: no mask that can be read, a meaning that is not clear, or masks without a person. One that cannot be read
-            is an error where it is used.
+        InputError: no mask that can be read, a meaning that is not clear, or no mask with a person. One that cannot be
+            read is an error where it is used.
     """
     meaning = parse_setting(setting)
     chosen = spread(paths, count)
