@@ -149,8 +149,8 @@ def networks(
         raise InputError("--runs: name the runs, with commas between them")
     named = [Run(name) for name in dict.fromkeys(names)]
     config = _read_config(named[0], table)
-    wanted = tuple(dict.fromkeys(part.strip() for part in splits.split(",")))
-    write_network_table(named, base, _study(config, wanted, table, out))
+    chosen = tuple(dict.fromkeys(part.strip() for part in splits.split(",")))
+    write_network_table(named, base, _study(config, chosen, table, out))
 
 
 @app.command()
@@ -174,8 +174,8 @@ def quantization(
         raise InputError("--runs: name the runs, with commas between them")
     config = _read_config(named[0], table)
     chosen = _choose_splits(open_dataset(config.data, config.seed), splits, config)
-    wanted = [name for part in recipes.split(",") if (name := part.strip())]
-    write_recipe_table(named, wanted, _study(config, chosen, table, out))
+    recipe_names = [name for part in recipes.split(",") if (name := part.strip())]
+    write_recipe_table(named, recipe_names, _study(config, chosen, table, out))
 
 
 @app.command()
@@ -208,8 +208,8 @@ def refine(
     if is_choosing:
         refine_command.choose(names, dataset, config.data.val_split)
     else:
-        wanted = _choose_splits(dataset, splits, config)
-        refine_command.measure(names, peers, dataset, wanted, out, None if with_clips else ())
+        chosen = _choose_splits(dataset, splits, config)
+        refine_command.measure(names, peers, dataset, chosen, out, None if with_clips else ())
 
 
 @app.command()
@@ -243,19 +243,19 @@ def contest(
     location = _location(table)
     entries = training.plan(models.replace(",", " ").split(), images, table.data, table.format, table.set or [])
     untuned: dict[str, str] = {}
-    asked = len(entries)
+    count = len(entries)
     if rates is not None:
         trials = out.with_name(f"{out.stem}-rates.csv")
         entries, untuned = tuning.tune(entries, tuning.parse_rates(rates), rate_images, location, overwrite, trials)
     failures = untuned | training.run_entries(entries, location, overwrite)
     done = [entry for entry in entries if entry.run.name not in failures]
     if done:
-        wanted = tuple(dict.fromkeys(part.strip() for part in splits.split(",")))
+        chosen = tuple(dict.fromkeys(part.strip() for part in splits.split(",")))
         named = [entry.run for entry in done]
-        write_network_table(named, base, _study(done[0].config, wanted, table, out))
+        write_network_table(named, base, _study(done[0].config, chosen, table, out))
     if failures:
         listed = "; ".join(f"{name}: {why}" for name, why in failures.items())
-        raise CheckFailed(f"{len(failures)} of {asked} networks are not in the table: {listed}")
+        raise CheckFailed(f"{len(failures)} of {count} networks are not in the table: {listed}")
 
 
 @app.command()

@@ -118,9 +118,9 @@ def _fail_interrupted(error: KeyboardInterrupt) -> NoReturn:
     _fail(f"interrupted: {error}; go on with: {command_again()}" if str(error) else "interrupted", 130)
 
 
-def _fail_for_memory(asked: str) -> None:
+def _fail_for_memory(request: str) -> None:
     # numpy says what it asked for, Python nothing
-    detail = f" ({asked})" if asked else ""
+    detail = f" ({request})" if request else ""
     _fail(f"out of memory{detail}: close other programs, or take smaller photos or batches (train.batch_size)", 2)
 
 

@@ -99,8 +99,8 @@ class Journal:
         if header != expected:
             raise InputError(f"{path.parent}: {_difference(header, expected)}: {_SAME}, or delete that folder")
         for records in self._read(path, len(header)):
-            wanted = [self._is_good(record) and not self.done[record["index"]] for record in records]
-            good = records[np.array(wanted, bool)]
+            is_new = [self._is_good(record) and not self.done[record["index"]] for record in records]
+            good = records[np.array(is_new, bool)]
             if is_copied and len(good):
                 self.append(good["index"].astype(np.int64), good["values"])
             self.done[good["index"]] = True

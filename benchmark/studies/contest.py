@@ -171,8 +171,8 @@ def is_exported(entry: Entry) -> bool:
     artifact, made = manifest.read(manifest.Artifact, entry.run.artifact), manifest.read(manifest.Manifest, path)
     if made.source.weights_sha256 != artifact.source.weights_sha256:
         return False
-    wanted = load_config(entry.toml, [*entry.data, *entry.qat_overrides])
-    if artifact.stages.get("qat", {}).get("settings") != wanted.qat.model_dump(mode="json"):
+    settings = load_config(entry.toml, [*entry.data, *entry.qat_overrides])
+    if artifact.stages.get("qat", {}).get("settings") != settings.qat.model_dump(mode="json"):
         return False
     exported = {entry.recipe: entry for entry in made.files if entry.channels == "rgb" and entry.recipe in RECIPES}
     return len(exported) == len(RECIPES) and all(

@@ -63,12 +63,12 @@ def compare(new: Path, base: Path) -> list[Change]:
     changes = []
     for name in names:
         mine = [row for row in new_rows if row.name == name]
-        theirs = [row for row in base_rows if row.name == name]
-        changes += _compare_size(mine[0], theirs[0])
-        for split in dict.fromkeys(row.split for row in theirs if row.split):
-            changes += _compare_split(mine, theirs, split, new_photos, base_photos)
-        for threads in dict.fromkeys(row.threads for row in theirs if row.threads is not None):
-            changes += _compare_latency(mine, theirs, threads)
+        old = [row for row in base_rows if row.name == name]
+        changes += _compare_size(mine[0], old[0])
+        for split in dict.fromkeys(row.split for row in old if row.split):
+            changes += _compare_split(mine, old, split, new_photos, base_photos)
+        for threads in dict.fromkeys(row.threads for row in old if row.threads is not None):
+            changes += _compare_latency(mine, old, threads)
     return changes + _only_in_one(new_rows, base_rows)
 
 
@@ -99,11 +99,11 @@ def print_changes(changes: Sequence[Change]) -> None:
     tables.show(header, cells, len(header), styles=styles)
 
 
-def _compare_size(mine: Row, theirs: Row) -> list[Change]:
-    if mine.bytes == theirs.bytes or mine.bytes is None or theirs.bytes is None:
+def _compare_size(new: Row, old: Row) -> list[Change]:
+    if new.bytes == old.bytes or new.bytes is None or old.bytes is None:
         return []
-    before, after = (f"{row.bytes / 1e6:.2f} MB" for row in (theirs, mine) if row.bytes is not None)
-    return [Change(mine.name, "size", before, after, f"{100 * (mine.bytes / theirs.bytes - 1):+.1f} %")]
+    before, after = (f"{row.bytes / 1e6:.2f} MB" for row in (old, new) if row.bytes is not None)
+    return [Change(new.name, "size", before, after, f"{100 * (new.bytes / old.bytes - 1):+.1f} %")]
 
 
 def _compare_split(
@@ -157,14 +157,14 @@ def _compare_intervals(before: Row, after: Row, score: str) -> tuple[str, bool]:
     return f"{text}, intervals {'apart' if is_worse else 'overlap'}", is_worse
 
 
-def _compare_latency(mine: Sequence[Row], theirs: Sequence[Row], threads: int) -> list[Change]:
-    before = next((row for row in theirs if row.threads == threads and row.latency_valid), None)
-    after = next((row for row in mine if row.threads == threads and row.latency_valid), None)
+def _compare_latency(new: Sequence[Row], old: Sequence[Row], threads: int) -> list[Change]:
+    before = next((row for row in old if row.threads == threads and row.latency_valid), None)
+    after = next((row for row in new if row.threads == threads and row.latency_valid), None)
     if before is None or before.ratio_to_reference is None:
         return []
     what = f"latency ratio, {threads} thread{'s' * (threads != 1)}"
     if after is None or after.ratio_to_reference is None:
-        why = next((row.reason for row in mine if row.threads == threads and row.reason), "") or "not measured"
+        why = next((row.reason for row in new if row.threads == threads and row.reason), "") or "not measured"
         return [Change(before.name, what, f"{before.ratio_to_reference:.3f}", "none", f"not judged: {why}")]
     shown = (f"{before.ratio_to_reference:.3f}", f"{after.ratio_to_reference:.3f}")
     if before.reference != after.reference:

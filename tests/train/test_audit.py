@@ -261,7 +261,7 @@ def test_training_leaves_out_what_was_decided_against(root: Path, tmp_path: Path
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         (None, "no such file"),
         ("{", "not JSON"),

@@ -195,11 +195,11 @@ def plan(dataset: Dataset, keys: Sequence[str], count: int, seed: int) -> dict[s
     for kind in NAMES:
         chosen: dict[str, Planting] = {}
         for key in [key for key in free if key not in planted]:
-            wanted = Planting(kind, keys[int(rng.integers(len(keys)))], int(rng.integers(2**31)))
-            if wanted.partner == key:
+            drawn = Planting(kind, keys[int(rng.integers(len(keys)))], int(rng.integers(2**31)))
+            if drawn.partner == key:
                 continue
-            if planting.plant(dataset.load(key), dataset.load(wanted.partner), wanted) is not None:
-                chosen[key] = wanted
+            if planting.plant(dataset.load(key), dataset.load(drawn.partner), drawn) is not None:
+                chosen[key] = drawn
             if len(chosen) == count:
                 break
         if len(chosen) < count:

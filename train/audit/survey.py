@@ -55,9 +55,9 @@ class Job:
             InputError: it cannot be read.
         """
         sample = self.dataset.load(key)
-        if (wanted := self.planted.get(key)) is None:
+        if (drawn := self.planted.get(key)) is None:
             return sample
-        changed = planting.plant(sample, self.dataset.load(wanted.partner), wanted)
+        changed = planting.plant(sample, self.dataset.load(drawn.partner), drawn)
         assert changed is not None
         return changed
 

@@ -221,8 +221,8 @@ def _check_structure(path: Path, graph: Graph, actual: Sequence[Op], model: Any)
     Raises:
         InputError: another structure, with the first place at which it differs.
     """
-    wanted = [_form_of_layer(model.get_layer(layer)) for layer in convolution_names()]
-    for index, (ours, op) in enumerate(itertools.zip_longest(wanted, actual)):
+    expected = [_form_of_layer(model.get_layer(layer)) for layer in convolution_names()]
+    for index, (ours, op) in enumerate(itertools.zip_longest(expected, actual)):
         theirs = None if op is None else _form_of_op(op)
         if ours != theirs:
             raise InputError(f"{path}: convolution {index} is {theirs or 'missing'}, not {ours or 'there'}: {_KNOWN}")

@@ -231,9 +231,9 @@ def _fetch_apt(folder: Path) -> str:
         # the status file says which packages are installed; download does not need to know
         options += ["-o", "Dir::State::status=/var/lib/dpkg/status", "-o", "APT::Sandbox::User="]
         _call(["apt-get", *options, "update"], scratch)
-        wanted = {"chromium-common": {LIBRARY}} | ({} if has_system_loader() else {"libvulkan1": {LOADER}})
-        _call(["apt-get", *options, "download", *wanted], scratch)
-        for package, names in wanted.items():
+        packages = {"chromium-common": {LIBRARY}} | ({} if has_system_loader() else {"libvulkan1": {LOADER}})
+        _call(["apt-get", *options, "download", *packages], scratch)
+        for package, names in packages.items():
             deb = next(scratch.glob(f"{package}_*.deb"))
             with _deb_content(deb) as stream, tarfile.open(fileobj=stream, mode="r|") as archive:
                 _unpack(archive, names, folder)
@@ -259,10 +259,10 @@ def _unpack(archive: tarfile.TarFile, names: set[str], folder: Path) -> None:
     for member in _members(archive):
         base = PurePosixPath(member.name).name
         # libvulkan.so.1 is a link to libvulkan.so.1.3.239, which is the file to take
-        wanted = next((name for name in missing if base == name or base.startswith(f"{name}.")), None)
-        if wanted is not None and member.isfile():
-            _copy(archive, member, folder / wanted)
-            missing.discard(wanted)
+        library = next((name for name in missing if base == name or base.startswith(f"{name}.")), None)
+        if library is not None and member.isfile():
+            _copy(archive, member, folder / library)
+            missing.discard(library)
         if not missing:
             return
     raise InputError(f"the package holds no {', '.join(sorted(missing))}")
