@@ -62,13 +62,13 @@ def compare(new: Path, base: Path) -> list[Change]:
         raise InputError(f"{new} and {base}: no file name in common: there is nothing to compare")
     changes = []
     for name in names:
-        mine = [row for row in new_rows if row.name == name]
-        old = [row for row in base_rows if row.name == name]
-        changes += _compare_size(mine[0], old[0])
-        for split in dict.fromkeys(row.split for row in old if row.split):
-            changes += _compare_split(mine, old, split, new_photos, base_photos)
-        for threads in dict.fromkeys(row.threads for row in old if row.threads is not None):
-            changes += _compare_latency(mine, old, threads)
+        after = [row for row in new_rows if row.name == name]
+        before = [row for row in base_rows if row.name == name]
+        changes += _compare_size(after[0], before[0])
+        for split in dict.fromkeys(row.split for row in before if row.split):
+            changes += _compare_split(after, before, split, new_photos, base_photos)
+        for threads in dict.fromkeys(row.threads for row in before if row.threads is not None):
+            changes += _compare_latency(after, before, threads)
     return changes + _only_in_one(new_rows, base_rows)
 
 
@@ -107,15 +107,15 @@ def _compare_size(new: Row, old: Row) -> list[Change]:
 
 
 def _compare_split(
-    mine: Sequence[Row], theirs: Sequence[Row], split: str, new_photos: Photos, base_photos: Photos
+    after_rows: Sequence[Row], before_rows: Sequence[Row], split: str, new_photos: Photos, base_photos: Photos
 ) -> list[Change]:
-    before = next((row for row in theirs if row.split == split and row.quality_valid), None)
-    after = next((row for row in mine if row.split == split), None)
+    before = next((row for row in before_rows if row.split == split and row.quality_valid), None)
+    after = next((row for row in after_rows if row.split == split), None)
     if before is None:
         return []
     if after is None:
         # a file that does not run any more has one row, of no split, with the reason
-        refusal = next((row for row in mine if row.split is None and not row.valid), None)
+        refusal = next((row for row in after_rows if row.split is None and not row.valid), None)
         text = refusal.reason if refusal else "the split is not in the new table"
         return [Change(before.name, split, "good scores", "none", text, is_regression=refusal is not None)]
     name = after.name
