@@ -92,8 +92,8 @@ def label(config: Config, weights: Sequence[Path], out: Path, blend: float, shar
 
 def _terms(config: Config, weights: Sequence[Path]) -> Terms:
     """What binds the drawn masks: the photos and whoever drew."""
-    licence = config.distill.licence
-    parts = [part for path in weights for part in of_weights(path, licence)]
+    said = config.distill.licence
+    parts = [part for path in weights for part in of_weights(path, said)]
     photos = list(find_terms(config.data).values())
     licences = dict.fromkeys([*(item.licence for item in photos), *(f"masks: {part.licence}" for part in parts)])
     return Terms(
@@ -121,18 +121,18 @@ def open_teacher(path: Path) -> Teacher:
 
 
 def _unlabelled(dataset: FolderDataset, config: Config) -> tuple[str, ...]:
-    unlabelled: list[str] = []
+    found: list[str] = []
     for name in dataset.unlabelled_sets:
         keys = sorted(key for key in dataset.suffixes if set_of(key) == name)
         if not keys:
             raise InputError(f"data.unlabelled_sets: no set '{name}' in {dataset.root}")
-        unlabelled += keys
+        found += keys
     for split, keys_of_split in dataset.splits.items():
-        if is_measured(split, config.data.val_split) and (shared := set(unlabelled) & set(keys_of_split)):
+        if is_measured(split, config.data.val_split) and (shared := set(found) & set(keys_of_split)):
             raise InputError(
                 f"{dataset.root}: '{min(shared)}' of split '{split}' has no mask: nothing is measured on it"
             )
-    return tuple(unlabelled)
+    return tuple(found)
 
 
 def _masks(

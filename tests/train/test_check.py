@@ -44,6 +44,6 @@ def test_what_background_only_photos_lend_is_said(
     monkeypatch.setattr(stage.KerasEvaluator, "scores", lambda self, model: iter(scores))
     capsys.readouterr()
     stage.say_of_background_only(None, data, config, checked)
-    output = " ".join("".join(capsys.readouterr()).split())
-    assert "2 of 3 validation photos show nobody; on 1 of them nothing was found, which counts as IoU 1" in output
-    assert output.endswith("the others alone have 50.00 %")
+    said = " ".join("".join(capsys.readouterr()).split())
+    assert "2 of 3 validation photos show nobody; on 1 of them nothing was found, which counts as IoU 1" in said
+    assert said.endswith("the others alone have 50.00 %")

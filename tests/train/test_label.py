@@ -23,7 +23,7 @@ SPLITS = {"train": ["a/0", "a/1"], "val": ["a/2"], "again": ["a/1"], "loose": ["
 
 
 @pytest.fixture
-def data_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder of photos, and a teacher that has learnt nothing, t.h5."""
     monkeypatch.chdir(tmp_path)
     rng = np.random.default_rng(0)
@@ -54,7 +54,7 @@ def mask_of(key: str) -> np.ndarray:
     return cv2.imread(f"out/{name}/masks/{stem}.png", cv2.IMREAD_GRAYSCALE)
 
 
-def test_masks_are_the_teachers_blended_and_the_others_stay(data_folder):
+def test_masks_are_the_teachers_blended_and_the_others_stay(place):
     label(config(), [Path("t.h5")], Path("out"), 0.25)
     made = open_dataset(config(root="out", unlabelled_sets=[], soft_masks=True).data, 7)
     assert made.splits["train"] == ("a/0", "a/1", "u/0", "u/1") and "loose" not in made.splits
@@ -72,14 +72,14 @@ def test_masks_are_the_teachers_blended_and_the_others_stay(data_folder):
     assert set(np.unique(source.load("a/0").mask)) == {0, 255}
 
 
-def test_soft_masks_that_are_read_as_hard_ones_are_told_of(data_folder):
+def test_soft_masks_that_are_read_as_hard_ones_are_told_of(place):
     label(config(), [Path("t.h5")], Path("out"), 0.25)
     assert not open_dataset(config(root="out", unlabelled_sets=[], soft_masks=True).data, 7).warnings
     (warning,) = open_dataset(config(root="out", unlabelled_sets=[]).data, 7).warnings
     assert "data.soft_masks=true" in warning
 
 
-def test_links_and_blank_photos_among_those_of_training(data_folder):
+def test_links_and_blank_photos_among_those_of_training(place):
     splits = {**SPLITS, "train": [*SPLITS["train"], "blank/0"]}
     Path("photos/splits.json").write_text(json.dumps({"splits": splits}))
     photo = Path("photos/a/images/0.jpg")
@@ -92,13 +92,13 @@ def test_links_and_blank_photos_among_those_of_training(data_folder):
     assert "blank/0" in made.splits["train"] and not Path("out/blank/masks").exists()
 
 
-def test_the_teacher_sees_the_mirror_image_too(data_folder):
+def test_the_teacher_sees_the_mirror_image_too(place):
     image = open_dataset(config().data, 7).load("a/0").image
     teacher = open_teacher(Path("t.h5"))
     np.testing.assert_allclose(teach([teacher], image), teach([teacher], image[:, ::-1])[:, ::-1], atol=1e-6)
 
 
-def test_several_teachers_are_one_of_their_mean(data_folder):
+def test_several_teachers_are_one_of_their_mean(place):
     keras.utils.set_random_seed(2)
     network = models.build(small_network.NAME, (32, 32))
     # two that have learnt nothing may agree to a thousandth: this one has an opinion
@@ -117,20 +117,20 @@ def test_several_teachers_are_one_of_their_mean(data_folder):
     assert len(json.loads(Path("out/labels.json").read_text())["weights_sha256"]) == 2
 
 
-def test_a_description_beside_a_stranger_is_followed(data_folder):
+def test_a_description_beside_a_stranger_is_followed(place):
     network = checkpoint.load(Path("t.h5"))
     taken = keras.Input((32, 32, 3), batch_size=1)
     # takes blue, green, red in (-1, 1) and says background
     stranger = keras.Model(taken, 1 - network((taken[..., ::-1] + 1) / 2))
     Path("s.tflite").write_bytes(tf.lite.TFLiteConverter.from_keras_model(stranger).convert())
     image = open_dataset(config().data, 7).load("a/0").image
-    direct = teach([open_teacher(Path("t.h5"))], image)
-    assert np.abs(teach([open_teacher(Path("s.tflite"))], image) - direct).max() > 1e-3
+    own = teach([open_teacher(Path("t.h5"))], image)
+    assert np.abs(teach([open_teacher(Path("s.tflite"))], image) - own).max() > 1e-3
     Path("s.toml").write_text('scale = 0.00784313725\noffset = -1.0\nchannel_order = "BGR"\ninvert = true\n')
-    np.testing.assert_allclose(teach([open_teacher(Path("s.tflite"))], image), direct, atol=1e-4)
+    np.testing.assert_allclose(teach([open_teacher(Path("s.tflite"))], image), own, atol=1e-4)
 
 
-def test_a_stopped_call_goes_on(data_folder):
+def test_a_stopped_call_goes_on(place):
     label(config(), [Path("t.h5")], Path("out"), 0.5)
     before = mask_of("u/0")
     Path("out/u/masks/0.png").unlink()
@@ -141,7 +141,7 @@ def test_a_stopped_call_goes_on(data_folder):
     assert Path("out/a/masks/0.png").read_bytes() == b"whole, of the first call" and Path("out/splits.json").exists()
 
 
-def test_without_doubt_nobody_is_not_read_as_somebody(data_folder, monkeypatch):
+def test_without_doubt_nobody_is_not_read_as_somebody(place, monkeypatch):
     # a mask of zeros and ones is taken for one of zeros and 255
     monkeypatch.setattr("train.label.teach", lambda teachers, image: np.eye(*image.shape[:2]) / 255)
     label(config(), [Path("t.h5")], Path("out"), 1.0)
@@ -160,7 +160,7 @@ def test_without_doubt_nobody_is_not_read_as_somebody(data_folder, monkeypatch):
         ({}, "foreign", 0.5, "is not empty"),
     ],
 )
-def test_bad_use(data_folder, data, out, blend, message):
+def test_bad_use(place, data, out, blend, message):
     Path("begun").mkdir()
     Path("begun/labels.json").write_text("{}")
     Path("foreign").mkdir()
@@ -170,7 +170,7 @@ def test_bad_use(data_folder, data, out, blend, message):
     assert Path("foreign/a").exists() and not Path("photos/labels.json").exists()
 
 
-def test_a_teacher_of_another_input_is_refused(data_folder):
+def test_a_teacher_of_another_input_is_refused(place):
     four = keras.Sequential([keras.Input((32, 32, 4)), keras.layers.Conv2D(1, 1)])
     four.save("four.h5")
     Path("broken.tflite").write_bytes(b"no flatbuffer")
@@ -184,7 +184,7 @@ def test_a_teacher_of_another_input_is_refused(data_folder):
         assert not Path("out").exists()
 
 
-def test_shards_are_drawn_apart_and_the_last_one_ends_the_work(data_folder, capsys):
+def test_shards_are_drawn_apart_and_the_last_one_ends_the_work(place, capsys):
     label(config(), [Path("t.h5")], Path("whole"), 0.25)
     for part in (2, 0, 1):
         assert not Path("out/splits.json").exists()
