@@ -76,10 +76,10 @@ def quantize(float_model: Any) -> Any:
             model = apply(_annotate(float_model), Scheme())
     except (RuntimeError, ValueError) as error:
         # TFMOT: "Layer act:<class 'tf_keras.src.layers…PReLU'> is not supported. You can quantize this layer by …"
-        found = re.search(r"Layer (\S+?):<class '(?:\S+\.)?(\w+)'> is not supported", str(error))
-        if not found:
+        match = re.search(r"Layer (\S+?):<class '(?:\S+\.)?(\w+)'> is not supported", str(error))
+        if not match:
             raise InputError(f"QAT: TFMOT refuses '{float_model.name}': {str(error).splitlines()[0]}") from error
-        name, kind = found.groups()
+        name, kind = match.groups()
         raise InputError(_refusal(name, kind, REMEDIES.get(kind, "rewrite it with other layers"))) from error
     _fix_input_range(model)
     _disown_wrapped_weights(model)
@@ -128,7 +128,7 @@ def calibrate(
         percentile: in (50, 100), of the upper end; the lower end is at 100 less it. None: all values.
     """
     float_model = models.quantizable(float_model)
-    own = {layer.name for layer in float_model.layers}
+    float_names = {layer.name for layer in float_model.layers}
     observed: dict[str, Any] = {}
     for layer in qat_model.layers:
         variables = {variable.name.rpartition("/")[2].removesuffix(":0"): variable for variable in layer.weights}
@@ -136,7 +136,7 @@ def calibrate(
             _set_kernel_range(variables[which], variables[f"{which}_min"], variables[f"{which}_max"])
         name = layer.name.removeprefix("quant_")
         for which in _ACTIVATIONS:
-            if name in own and f"{which}_min" in variables:
+            if name in float_names and f"{which}_min" in variables:
                 observed[name] = (variables[f"{which}_min"], variables[f"{which}_max"])
     ranges = _activation_ranges(float_model, list(observed), inputs, percentile)
     for (low, high), values in zip(observed.values(), ranges, strict=True):
@@ -162,8 +162,8 @@ def freeze_ranges(qat_model: Any) -> list[Any]:
             frozen += layer._output_quantizer_vars.values()
         for activation in getattr(layer, "_quantize_activations", ()):
             activation.quantizer = _frozen(activation.quantizer)
-            for place in ("_pre_activation_vars", "_post_activation_vars"):
-                frozen += getattr(activation, place, {}).values()
+            for attribute in ("_pre_activation_vars", "_post_activation_vars"):
+                frozen += getattr(activation, attribute, {}).values()
     return frozen
 
 

@@ -26,11 +26,13 @@ def photos():
 def _agreements(model, norms, inputs):
     """Batch norm → correlation over channels of the variance that it sees with the one that it has stored."""
     layers = [model.get_layer(name) for name in norms]
-    found = {}
+    agreements = {}
     for layer, seen in zip(layers, keras.Model(model.input, [x.input for x in layers])(inputs), strict=True):
         variance = seen.numpy().reshape(-1, seen.shape[-1]).var(axis=0)
-        found[layer.name] = np.corrcoef(np.log(variance + 1e-9), np.log(layer.moving_variance.numpy() + 1e-9))[0, 1]
-    return found
+        agreements[layer.name] = np.corrcoef(np.log(variance + 1e-9), np.log(layer.moving_variance.numpy() + 1e-9))[
+            0, 1
+        ]
+    return agreements
 
 
 # one whose stem sees the photo at half its side, and one that sees it as EfficientNet-Lite0 does
