@@ -97,6 +97,7 @@ def test_frozen_ranges_no_longer_move(whole: tuple[list[np.ndarray], Any]) -> No
     np.testing.assert_array_equal(seen[2], seen[3])
 
 
+@pytest.mark.full
 def test_a_stop_among_frozen_ranges_changes_nothing(whole: tuple[list[np.ndarray], Any], tmp_path: Path) -> None:
     _, model = whole
     epochs = []

@@ -119,6 +119,7 @@ def test_the_kernel_before_a_relu_layer_is_quantized(kind: str) -> None:
     assert np.abs(quantized[0](photos).numpy() - behind(photos).numpy()).max() > 1e-4
 
 
+@pytest.mark.full
 def test_a_network_without_int8_kernels_takes_its_other_form() -> None:
     from export.quantization import preflight
     from portraitseg import models

@@ -44,6 +44,7 @@ def test_untrained_qat_is_the_float_network(float_model: Any, qat_model: Any) ->
         np.testing.assert_array_equal(ours, theirs)
 
 
+@pytest.mark.full
 def test_kernels_and_batch_norm_are_those_of_qat(float_model: Any, qat_model: Any, tmp_path: Path) -> None:
     trained = _copy(qat_model)
     for weight in trained.weights:

@@ -87,6 +87,7 @@ def test_the_stem_of_four_is_the_one_of_three_on_half_the_side():
     np.testing.assert_allclose(tf.nn.conv2d(photo, pretrained._in_four(kernel), 4, "SAME"), expected, atol=1e-5)
 
 
+@pytest.mark.full
 def test_a_smaller_size_begins_with_what_a_larger_one_learnt_and_imagenet_elsewhere(tmp_path):
     keras.utils.set_random_seed(1)
     large = models.build("contour_large", (64, 64))

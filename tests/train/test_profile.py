@@ -32,6 +32,7 @@ def test_operators_of_a_step_by_kind():
     assert milliseconds == sorted(milliseconds, reverse=True)
 
 
+@pytest.mark.full
 def test_checkpoints_cost_what_they_take(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     given = {"data": {"synthetic_photos": 8}, "model": {"name": small_network.NAME, "size": [32, 32]}}
