@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 #: What the QAT folder was trained from; a folder of something else is taken away.
 ORIGIN_NAME = "origin.json"
 
+#: In that folder: the float network as a file, for the processes in which it teaches (`qat.teacher`).
+TEACHER_NAME = "teacher.tflite"
+
 
 @dataclass(frozen=True)
 class TfliteEvaluator:
@@ -105,6 +108,10 @@ def trained_qat(
     qat.calibrate(model, float_model, calibration, config.qat.range_percentile)
     is_by_file = config.qat.select == "tflite"
     trained = config_of(config)
+    if config.qat.teacher == "float":
+        files.write_bytes(run.qat / TEACHER_NAME, RECIPES["fp16"].convert(float_model, calibration))
+        distill = config.distill.model_copy(update={"files": (run.qat / TEACHER_NAME,), "blend": 1.0})
+        trained = trained.model_copy(update={"distill": distill})
     maker, optimization = maker_of(dataset, trained, losses.needs(trained.loss)), None
     if together:
         maker = replace(maker, share=together.share)

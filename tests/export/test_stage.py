@@ -2,7 +2,9 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 from export import stage
@@ -124,6 +126,27 @@ def test_finished_qat_is_not_trained_again(trained: Run, android: Manifest, monk
     with pytest.raises(AssertionError, match="trained again"):
         stage.export_run(trained, other, "onnx")
     assert not (trained.qat / "best.h5").exists()
+
+
+@pytest.mark.parametrize("teacher", [None, "float"])
+def test_the_float_network_can_teach(trained: Run, teacher: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    import train.fit
+
+    batches = []
+
+    def recorded(*_: object, maker: Any, **__: object) -> None:
+        batches.append(maker.make(0))
+        raise AssertionError("this would train")
+
+    monkeypatch.setattr(train.fit, "fit", recorded)
+    qat = CONFIG.qat.model_copy(update={"teacher": teacher, "learning_rate": 3e-5})
+    with pytest.raises(AssertionError, match="this would train"):
+        stage.export_run(trained, CONFIG.model_copy(update={"qat": qat}), "onnx")
+    network = checkpoint.load(trained.best)
+    asked = network(batches[0].images / np.float32(255)).numpy()[..., 0] * 255
+    difference = np.abs(batches[0].targets - asked)
+    # the file has weights of 16 bits, the target whole numbers; what was drawn is 0 or 255 nearly everywhere
+    assert difference.max() < 3 if teacher else difference.mean() > 10
 
 
 def test_ios_manifest(trained: Run) -> None:

@@ -4,7 +4,7 @@
     python -m tests.hardening.exported_bytes --write    # anew; a changed line of the table needs one in CHANGELOG.md
 
 Exports the released runs from weights/*.h5, which must give the committed files too, and a tiny network of every line
-of `MODELS` with seeded random weights. Files are converted only: no training, no parity. About six minutes of one core.
+of `MODELS` with seeded random weights. Files are converted only: no training, no parity.
 
 The bytes are those of the libraries in requirements.lock: after another version the table is written anew, on a tree
 that is known to be good.
@@ -29,7 +29,7 @@ from portraitseg.errors import CheckFailed
 ROOT = Path(__file__).resolve().parents[2]
 TABLE = Path(__file__).with_name("exported_bytes.json")
 
-RELEASED = ("contour_small", "contour_medium", "contour_large")
+RELEASED = tuple(sorted(path.parent.name for path in ROOT.glob("android_assets/*/manifest.json")))
 TARGETS = ("android", "ios", "onnx")
 
 #: The smallest side that every network takes, and inputs that set the ranges of integers.
@@ -98,13 +98,16 @@ def released(name: str) -> Iterator[tuple[str, str]]:
     listed = {
         target: manifest.read(manifest.Manifest, folder / manifest.MANIFEST_NAME) for target, folder in assets.items()
     }
-    _write_artifact(name, listed["android"].source, assets["android"])
+    # <network>-<height>x<width>, of files and weights
+    stem = listed["android"].files[0].path.partition("-rgb")[0]
+    _write_artifact(name, listed["android"].source, assets["android"] / stem)
     is_unwrapped = any(entry.parity.reference == "keras_unwrapped" for entry in listed["ios"].files)
-    quantized = qat.load_qat(ROOT / "weights" / f"{name}-256x256-qat.h5")
+    float_model = checkpoint.load(ROOT / "weights" / f"{stem}.h5")
+    quantized = qat.load_qat(ROOT / "weights" / f"{stem}-qat.h5")
     networks = Networks(
-        float_model=checkpoint.load(ROOT / "weights" / f"{name}-256x256.h5"),
+        float_model=float_model,
         qat_model=quantized,
-        calibration=_inputs((256, 256)),
+        calibration=_inputs(float_model.input_shape[1:3]),
         run=name,
         licence=terms.sentence(listed["android"].source),
         unwrapped_model=unwrap(quantized) if is_unwrapped else None,
@@ -178,10 +181,10 @@ def _inputs(size: tuple[int, int]) -> np.ndarray:
     return np.random.default_rng(7).random((_CALIBRATION, *size, 3), np.float32)
 
 
-def _write_artifact(name: str, source: manifest.Source, assets: Path) -> None:
+def _write_artifact(name: str, source: manifest.Source, stem: Path) -> None:
     """What an export reads of the training: the committed files say their scores themselves."""
     for stage, recipe in (("train", "fp16"), ("qat", "qat_wi8_ai8")):
-        content = (assets / f"{name}-256x256-rgb-{recipe}.tflite").read_bytes()
+        content = stem.with_name(f"{stem.name}-rgb-{recipe}.tflite").read_bytes()
         match = re.search(rb"IoU (\d\.\d{4}) on val in training", content)
         facts = {"best_val_iou": float(match.group(1))} if match else {}
         manifest.add_stage(Path("runs") / name / manifest.ARTIFACT_NAME, source, stage, facts)
