@@ -211,8 +211,8 @@ class QatConfig(Section):
     "Epochs at the end in which the ranges of activations no longer move either; never more than `freeze_bn_epochs`."
     range_percentile: Annotated[float, Field(gt=50, lt=100)] | None = None
     "Ranges of activations end at this percentile of their values, at both ends, and never move; None: they hold all."
-    teacher: Literal["float"] | None = None
-    "`float`: the float network's masks of each augmented photo are the only target; None: the target is as in `train`."
+    teacher: Literal["float", "train"] = "train"
+    "`float`: the float network's masks of each augmented photo are the only target; `train`: masks and `[distill]`."
 
 
 class ExportConfig(Section):
