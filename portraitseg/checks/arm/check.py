@@ -1,5 +1,6 @@
 """What each emulated core makes of files: parity with this machine, kernels, instructions, and the verdict."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from portraitseg.checks.gpu.inputs import make_inputs
 from portraitseg.checks.gpu.result import Inputs, Photos, Verdict
 from portraitseg.errors import InputError
 from portraitseg.manifest import ArmCheck
-from portraitseg.tflite.graph import Graph, read_graph
+from portraitseg.tflite.graph import Graph, Op, read_graph
 
 #: A mask that varies less over all pixels and runs says the same of everything.
 LEAST_SPREAD = 1e-4
@@ -167,12 +168,23 @@ def judge(
 
 
 def _suspects(graph: Graph) -> str:
-    """By which operators int8 files are known to differ: x86 rounds some means to a step that is not the nearest."""
-    layers = [op.layer for op in graph.ops if op.name == "MEAN" and op.outputs[0].dtype in ("INT8", "UINT8")]
+    """By which operators int8 files are known to differ: where a step's half is rounded to another side."""
+    layers = [op.layer for op in graph.ops if op.outputs[0].dtype in ("INT8", "UINT8") and _meets_halves(op)]
     if not layers:
         return ""
     more = f" and {len(layers) - 1} more" if len(layers) > 1 else ""
-    return f"; x86 misrounds MEAN in 8 bits (docs/arm.md), here layer '{layers[0]}'{more}"
+    return (
+        f"; x86 rounds halves of a step otherwise in 8-bit MEAN and MUL (docs/arm.md), here layer '{layers[0]}'{more}"
+    )
+
+
+def _meets_halves(op: Op) -> bool:
+    """Whether results of an operator come to lie on halves of a step, or as near as x86 loses them."""
+    scales = [tensor.scales for tensor in (*op.runtime_inputs, op.outputs[0])]
+    if op.name == "MUL" and len(scales) == 3 and all(len(scale) == 1 for scale in scales):
+        ratio = scales[0][0] * scales[1][0] / scales[2][0]
+        return math.frexp(ratio)[0] == 0.5
+    return op.name == "MEAN"
 
 
 def _nonsense(graph: Graph, outputs: Inputs) -> str | None:
