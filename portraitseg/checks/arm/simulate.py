@@ -149,7 +149,7 @@ def _relu(network: HalfNetwork, op: Op, values: Mapping[int, Array]) -> Array:
 
 def _hard_swish(network: HalfNetwork, op: Op, values: Mapping[int, Array]) -> Array:
     image = network.value(op, 0, values)
-    return rounded(np.clip(rounded(image + 3), 0, 6) * rounded(image * rounded(np.float32(1 / 6))))
+    return rounded(np.clip(rounded(image + 3), 0, 6) * rounded(image * np.float32(np.float16(1 / 6))))
 
 
 def _minimum(network: HalfNetwork, op: Op, values: Mapping[int, Array]) -> Array:
