@@ -107,8 +107,9 @@ web: $(ENV) ## the page in the browser: photos and the camera, no photo leaves t
 web-build: $(ENV) ## the page as static files that anybody can host, in web-build/
 	@$(PY) -m portraitseg web --build web-build $(WITH_FILES)
 
+# compiled once, also where the shell forbids it: hundreds of processes that tests start would compile the package each
 test: $(ENV) ## the tests that CI runs
-	@$(PY) -m pytest -n auto --maxprocesses 4 --dist loadfile
+	@PYTHONDONTWRITEBYTECODE= $(PY) -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 test-full: $(ENV) ## every test, however long
 	@$(PY) -m pytest -m "full or not full"

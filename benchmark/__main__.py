@@ -8,6 +8,9 @@ import typer
 from portraitseg import cli, options
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from benchmark.measuring.paired import Study
     from portraitseg.config import Config
     from portraitseg.data.base import Dataset
     from portraitseg.runs import Run
@@ -40,7 +43,7 @@ def run(
     """Scores and times every file of a run; writes runs/<run>/benchmark/ and the quality in the manifests."""
     from benchmark.measuring.latency import PROFILES
     from benchmark.measuring.measure import Plan
-    from benchmark.measuring.targets import choose_reference, collect_targets
+    from benchmark.measuring.model_files import choose_reference, collect_files
     from benchmark.stage import measure_run, measure_shard
     from portraitseg.data import open_dataset
     from portraitseg.data.base import parse_shard
@@ -51,12 +54,12 @@ def run(
         raise InputError(f"--profile {profile}: choose one of {', '.join(PROFILES)}")
     thread_counts = _host_threads(threads or ("1" if profile == "quick" else "all"))
     chosen, part = Run(run_name), parse_shard(shard)
-    targets, reference_target = choose_reference(collect_targets(chosen, peers), reference)
+    model_files, reference_file = choose_reference(collect_files(chosen, peers), reference)
     config = _read_config(chosen, options.Photos(data, data_format, overrides))
     dataset = open_dataset(config.data, config.seed)
     plan = Plan(
-        targets,
-        reference_target,
+        model_files,
+        reference_file,
         profile,
         thread_counts,
         is_soft=config.data.soft_masks,
@@ -101,7 +104,7 @@ def speed(
     photos: Annotated[str, typer.Option(help="Numbers of photos to measure memory with.")] = "100,1000,10000",
 ) -> None:
     """Our own speed, as Markdown: training against cores, export by file, memory against the number of photos."""
-    from benchmark.studies import speed as own
+    from benchmark.studies import speed as study
     from portraitseg import tables
     from portraitseg.runs import EXPORTS, Run
 
@@ -109,18 +112,18 @@ def speed(
     chosen = [] if settings.config is None else ["--config", str(settings.config)]
     sets = [part for override in settings.set or [] for part in ("--set", override)]
     rows = []
-    for count, rates in own.training_rates([*chosen, *_location(settings), *sets], counts, steps):
+    for count, rates in study.training_rates([*chosen, *_location(settings), *sets], counts, steps):
         cli.say(f"training on {count} cores: {rates}")
         rows.append([str(count), *(str(rates.get(name, "")) for name in ("step", "pipeline", "both"))])
     shown = [tables.markdown(("Cores", "step, images/s", "input pipeline, images/s", "both, images/s"), rows)]
     if run_name is not None:
-        made = own.export_seconds(Run(run_name), tuple(EXPORTS))
-        rows = [[target, str(count), f"{seconds:.1f}"] for target, count, seconds in made]
+        made = study.export_seconds(Run(run_name), tuple(EXPORTS))
+        rows = [[export, str(count), f"{seconds:.1f}"] for export, count, seconds in made]
         shown.append(tables.markdown(("Target", "Files", "s by file"), rows))
-    trained = own.training_memory([*chosen, *sets], [max(8, size) for size in sizes])
+    trained = study.training_memory([*chosen, *sets], [max(8, size) for size in sizes])
     memory = [[f"{count:,}", "training", f"{peak or 0:.0f}", ""] for count, peak in trained]
     if file is not None:
-        scored = own.scoring_memory(file, sizes, counts[-1])
+        scored = study.scoring_memory(file, sizes, counts[-1])
         memory += [[f"{count:,}", "scoring", f"{peak or 0:.0f}", f"{seconds:.0f}"] for count, peak, seconds in scored]
     shown.append(tables.markdown(("Photos", "What", "MB, all processes", "s"), memory))
     typer.echo("\n\n".join("\n".join(lines) for lines in shown))
@@ -137,7 +140,7 @@ def networks(
     ),
 ) -> None:
     """Several networks in one table: size, quality and latency of float and int8 files, differences to a base."""
-    from benchmark.studies.comparison import compare_networks
+    from benchmark.studies.network_table import write_network_table
     from portraitseg.errors import InputError
     from portraitseg.runs import Run
 
@@ -146,8 +149,8 @@ def networks(
         raise InputError("--runs: name the runs, with commas between them")
     named = [Run(name) for name in dict.fromkeys(names)]
     config = _read_config(named[0], table)
-    wanted = tuple(dict.fromkeys(part.strip() for part in splits.split(",")))
-    compare_networks(named, base, config, wanted, *_measuring(table), out)
+    chosen = tuple(dict.fromkeys(part.strip() for part in splits.split(",")))
+    write_network_table(named, base, _study(config, chosen, table, out))
 
 
 @app.command()
@@ -161,7 +164,7 @@ def quantization(
     out: Annotated[Path, typer.Option(help="The table; .md comes beside it.")] = Path("runs/quantization.csv"),
 ) -> None:
     """What integers cost: each recipe beside its run's float file, paired by photo, and their latencies."""
-    from benchmark.studies.quantization import compare_recipes
+    from benchmark.studies.quantization import write_recipe_table
     from portraitseg.data import open_dataset
     from portraitseg.errors import InputError
     from portraitseg.runs import Run
@@ -171,8 +174,8 @@ def quantization(
         raise InputError("--runs: name the runs, with commas between them")
     config = _read_config(named[0], table)
     chosen = _choose_splits(open_dataset(config.data, config.seed), splits, config)
-    wanted = [name for part in recipes.split(",") if (name := part.strip())]
-    compare_recipes(named, wanted, config, chosen, *_measuring(table), out)
+    recipe_names = [name for part in recipes.split(",") if (name := part.strip())]
+    write_recipe_table(named, recipe_names, _study(config, chosen, table, out))
 
 
 @app.command()
@@ -205,8 +208,8 @@ def refine(
     if is_choosing:
         refine_command.choose(names, dataset, config.data.val_split)
     else:
-        wanted = _choose_splits(dataset, splits, config)
-        refine_command.measure(names, peers, dataset, wanted, out, None if with_clips else ())
+        chosen = _choose_splits(dataset, splits, config)
+        refine_command.measure(names, peers, dataset, chosen, out, None if with_clips else ())
 
 
 @app.command()
@@ -234,25 +237,25 @@ def contest(
     """Trains and exports several networks on the same photos, as many of them, and makes their table; resumable."""
     from benchmark.studies import contest as training
     from benchmark.studies import tuning
-    from benchmark.studies.comparison import compare_networks
+    from benchmark.studies.network_table import write_network_table
     from portraitseg.errors import CheckFailed
 
     location = _location(table)
     entries = training.plan(models.replace(",", " ").split(), images, table.data, table.format, table.set or [])
     untuned: dict[str, str] = {}
-    asked = len(entries)
+    count = len(entries)
     if rates is not None:
         trials = out.with_name(f"{out.stem}-rates.csv")
         entries, untuned = tuning.tune(entries, tuning.parse_rates(rates), rate_images, location, overwrite, trials)
     failures = untuned | training.run_entries(entries, location, overwrite)
     done = [entry for entry in entries if entry.run.name not in failures]
     if done:
-        wanted = tuple(dict.fromkeys(part.strip() for part in splits.split(",")))
+        chosen = tuple(dict.fromkeys(part.strip() for part in splits.split(",")))
         named = [entry.run for entry in done]
-        compare_networks(named, base, done[0].config, wanted, *_measuring(table), out)
+        write_network_table(named, base, _study(done[0].config, chosen, table, out))
     if failures:
         listed = "; ".join(f"{name}: {why}" for name, why in failures.items())
-        raise CheckFailed(f"{len(failures)} of {asked} networks are not in the table: {listed}")
+        raise CheckFailed(f"{len(failures)} of {count} networks are not in the table: {listed}")
 
 
 @app.command()
@@ -346,7 +349,7 @@ def device(
     passes: Annotated[int, typer.Option(min=1, max=100, help="How often each file is measured.")] = 3,
 ) -> None:
     """Times the .tflite files on a phone's CPU, GPU and NPU; writes runs/<run>/benchmark/device.csv."""
-    from benchmark.measuring.targets import choose_reference, collect_targets
+    from benchmark.measuring.model_files import choose_reference, collect_files
     from benchmark.phone import device as phone_benchmark
     from benchmark.phone.adb import connect
     from benchmark.tables import history, report
@@ -356,12 +359,12 @@ def device(
 
     chosen = Run(run_name)
     counts = _parse_threads(threads)
-    targets, reference_target = choose_reference(collect_targets(chosen, peers), reference)
-    targets = [target for target in targets if target.path.suffix == ".tflite"]
-    if not targets:
+    model_files, reference_file = choose_reference(collect_files(chosen, peers), reference)
+    model_files = [model_file for model_file in model_files if model_file.path.suffix == ".tflite"]
+    if not model_files:
         raise InputError(f"run '{run_name}': no .tflite file: export it first (make export-android)")
     phone = connect(adb, serial)
-    measured = phone_benchmark.DeviceMeasurement(phone, targets, reference_target, phone_benchmark.backends(counts))
+    measured = phone_benchmark.DeviceMeasurement(phone, model_files, reference_file, phone_benchmark.backends(counts))
     # as in `run`: an export would replace the files that are being measured
     with chosen.locked():
         try:
@@ -371,12 +374,12 @@ def device(
             # a phone that vanished, or Ctrl-C: what was measured until then is kept
             if rows := measured.rows():
                 path = chosen.benchmark / "device.csv"
-                found = Results(rows, conditions=[f"phone: {measured.machine}", f"{path}"])
-                found.write(path)
+                results = Results(rows, conditions=[f"phone: {measured.machine}", f"{path}"])
+                results.write(path)
                 history.append(
-                    chosen.benchmark, found, kind="device", phone=measured.machine, profile=f"{passes} passes"
+                    chosen.benchmark, results, kind="device", phone=measured.machine, profile=f"{passes} passes"
                 )
-                report.print_results(found)
+                report.print_results(results)
 
 
 def _parse_threads(text: str, option: str = "--threads") -> tuple[int, ...]:
@@ -408,8 +411,10 @@ def _location(photos: options.Table | options.Settings) -> list[str]:
     return [part for name, value in named if value is not None for part in (name, str(value))]
 
 
-def _measuring(table: options.Table) -> tuple[Path | None, Path | None, tuple[int, ...], str]:
-    return table.peers, table.reference, _host_threads(table.threads), table.profile
+def _study(config: "Config", splits: "Sequence[str]", table: options.Table, out: Path) -> "Study":
+    from benchmark.measuring.paired import Study
+
+    return Study(config, splits, table.peers, table.reference, _host_threads(table.threads), table.profile, out)
 
 
 def _read_config(run: "Run", given: options.Photos | options.OfRun) -> "Config":
@@ -420,8 +425,8 @@ def _read_config(run: "Run", given: options.Photos | options.OfRun) -> "Config":
         raise InputError(
             f"run '{run.name}': no {run.config}, so its data are not known: name a folder with --data (DATA=)"
         )
-    own = run.config if run.config.exists() else None
-    return options.Settings(own, given.data, given.format, given.set).resolve()
+    config = run.config if run.config.exists() else None
+    return options.Settings(config, given.data, given.format, given.set).resolve()
 
 
 def _choose_splits(dataset: "Dataset", named: str | None, config: "Config") -> tuple[str, ...]:

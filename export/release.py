@@ -104,6 +104,6 @@ def _weights(run: Run) -> dict[Path, str]:
 
 def _copy_weights(weights: Mapping[Path, str]) -> list[Path]:
     for source, name in weights.items():
-        with files.replacing(WEIGHTS / name) as place:
-            shutil.copyfile(source, place)
+        with files.replacing(WEIGHTS / name) as copy:
+            shutil.copyfile(source, copy)
     return [WEIGHTS / name for name in weights.values()]

@@ -180,10 +180,10 @@ def check_photos(source: Source, dataset: Dataset) -> None:
         InputError: another split under the same name.
     """
     for split, expected in {item.split: item.sha256_16 for item in source.data}.items():
-        found = dataset.split_hash(split)
-        if found != expected:
+        actual = dataset.split_hash(split)
+        if actual != expected:
             raise InputError(
-                f"{dataset.name}: split '{split}' has hash {found}, the run was trained on {expected}: "
+                f"{dataset.name}: split '{split}' has hash {actual}, the run was trained on {expected}: "
                 "give the photos of the training, or train anew"
             )
 
@@ -283,11 +283,11 @@ def publish(made: list[Made], source: Source, folder: Path, scratch: Path, targe
 def recommend(listed: Manifest, target: Target) -> dict[str, str]:
     """Device class → path of the file to take, for the classes that have one."""
     paths = [entry.path for entry in listed.files]
-    found = {
+    by_device = {
         device: next((path for end in ends for path in paths if path.endswith(end)), None)
         for device, ends in target.recommended.items()
     }
-    return {device: path for device, path in found.items() if path is not None}
+    return {device: path for device, path in by_device.items() if path is not None}
 
 
 def load_run_config(

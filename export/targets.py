@@ -127,6 +127,6 @@ def expected(entry: FileEntry) -> Expected:
         InputError: a file of a recipe that no target makes any more.
     """
     for target in TARGETS.values():
-        if found := target.expected(entry):
-            return found
+        if file := target.expected(entry):
+            return file
     raise InputError(f"{entry.path}: of recipe '{entry.recipe}', which is not made any more: export the run again")

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 __all__ = ["EdgeRefiner", "MaskSmoother", "Segmentation", "Segmenter"]
 
-_PLACES = {
+_MODULES = {
     "EdgeRefiner": "refine",
     "MaskSmoother": "smooth",
     "Segmentation": "segment.segmenter",
@@ -22,8 +22,8 @@ _PLACES = {
 
 def __getattr__(name: str) -> Any:
     # when asked for: the child processes of runners and networks need none of it
-    if name not in _PLACES:
+    if name not in _MODULES:
         raise AttributeError(f"module 'portraitseg' has no attribute '{name}'")
     from importlib import import_module
 
-    return getattr(import_module(f"portraitseg.{_PLACES[name]}"), name)
+    return getattr(import_module(f"portraitseg.{_MODULES[name]}"), name)

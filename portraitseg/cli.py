@@ -78,19 +78,19 @@ def run(app: Callable[[], object]) -> None:
         _fail_interrupted(error)
     except ImportError as error:
         # the dynamic loader's words where a library no longer fits
-        if not any(told in str(error) for told in ("failed to map segment", "Cannot allocate memory")):
+        if not any(message in str(error) for message in ("failed to map segment", "Cannot allocate memory")):
             raise
         _fail_for_memory(f"loading {error.name or 'a library'}")
     except Exception as error:
         # TensorFlow's own, by their module and name: commands that do without TensorFlow must not import it for this
         if not type(error).__module__.startswith("tensorflow."):
             raise
-        told = str(error).split("\n")[0]
-        if refusal := find_refusal(told):
-            _fail(f"{told}: {refusal}", 2)
+        message = str(error).split("\n")[0]
+        if refusal := find_refusal(message):
+            _fail(f"{message}: {refusal}", 2)
         if type(error).__name__ != "ResourceExhaustedError":
             raise
-        _fail_for_memory(told)
+        _fail_for_memory(message)
 
 
 class _Group(TyperGroup):
@@ -118,10 +118,10 @@ def _fail_interrupted(error: KeyboardInterrupt) -> NoReturn:
     _fail(f"interrupted: {error}; go on with: {command_again()}" if str(error) else "interrupted", 130)
 
 
-def _fail_for_memory(asked: str) -> None:
+def _fail_for_memory(request: str) -> None:
     # numpy says what it asked for, Python nothing
-    told = f" ({asked})" if asked else ""
-    _fail(f"out of memory{told}: close other programs, or take smaller photos or batches (train.batch_size)", 2)
+    detail = f" ({request})" if request else ""
+    _fail(f"out of memory{detail}: close other programs, or take smaller photos or batches (train.batch_size)", 2)
 
 
 def _fail(message: str, code: int) -> NoReturn:

@@ -154,7 +154,7 @@ class TrainConfig(Section):
     blank_share: Annotated[float, Field(ge=0, le=0.5)] = 0.03
     "Share of an epoch's photos that are of `data.blank_sets`, all background; they come on top of `data.train_split`."
     paste_share: Probability = 0.0
-    "Probability that the person of a photo is put before another: of nobody, where there are blank ones, or of others."
+    "Probability that the person of a photo is put before a background-only one, where there are such, or another."
     shrink_share: Probability = 0.0
     "Of those so pasted, the share that is made small and far away, with up to two others, as small, behind."
     match_light: Probability = 0.0
@@ -345,11 +345,11 @@ def _extended(values: dict[str, Any], path: Path, seen: tuple[Path, ...]) -> dic
 def _forget_removed(values: dict[str, Any], origin: str) -> None:
     """Takes out of a saved configuration what is no longer there, where it decided nothing."""
     for section, keys in REMOVED.items():
-        found = values.get(section)
-        if not isinstance(found, dict):
+        settings = values.get(section)
+        if not isinstance(settings, dict):
             continue
         for key, value in keys.items():
-            if found.pop(key, value) != value:
+            if settings.pop(key, value) != value:
                 raise InputError(
                     f"{origin}: {section}.{key} was used and is no longer there (CHANGELOG.md): train anew without it, "
                     "or take the commit that the run's artifact.json names"

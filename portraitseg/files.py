@@ -66,10 +66,10 @@ def spec_path(path: Path) -> Path:
 
 def sha256_with_spec(path: Path) -> str:
     """What the answers of an exported file follow from: its SHA-256, and its description's where it has one."""
-    own, spec = sha256(path), spec_path(path)
+    digest, spec = sha256(path), spec_path(path)
     if path.suffix != ".tflite" or not spec.exists():
-        return own
-    return hashlib.sha256(f"{own}\n{sha256(spec)}\n".encode()).hexdigest()
+        return digest
+    return hashlib.sha256(f"{digest}\n{sha256(spec)}\n".encode()).hexdigest()
 
 
 def size_bytes(path: Path) -> int:
@@ -90,10 +90,10 @@ def replacing(path: Path) -> Iterator[Path]:
     """
     try:
         with scratch_folder(path.parent) as scratch:
-            target = scratch / path.name
-            yield target
-            _sync(target)
-            _put_in_place(target, path)
+            made = scratch / path.name
+            yield made
+            _sync(made)
+            _replace(made, path)
             _sync(path.parent, is_deep=False)
     except OSError as error:
         foreign = error.filename is not None and not str(error.filename).startswith(str(path.parent))
@@ -113,32 +113,32 @@ def revising(folder: Path) -> Iterator[Path]:
         InputError: as `replacing`.
     """
     # a link to a folder on another disk stays one
-    place = folder.resolve() if folder.is_symlink() else folder
-    with replacing(place) as copy:
-        if place.is_dir():
-            _link_folder(place, copy)
+    resolved = folder.resolve() if folder.is_symlink() else folder
+    with replacing(resolved) as copy:
+        if resolved.is_dir():
+            _link_folder(resolved, copy)
         else:
             copy.mkdir()
         yield copy
 
 
-def _link_folder(source: Path, target: Path) -> None:
+def _link_folder(source: Path, copy: Path) -> None:
     """Not `shutil.copytree`: it collects faults as texts, and the system's reason, such as a full disk, is lost."""
-    target.mkdir()
+    copy.mkdir()
     for path in source.iterdir():
         if path.name.startswith(TEMPORARY_PREFIX):
             continue
-        place = target / path.name
+        copied = copy / path.name
         if path.is_symlink():
-            place.symlink_to(path.readlink())
+            copied.symlink_to(path.readlink())
         elif path.is_dir():
-            _link_folder(path, place)
+            _link_folder(path, copied)
         else:
             try:
-                place.hardlink_to(path)
+                copied.hardlink_to(path)
             except OSError:
-                shutil.copy2(path, place)
-    shutil.copystat(source, target)
+                shutil.copy2(path, copied)
+    shutil.copystat(source, copy)
 
 
 def remove(path: Path) -> None:
@@ -226,17 +226,17 @@ def _sync(path: Path, is_deep: bool = True) -> None:
         os.close(descriptor)
 
 
-def _put_in_place(target: Path, path: Path) -> None:
+def _replace(scratch: Path, path: Path) -> None:
     """One step for files and new folders; a folder that exists is swapped, so that one of the two is always there."""
-    if not (path.is_dir() and target.is_dir()):
-        target.replace(path)
-    elif not _swap(target, path):
+    if not (path.is_dir() and scratch.is_dir()):
+        scratch.replace(path)
+    elif not _swap(scratch, path):
         # rename(2) does not replace a folder that has content; after a kill between these two, the next write into the
         # same folder puts the old one back
-        old = target.parent / f"{_ASIDE}{path.name}"
+        old = scratch.parent / f"{_ASIDE}{path.name}"
         path.replace(old)
         try:
-            target.replace(path)
+            scratch.replace(path)
         except OSError:
             old.replace(path)
             raise

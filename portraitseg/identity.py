@@ -147,10 +147,10 @@ def _flat(config: Config) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for name, value in config:
         if isinstance(value, BaseModel):
-            values |= {f"{name}.{key}": found for key, found in value.model_dump(mode="json").items()}
+            values |= {f"{name}.{key}": item for key, item in value.model_dump(mode="json").items()}
         else:
             # a list of pairs: JSON's objects, sorted by their keys, would forget the order
-            values[name] = [[key, found] for key, found in value.items()] if isinstance(value, dict) else value
+            values[name] = [[key, item] for key, item in value.items()] if isinstance(value, dict) else value
     return values
 
 

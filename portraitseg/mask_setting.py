@@ -68,10 +68,10 @@ def parse_setting(text: str) -> Meaning | None:
         for part in parts:
             are_colours.add(part.startswith("#"))
             first, _, last = part.partition("-")
-            found = {int(part[1:], 16)} if part[0] == "#" else set(range(int(first), int(last or first) + 1))
-            if not found or (part[0] != "#" and max(found) > 255):
+            values = {int(part[1:], 16)} if part[0] == "#" else set(range(int(first), int(last or first) + 1))
+            if not values or (part[0] != "#" and max(values) > 255):
                 raise ValueError(f"'{part}' in '{text}' is no id of 0 to 255")
-            ids[match[1]] |= found
+            ids[match[1]] |= values
     if not ids["person"]:
         raise ValueError(f"'{text}' names nothing as person: person:<ids>")
     if shared := ids["person"] & ids["ignore"]:

@@ -127,14 +127,16 @@ def spread(command: Callable[..., Any]) -> Callable[..., Any]:
     for group in groups.values():
         hints = get_type_hints(group, include_extras=True)
         parts += [
-            inspect.Parameter(own.name, inspect.Parameter.KEYWORD_ONLY, default=own.default, annotation=hints[own.name])
-            for own in fields(group)
+            inspect.Parameter(
+                option.name, inspect.Parameter.KEYWORD_ONLY, default=option.default, annotation=hints[option.name]
+            )
+            for option in fields(group)
         ]
 
     @wraps(command)
     def call(**values: Any) -> Any:
         for name, group in groups.items():
-            values[name] = group(**{own.name: values.pop(own.name) for own in fields(group)})
+            values[name] = group(**{option.name: values.pop(option.name) for option in fields(group)})
         return command(**values)
 
     call.__signature__ = signature.replace(parameters=parts)  # type: ignore[attr-defined]

@@ -34,7 +34,7 @@ XY = tuple[Number, Number]
 Box = tuple[Number, Number, Number, Number]
 
 #: Where a name may stand beside its point, in the order of preference: shift, and anchor of the text.
-_PLACES = (
+_POSITIONS = (
     *(((7, 0), "lm"), ((-7, 0), "rm"), ((0, -7), "mb"), ((0, 7), "mt")),
     *(((6, -5), "lb"), ((6, 5), "lt"), ((-6, -5), "rb"), ((-6, 5), "rt")),
 )
@@ -291,7 +291,7 @@ def _draw_axes(picture: Picture, x_axis: Axis, y_axis: Axis, title: str, cost_na
 def _draw_name(picture: Picture, name: str, at: XY, taken: list[Box], must: bool) -> None:
     """Puts a name where it covers least of what is there already, and adds it to that; left out where it covers any."""
     options = []
-    for (dx, dy), anchor in _PLACES:
+    for (dx, dy), anchor in _POSITIONS:
         where = (at[0] + dx, at[1] + dy)
         box = picture.extent(where, name, anchor, 8)
         outside = max(0.0, LEFT - box[0]) + max(0.0, box[2] - (WIDTH - RIGHT)) + max(0.0, TOP - box[1])

@@ -113,10 +113,10 @@ def coefficients(
     covariance = means[..., 4:7] - mean * mean_target[..., None]
     a = _solve(means[..., 7:] - _products(mean), covariance, epsilon)
     b = mean_target - (a * mean).sum(axis=2)
-    found = _box(np.dstack([a, b]), radius)
+    solved = _box(np.dstack([a, b]), radius)
     if specks > 0:
-        found[_specks(evaluate(found, guide), specks, radius)] = 0
-    return found
+        solved[_specks(evaluate(solved, guide), specks, radius)] = 0
+    return solved
 
 
 def apply(coefficients: Coefficients, image: UInt8[np.ndarray, "h2 w2 3"]) -> Float32[np.ndarray, "h2 w2"]:
@@ -203,8 +203,8 @@ def _solve(
     c00, c01, c02 = gg * bb - gb * gb, rb * gb - rg * bb, rg * gb - rb * gg
     c11, c12, c22 = rr * bb - rb * rb, rg * rb - rr * gb, rr * gg - rg * rg
     x, y, z = (covariance[..., index] for index in range(3))
-    found = np.stack([c00 * x + c01 * y + c02 * z, c01 * x + c11 * y + c12 * z, c02 * x + c12 * y + c22 * z], axis=2)
-    return found / (rr * c00 + rg * c01 + rb * c02)[..., None]
+    slopes = np.stack([c00 * x + c01 * y + c02 * z, c01 * x + c11 * y + c12 * z, c02 * x + c12 * y + c22 * z], axis=2)
+    return slopes / (rr * c00 + rg * c01 + rb * c02)[..., None]
 
 
 def _specks(alpha: Float32[np.ndarray, "h w"], share: float, radius: int) -> Bool[np.ndarray, "h w"]:

@@ -63,7 +63,7 @@ class Run:
     @property
     def exports(self) -> dict[str, Path]:
         """Export target → folder of its files."""
-        return {target: Path(place.format(self.name)) for target, place in EXPORTS.items()}
+        return {target: Path(folder.format(self.name)) for target, folder in EXPORTS.items()}
 
     @property
     def manifests(self) -> dict[str, Path]:
@@ -97,8 +97,8 @@ class Run:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except (FileExistsError, NotADirectoryError) as error:
-            found = next(place for place in (self.folder, *self.folder.parents) if place.is_file())
-            raise InputError(f"RUN={self.name}: {found} is a file: move it, or name another RUN") from error
+            blocking = next(path for path in (self.folder, *self.folder.parents) if path.is_file())
+            raise InputError(f"RUN={self.name}: {blocking} is a file: move it, or name another RUN") from error
         # for reading too: over NFS a shared lock needs that
         with (self.folder / ".lock").open("a+") as file:
             try:

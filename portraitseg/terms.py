@@ -44,12 +44,12 @@ class Terms(Record):
     citation: str | None = None
 
 
-def use_of(licence: str, said: Use = "unknown") -> Use:
+def use_of(licence: str, stated: Use = "unknown") -> Use:
     """What a licence allows, by its text, each part between semicolons by itself; `said` counts where it is silent."""
     if _FORBIDS.search(licence):
         return "non-commercial"
-    if said != "unknown":
-        return said
+    if stated != "unknown":
+        return stated
     parts = licence.split(";")
     return "any" if all(_ALLOWS.search(part) and not _DOUBTS.search(part) for part in parts) else "unknown"
 
@@ -78,14 +78,14 @@ def read(folder: Path) -> Terms | None:
 
 def parse(content: str | bytes) -> Terms:
     """Terms as JSON; raises `ValidationError` where they are of another form."""
-    found = Terms.model_validate_json(content)
-    return found.model_copy(update={"use": use_of(found.licence, found.use)})
+    terms = Terms.model_validate_json(content)
+    return terms.model_copy(update={"use": use_of(terms.licence, terms.use)})
 
 
 def worst(uses: Iterable[Use]) -> Use:
     """The use that all of several allow."""
-    found = set(uses)
-    return "non-commercial" if "non-commercial" in found else "any" if found == {"any"} else "unknown"
+    distinct = set(uses)
+    return "non-commercial" if "non-commercial" in distinct else "any" if distinct == {"any"} else "unknown"
 
 
 def use_of_source(source: Source) -> Use:
@@ -95,15 +95,15 @@ def use_of_source(source: Source) -> Use:
 
 def binding(source: Source) -> list[str]:
     """What does not allow commercial use, in words, each once: its name, its licence."""
-    found: dict[tuple[str, Use], list[str]] = {}
+    by_terms: dict[tuple[str, Use], list[str]] = {}
     for name, licence, use in _parts(source):
         if use != "any":
-            found.setdefault((licence, use), []).append(name)
+            by_terms.setdefault((licence, use), []).append(name)
     if not _parts(source):
         return ["nothing is known of it"]
     return [
         f"{_few(names)} ({licence}{'' if use == 'non-commercial' else ': not known to allow it'})"
-        for (licence, use), names in found.items()
+        for (licence, use), names in by_terms.items()
     ]
 
 

@@ -225,8 +225,8 @@ def _entry(name: str, title: str, described: Mapping[str, Any]) -> dict[str, Any
     from portraitseg.smooth import MaskSmoother
 
     smooth = {key: value for key, value in vars(MaskSmoother()).items() if not key.startswith("_")}
-    found = {"wasm": described, "webgpu": described}
-    return {"name": name, "title": title, "refine": vars(EdgeRefiner()), "smooth": smooth, "files": found}
+    by_runtime = {"wasm": described, "webgpu": described}
+    return {"name": name, "title": title, "refine": vars(EdgeRefiner()), "smooth": smooth, "files": by_runtime}
 
 
 def _add(path: Path, address: str, site: Site, content: bytes | None = None) -> dict[str, Any]:
@@ -259,9 +259,9 @@ def build(folder: Path, site: Site) -> None:
         raise InputError(f"{folder}: holds something else than this page: choose another folder")
     # Netlify and Cloudflare Pages read this file; other hosts need the same headers in their settings
     headers = "/*\n" + "".join(f"  {name}: {value}\n" for name, value in HEADERS.items())
-    with files.replacing(folder) as target:
+    with files.replacing(folder) as scratch:
         for address, content in {**site, "_headers": headers.encode()}.items():
-            path = target / address
+            path = scratch / address
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content if isinstance(content, bytes) else content.read_bytes())
 
@@ -288,9 +288,9 @@ def make_server(site: Site, port: int = PORT, headers: Mapping[str, str] = HEADE
         def _answer(self, with_body: bool) -> None:
             is_ours = self.headers.get("Host") in hosts
             address = self.path.split("?")[0].removeprefix("/") or "index.html"
-            found = site.get(address) if is_ours else None
-            status = 200 if found is not None else 404 if is_ours else 421
-            content = b"" if found is None else found if isinstance(found, bytes) else found.read_bytes()
+            file = site.get(address) if is_ours else None
+            status = 200 if file is not None else 404 if is_ours else 421
+            content = b"" if file is None else file if isinstance(file, bytes) else file.read_bytes()
             self.send_response(status)
             self.send_header("Content-Type", _TYPES.get(Path(address).suffix, "application/octet-stream"))
             self.send_header("Content-Length", str(len(content)))

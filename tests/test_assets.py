@@ -42,9 +42,9 @@ def test_a_released_run_is_whole(folder: Path) -> None:
 @pytest.mark.parametrize("folder", COMMITTED, ids=str)
 def test_a_released_run_has_its_weights(folder: Path) -> None:
     listed = manifest.read(Manifest, folder / manifest.MANIFEST_NAME)
-    found = {files.sha256(path): path for path in Path("weights").glob("*.h5")}
-    assert listed.source.weights_sha256 in found
-    assert checkpoint.read_header(found[listed.source.weights_sha256]).name == listed.source.model
+    weights = {files.sha256(path): path for path in Path("weights").glob("*.h5")}
+    assert listed.source.weights_sha256 in weights
+    assert checkpoint.read_header(weights[listed.source.weights_sha256]).name == listed.source.model
 
 
 def test_the_repository_is_small() -> None:
@@ -82,7 +82,7 @@ def test_the_lists_of_photos_are_those_of_the_cards() -> None:
         if folder.name == "selfie_general":
             assert {item.set for item in source.data} == {"synthetic"}
             continue
-        (expected,) = (found for name, found in lists.items() if folder.name.startswith(name))
+        (expected,) = (listed for name, listed in lists.items() if folder.name.startswith(name))
         assert {item.sha256_16 for item in source.data} == {expected}
     for line in Path("benchmark/results/contour.csv").read_text(encoding="utf-8").splitlines()[1:]:
         (split,) = (name for name in ("val", "test_eg1800", "test_lmi") if f",{name}," in line)

@@ -122,8 +122,8 @@ def test_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_library_that_memory_has_no_room_for(capsys: pytest.CaptureFixture[str]) -> None:
-    told = ImportError("cv2.abi3.so: failed to map segment from shared object", name="cv2")
-    code, line = answer(told, capsys)
+    error = ImportError("cv2.abi3.so: failed to map segment from shared object", name="cv2")
+    code, line = answer(error, capsys)
     assert code == 2 and line.startswith("error: out of memory (loading cv2): close other programs")
     # any other is a bug
     with pytest.raises(ImportError):

@@ -1,7 +1,9 @@
 """One clone gives it all, through the command line: train → QAT → export → parity → benchmark → assets."""
 
 import csv
+import importlib
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from portraitseg import files, manifest
+from portraitseg.models import checkpoint
+from tests.export import tiny
 
 ROOT = Path(__file__).parents[1]
 
@@ -16,10 +20,10 @@ CONFIG = """
 [data]
 synthetic_photos = 32
 [model]
-name = "contour_small"
-size = [128, 160]
+name = "{network}"
+size = [{height}, {width}]
 [train]
-epochs = 4
+epochs = {epochs}
 batch_size = 8
 learning_rate = 5e-4
 ema = 0.8
@@ -32,63 +36,79 @@ calibration_photos = 24
 parity_photos = 4
 """
 
+COMMANDS = (
+    ("train", "fit", "--run", "tiny", "--config", "tiny.toml", "--init", "begin.h5"),
+    *(("export", target, "--run", "tiny") for target in ("android", "ios", "onnx")),
+    ("benchmark", "run", "--run", "tiny", "--profile", "quick"),
+)
 
-EXPORTS = """
-from export.__main__ import app
-for target in ("android", "ios", "onnx"):
-    app([target, "--run", "tiny"], standalone_mode=False)
-"""
+
+def _call(package, *arguments):
+    """As the shell would, in this process: each of its own would load TensorFlow anew."""
+    with pytest.raises(SystemExit) as ended:
+        importlib.import_module(f"{package}.__main__").app(arguments)
+    assert not ended.value.code, arguments
 
 
-def _run(folder, *arguments):
+def _run(package, *arguments):
     done = subprocess.run(
-        [sys.executable, *arguments],
-        cwd=folder,
+        [sys.executable, "-m", package, *arguments],
         capture_output=True,
         text=True,
         check=False,
-        env={"PYTHONPATH": str(ROOT), "PATH": "", "HOME": str(folder)},
+        env={"PYTHONPATH": str(ROOT), "PATH": "", "HOME": str(Path.cwd())},
     )
     assert done.returncode == 0, f"{arguments}: {done.stderr[-2000:]}"
-    return done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module", params=["tiny-64x64", pytest.param("contour_small-128x160", marks=pytest.mark.full)])
+def network(request):
+    return request.param
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    place = tmp_path_factory.mktemp("clone")
-    (place / "tiny.toml").write_text(CONFIG)
-    # from our weights: parity refuses to compare outputs as flat as those of a few steps from scratch
-    weights = ROOT / "weights/contour_small-256x256.h5"
-    _run(place, "-m", "train", "fit", "--run", "tiny", "--config", "tiny.toml", "--init", str(weights))
-    # in one process: each would load TensorFlow anew
-    _run(place, "-c", EXPORTS)
-    _run(place, "-m", "benchmark", "run", "--run", "tiny", "--profile", "quick")
-    return place
+def folder(network, tmp_path_factory, float_model):
+    """All that the commands leave. Parity refuses to compare outputs as flat as those of a few steps from scratch."""
+    folder = tmp_path_factory.mktemp("clone")
+    name, _, size = network.partition("-")
+    height, _, width = size.partition("x")
+    is_tiny = name == tiny.NAME
+    text = CONFIG.format(network=name, height=height, width=width, epochs=2 if is_tiny else 4)
+    (folder / "tiny.toml").write_text(text)
+    with pytest.MonkeyPatch.context() as patch, tiny.registered():
+        patch.chdir(folder)
+        if is_tiny:
+            checkpoint.save(float_model, Path("begin.h5"))
+        else:
+            shutil.copy(ROOT / "weights/contour_small-256x256.h5", "begin.h5")
+        for command in COMMANDS:
+            (_call if is_tiny else _run)(*command)
+        yield folder
 
 
 def _android(folder):
-    return {p.name: files.sha256(p) for p in (folder / "android_assets/tiny").glob("*.tflite")}
+    return {path.name: files.sha256(path) for path in (folder / "android_assets/tiny").glob("*.tflite")}
 
 
-def _named(*recipes):
-    return {f"contour_small-128x160-{channels}-{recipe}.tflite" for channels in ("rgb", "rgba") for recipe in recipes}
+def _named(network, *recipes):
+    return {f"{network}-{channels}-{recipe}.tflite" for channels in ("rgb", "rgba") for recipe in recipes}
 
 
-def test_the_files_for_android(folder):
-    assert _android(folder).keys() >= _named("fp16", "qat_wi8_ai8", "qat_wi8_ai8_u8")
+def test_the_files_for_android(folder, network):
+    assert _android(folder).keys() >= _named(network, "fp16", "qat_wi8_ai8", "qat_wi8_ai8_u8")
 
 
-def test_the_files_for_ios_and_onnx(folder):
-    assert (folder / "ios_assets/tiny/contour_small-128x160-fp16.mlpackage").is_dir()
-    names = {p.name for p in (folder / "runs/tiny/onnx").glob("*.onnx")}
-    assert names >= {f"contour_small-128x160-nhwc-{r}.onnx" for r in ("fp32", "qdq")}
+def test_the_files_for_ios_and_onnx(folder, network):
+    assert (folder / f"ios_assets/tiny/{network}-fp16.mlpackage").is_dir()
+    names = {path.name for path in (folder / "runs/tiny/onnx").glob("*.onnx")}
+    assert names >= {f"{network}-nhwc-{recipe}.onnx" for recipe in ("fp32", "qdq")}
 
 
-@pytest.mark.parametrize("place", ["android_assets/tiny", "ios_assets/tiny", "runs/tiny/onnx"])
-def test_each_manifest_holds_and_fits_the_schema(folder, place):
+@pytest.mark.parametrize("assets", ["android_assets/tiny", "ios_assets/tiny", "runs/tiny/onnx"])
+def test_each_manifest_holds_and_fits_the_schema(folder, assets):
     import jsonschema
 
-    path = folder / place / manifest.MANIFEST_NAME
+    path = folder / assets / manifest.MANIFEST_NAME
     listed = manifest.read(manifest.Manifest, path)
     manifest.verify(listed, path.parent)
     jsonschema.validate(json.loads(path.read_text()), json.loads((ROOT / "docs/manifest.schema.json").read_text()))
@@ -103,8 +123,8 @@ def test_the_benchmark_has_a_row_a_file_and_writes_scores_back(folder):
         rows = list(csv.DictReader(file))
     listed = [
         entry
-        for place in ("android_assets/tiny", "ios_assets/tiny", "runs/tiny/onnx")
-        for entry in manifest.read(manifest.Manifest, folder / place / manifest.MANIFEST_NAME).files
+        for assets in ("android_assets/tiny", "ios_assets/tiny", "runs/tiny/onnx")
+        for entry in manifest.read(manifest.Manifest, folder / assets / manifest.MANIFEST_NAME).files
     ]
     assert {Path(row["file"]).name for row in rows} == {entry.path for entry in listed}
     for entry in listed:
@@ -113,10 +133,10 @@ def test_the_benchmark_has_a_row_a_file_and_writes_scores_back(folder):
 
 
 def test_recommended_files_exist(folder):
-    for place in ("android_assets/tiny", "ios_assets/tiny"):
-        recommended = json.loads((folder / place / "recommended.json").read_text())
+    for assets in ("android_assets/tiny", "ios_assets/tiny"):
+        recommended = json.loads((folder / assets / "recommended.json").read_text())
         assert recommended
-        assert all((folder / place / path).exists() for path in recommended.values())
+        assert all((folder / assets / path).exists() for path in recommended.values())
 
 
 def test_nothing_temporary_is_left(folder):
@@ -124,13 +144,13 @@ def test_nothing_temporary_is_left(folder):
 
 
 @pytest.mark.full
-def test_a_second_export_repeats_nothing_and_what_one_asks_for_on_top_joins(folder):
+def test_a_second_export_repeats_nothing_and_what_one_asks_for_on_top_joins(folder, network):
     before = _android(folder)
-    assert before.keys() == _named("fp16", "qat_wi8_ai8", "qat_wi8_ai8_u8")
-    _run(folder, "-m", "export", "android", "--run", "tiny")
+    assert before.keys() == _named(network, "fp16", "qat_wi8_ai8", "qat_wi8_ai8_u8")
+    _call("export", "android", "--run", "tiny")
     assert _android(folder) == before
-    _run(folder, "-m", "export", "android", "--run", "tiny", "--set", "export.recipes=static_wi8_ai8")
+    _call("export", "android", "--run", "tiny", "--set", "export.recipes=static_wi8_ai8")
     after = _android(folder)
-    assert after.keys() == before.keys() | _named("static_wi8_ai8") and after == after | before
+    assert after.keys() == before.keys() | _named(network, "static_wi8_ai8") and after == after | before
     listed = manifest.read(manifest.Manifest, folder / "android_assets/tiny" / manifest.MANIFEST_NAME)
     assert {entry.path for entry in listed.files} == after.keys()

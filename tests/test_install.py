@@ -37,10 +37,12 @@ def test_a_photo_becomes_a_cutout_in_an_empty_environment(tmp_path: Path) -> Non
         "found = {name: str(released.find(name)) for name in released.names()}\n"
         "print(json.dumps([portraitseg.__file__, found, sorted(sys.modules)]))"
     )
-    told = subprocess.run([python, "-c", code], check=True, cwd=tmp_path, env=variables, capture_output=True, text=True)
-    place, found, modules = json.loads(told.stdout)
-    assert place.startswith(str(tmp_path / "env")) and len(found) >= 3
-    assert all(path.startswith(str(tmp_path / "env")) for path in found.values())
+    result = subprocess.run(
+        [python, "-c", code], check=True, cwd=tmp_path, env=variables, capture_output=True, text=True
+    )
+    package, files, modules = json.loads(result.stdout)
+    assert package.startswith(str(tmp_path / "env")) and len(files) >= 3
+    assert all(path.startswith(str(tmp_path / "env")) for path in files.values())
     assert "tensorflow" not in modules
     listed = subprocess.run(
         [python, "-m", "pip", "list", "--format", "json"], check=True, capture_output=True, text=True

@@ -52,10 +52,10 @@ def test_it_is_the_guided_filter(radius: int, epsilon: float) -> None:
     generator = np.random.default_rng(3)
     image = cv2.resize(generator.integers(0, 256, (5, 6, 3), np.uint8), (18, 14), interpolation=cv2.INTER_CUBIC)
     target = cv2.resize(generator.random((4, 5), np.float32), (18, 14))
-    found = refine.coefficients(image, target, 18, radius, epsilon)
+    solved = refine.coefficients(image, target, 18, radius, epsilon)
     expected = plain_guided_filter(image, target, radius, epsilon)
     # float32 variances of colours that hardly differ
-    np.testing.assert_allclose(refine.evaluate(found, image), expected, atol=2e-3)
+    np.testing.assert_allclose(refine.evaluate(solved, image), expected, atol=2e-3)
     other = plain_guided_filter(image, target, radius, epsilon * 10)
     assert np.abs(other - expected).max() > 4e-3
 
@@ -95,11 +95,11 @@ def test_one_colour_changes_little() -> None:
 
 def test_coefficients_are_applied_in_one_line() -> None:
     image, _, probability = scene()
-    found = EdgeRefiner(side=32).coefficients(image, probability)
-    assert found.shape == (24, 32, 4)
-    stretched = cv2.resize(found, (128, 96), interpolation=cv2.INTER_LINEAR)
+    solved = EdgeRefiner(side=32).coefficients(image, probability)
+    assert solved.shape == (24, 32, 4)
+    stretched = cv2.resize(solved, (128, 96), interpolation=cv2.INTER_LINEAR)
     expected = np.clip((stretched[..., :3] * (image / 255)).sum(axis=2) + stretched[..., 3], 0, 1)
-    np.testing.assert_allclose(refine.apply(found, image), expected, atol=1e-6)
+    np.testing.assert_allclose(refine.apply(solved, image), expected, atol=1e-6)
 
 
 def test_shaping_clears_haze_and_leaves_one_half() -> None:
@@ -119,8 +119,8 @@ def test_specks_and_holes_go_and_the_person_stays() -> None:
     alpha[50:52, 50:52] = 0.2  # a hole
     alpha[5:7, 5:7] = 0.9  # a speck, with its seam
     alpha[4, 5:7] = 0.3
-    found = refine.clean(alpha, specks=0.002, holes=0.0005)
-    np.testing.assert_array_equal(found, clean)
+    cleaned = refine.clean(alpha, specks=0.002, holes=0.0005)
+    np.testing.assert_array_equal(cleaned, clean)
     np.testing.assert_array_equal(refine.clean(alpha, 0.0, 0.0), alpha)
     # larger ones are parts of the picture
     np.testing.assert_array_equal(refine.clean(alpha, specks=0.0003, holes=0.0003), alpha)

@@ -45,19 +45,19 @@ def test_released_names_are_there(segmenter: Segmenter) -> None:
 
 
 def test_without_refinement_it_is_the_contract(portrait: np.ndarray) -> None:
-    found = Segmenter(RELEASED, refine=False).segment(portrait)
+    result = Segmenter(RELEASED, refine=False).segment(portrait)
     probability = open_runner(FILE).predict(portrait)
-    np.testing.assert_array_equal(found.probability, probability)
-    np.testing.assert_array_equal(found.mask, contract.probability_to_mask(probability, portrait.shape[:2]))
-    np.testing.assert_array_equal(found.alpha, contract.probability_to_alpha(probability, portrait.shape[:2]))
+    np.testing.assert_array_equal(result.probability, probability)
+    np.testing.assert_array_equal(result.mask, contract.probability_to_mask(probability, portrait.shape[:2]))
+    np.testing.assert_array_equal(result.alpha, contract.probability_to_alpha(probability, portrait.shape[:2]))
 
 
 def test_refinement_is_that_of_the_manifest(segmenter: Segmenter, portrait: np.ndarray) -> None:
-    found = segmenter.segment(portrait)
-    assert segmenter.refiner is not None and found.alpha.shape == portrait.shape[:2] and not found.is_empty
-    np.testing.assert_array_equal(found.alpha, segmenter.refiner(portrait, found.probability))
-    own = Segmenter(RELEASED, refine=EdgeRefiner(radius=3)).segment(portrait)
-    assert not np.array_equal(own.alpha, found.alpha)
+    result = segmenter.segment(portrait)
+    assert segmenter.refiner is not None and result.alpha.shape == portrait.shape[:2] and not result.is_empty
+    np.testing.assert_array_equal(result.alpha, segmenter.refiner(portrait, result.probability))
+    chosen = Segmenter(RELEASED, refine=EdgeRefiner(radius=3)).segment(portrait)
+    assert not np.array_equal(chosen.alpha, result.alpha)
 
 
 def test_paths_and_pixels_are_the_same(segmenter: Segmenter, portrait: np.ndarray, tmp_path: Path) -> None:
@@ -71,24 +71,24 @@ def test_paths_and_pixels_are_the_same(segmenter: Segmenter, portrait: np.ndarra
 
 
 def test_a_cutout_has_the_photo_and_alpha(segmenter: Segmenter, portrait: np.ndarray) -> None:
-    found = segmenter.segment(portrait)
-    cutout = found.cutout()
+    result = segmenter.segment(portrait)
+    cutout = result.cutout()
     np.testing.assert_array_equal(cutout[..., :3], portrait)
-    np.testing.assert_array_equal(cutout[..., 3] > 127, found.mask)
+    np.testing.assert_array_equal(cutout[..., 3] > 127, result.mask)
 
 
 def test_over_a_colour_and_a_picture(portrait: np.ndarray) -> None:
     alpha = np.zeros(portrait.shape[:2], np.float32)
     alpha[:100], alpha[100:200] = 1, 0.5
-    found = made(alpha, portrait)
-    green = found.over((0, 255, 0))
+    result = made(alpha, portrait)
+    green = result.over((0, 255, 0))
     np.testing.assert_array_equal(green[:100], portrait[:100])
     assert (green[200:] == (0, 255, 0)).all()
     half = (portrait[100:200].astype(float) + (0, 255, 0)) / 2
     assert np.abs(green[100:200] - half).max() <= 1
     wide = np.zeros((50, 400, 3), np.uint8)
     wide[:, 180:220] = 200  # what is in the middle of a picture that is too wide stays
-    assert (found.over(wide)[210:, 90:130] == 200).all()
+    assert (result.over(wide)[210:, 90:130] == 200).all()
 
 
 def test_a_blurred_background_has_no_halo() -> None:
@@ -96,10 +96,10 @@ def test_a_blurred_background_has_no_halo() -> None:
     image = np.zeros((120, 160, 3), np.uint8)
     image[40:80, 60:100] = 255
     alpha = (image[..., 0] > 0).astype(np.float32)
-    found = made(alpha, image).blur(5.0)
-    np.testing.assert_array_equal(found[alpha > 0], 255)
+    blurred = made(alpha, image).blur(5.0)
+    np.testing.assert_array_equal(blurred[alpha > 0], 255)
     ordinary = cv2.GaussianBlur(image, (0, 0), 5)
-    assert found[alpha == 0].max() < 40 < 90 < ordinary[alpha == 0].max()
+    assert blurred[alpha == 0].max() < 40 < 90 < ordinary[alpha == 0].max()
     with pytest.raises(ValueError, match="radius 0"):
         made(alpha, image).blur(0.0)
     # nobody, and nothing but a person
@@ -125,9 +125,9 @@ def test_files_of_other_runtimes(portrait: np.ndarray, tmp_path: Path) -> None:
     """Core ML's are evaluated here; the refinement is that of the manifest beside them."""
     expected = Segmenter(RELEASED, refine=False).segment(portrait).mask
     for ending in ("fp16.mlpackage", "fp16.mlmodel"):
-        found = Segmenter(f"ios_assets/{RELEASED}/{RELEASED}-256x256-{ending}")
-        assert found.refiner == Segmenter(RELEASED).refiner
-        assert (found.segment(portrait).mask == expected).mean() > 0.98
+        segmenter_of_file = Segmenter(f"ios_assets/{RELEASED}/{RELEASED}-256x256-{ending}")
+        assert segmenter_of_file.refiner == Segmenter(RELEASED).refiner
+        assert (segmenter_of_file.segment(portrait).mask == expected).mean() > 0.98
     tiny = Segmenter(write_onnx(tmp_path / "m.onnx"), refine=False).segment(portrait)
     assert tiny.probability.shape == (8, 10) and tiny.alpha.shape == portrait.shape[:2]
 
@@ -142,7 +142,7 @@ def test_a_strangers_file_with_its_description(portrait: np.ndarray, tmp_path: P
 
 
 @pytest.mark.parametrize(
-    ("model", "told"),
+    ("model", "message"),
     [
         ("contour_huge", r"neither a file nor a released network \(those are: .*contour_medium"),
         ("nowhere.tflite", "no such file"),
@@ -150,8 +150,8 @@ def test_a_strangers_file_with_its_description(portrait: np.ndarray, tmp_path: P
         ("../../etc", "neither a file nor|no runtime"),
     ],
 )
-def test_models_that_are_none(model: str, told: str) -> None:
-    with pytest.raises(InputError, match=told):
+def test_models_that_are_none(model: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
         Segmenter(model)
 
 

@@ -66,15 +66,15 @@ def test_every_output_of_a_folder(portraits: Path, tmp_path: Path, output: str, 
 
 def test_the_mask_is_the_contracts_without_refinement(portraits: Path, tmp_path: Path) -> None:
     call("segment", portraits / "p1.jpg", "--out", tmp_path / "m.png", "--no-refine", *SMALL)
-    found = Segmenter("contour_small", refine=False).segment(portraits / "p1.jpg")
-    np.testing.assert_array_equal(cv2.imread(str(tmp_path / "m.png"), 0), found.mask * np.uint8(255))
+    result = Segmenter("contour_small", refine=False).segment(portraits / "p1.jpg")
+    np.testing.assert_array_equal(cv2.imread(str(tmp_path / "m.png"), 0), result.mask * np.uint8(255))
 
 
 def test_it_goes_on_and_overwrites_nothing(portraits: Path, tmp_path: Path) -> None:
     (tmp_path / "p1.png").write_bytes(b"mine")
-    told = call("segment", portraits, "--out", tmp_path, *SMALL)
+    output = call("segment", portraits, "--out", tmp_path, *SMALL)
     assert (tmp_path / "p1.png").read_bytes() == b"mine" and (tmp_path / "p2.png").exists()
-    assert "1 of 3 are there already" in told
+    assert "1 of 3 are there already" in output
     call("segment", portraits, "--out", tmp_path, *SMALL, "--overwrite")
     assert (tmp_path / "p1.png").read_bytes() != b"mine"
 
@@ -97,11 +97,11 @@ def test_rotation_and_colour_profile(portraits: Path, tmp_path: Path) -> None:
         assert cutout.size == (90, 120) and cutout.info["icc_profile"] == profile
 
 
-def test_a_photo_of_nobody_says_so(tmp_path: Path) -> None:
+def test_a_background_only_photo_says_so(tmp_path: Path) -> None:
     Image.new("RGB", (80, 60), (20, 90, 160)).save(tmp_path / "sea.png")
-    told = call("segment", tmp_path / "sea.png", "--out", tmp_path / "out", *SMALL)
+    output = call("segment", tmp_path / "sea.png", "--out", tmp_path / "out", *SMALL)
     assert not cv2.imread(str(tmp_path / "out/sea.png"), 0).any()
-    assert "nobody was found in it: the mask is empty" in told
+    assert "nobody was found in it: the mask is empty" in output
 
 
 def test_avif_is_read_and_heic_names_its_plugin(
@@ -126,8 +126,8 @@ def test_a_bad_photo_among_good_ones(portraits: Path, tmp_path: Path) -> None:
     (folder / "cut.jpg").write_bytes((folder / "p0.jpg").read_bytes()[:1500])
     with pytest.raises(InputError, match="2 of 5 inputs could not be used") as caught:
         call("segment", folder, "--out", tmp_path / "out", *SMALL)
-    told = caught.value.__notes__[0]
-    assert "a_text.jpg: not a jpg, png or webp image" in told and "cut.jpg: truncated or damaged" in told
+    message = caught.value.__notes__[0]
+    assert "a_text.jpg: not a jpg, png or webp image" in message and "cut.jpg: truncated or damaged" in message
     assert len(list((tmp_path / "out").glob("*.png"))) == 3
 
 
@@ -158,15 +158,15 @@ def test_what_cannot_be_is_one_line(portraits: Path, tmp_path: Path) -> None:
         ([one, "--model", "contour_huge"], "neither a file nor a released network"),
         ([one, "--smooth"], "it is for videos"),
     ]
-    for arguments, told in cases:
-        with pytest.raises(InputError, match=told) as caught:
+    for arguments, message in cases:
+        with pytest.raises(InputError, match=message) as caught:
             call("segment", *arguments, "--out", out, *([] if "--model" in arguments else SMALL))
         assert "\n" not in str(caught.value)
-    for target, told in (
+    for target, message in (
         (tmp_path / "m.jpg", "changes the values of a mask"),
         (tmp_path / "m.gif", "save a photo's result"),
     ):
-        with pytest.raises(InputError, match=told):
+        with pytest.raises(InputError, match=message):
             call("segment", one, "--out", target, *SMALL)
     with pytest.raises(InputError, match="would replace an input"):
         call("segment", same, "--out", same.parent, *SMALL, "--overwrite")
@@ -206,8 +206,8 @@ def test_ctrl_c_loses_nothing_and_says_how_to_go_on(portraits: Path, tmp_path: P
     while process.poll() is None and not (out.is_dir() and len(list(out.glob("*.png"))) > 5):
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
-    told = process.communicate(timeout=60)[1]
-    assert process.returncode == 130 and "of 1500 photos are done; go on with: " in told, told
+    output = process.communicate(timeout=60)[1]
+    assert process.returncode == 130 and "of 1500 photos are done; go on with: " in output, output
     made = list(out.iterdir())
     assert 5 < len(made) < 1500
     for path in made:
@@ -235,8 +235,8 @@ def test_plan_keeps_the_order_and_takes_doubles_once(portraits: Path) -> None:
 def tree(portraits: Path, tmp_path: Path) -> Path:
     """Photos of one name in several folders, a hidden one, and a link that leads in a circle."""
     folder = tmp_path / "in"
-    for place in ("a.jpg", "x/a.jpg", "x/y/a.jpg", "x/y/b.jpg", ".thumbnails/a.jpg", "x/._a.jpg"):
-        _write(folder / place, (portraits / "p0.jpg").read_bytes())
+    for path in ("a.jpg", "x/a.jpg", "x/y/a.jpg", "x/y/b.jpg", ".thumbnails/a.jpg", "x/._a.jpg"):
+        _write(folder / path, (portraits / "p0.jpg").read_bytes())
     _write(folder / "x/notes.txt")
     (folder / "x/round").symlink_to(folder)
     return folder
@@ -263,7 +263,7 @@ def test_folders_in_folders_keep_their_places(tree: Path, tmp_path: Path, inside
 def test_a_pattern_keeps_what_its_stars_stand_for(tree: Path) -> None:
     def targets(pattern: str) -> list[str]:
         jobs = batch.plan([str(tree / pattern)], Path("out"), "mask")
-        return [job.target.relative_to("out").as_posix() for job in jobs]
+        return [job.destination.relative_to("out").as_posix() for job in jobs]
 
     (tree / "x/round").unlink()
     assert targets("**/*.jpg") == ["a.png", "x/a.png", "x/y/a.png", "x/y/b.png"]

@@ -18,9 +18,9 @@ def frame(middle: float, noise: float = 0.0, seed: int = 0) -> np.ndarray:
 def test_the_formula_by_hand() -> None:
     smoother = MaskSmoother(keep=0.8, low=0.1, high=0.5, reach=0, cut=1.0)
     smoother(np.array([[0.5, 0.5, 0.5, 0.5]], np.float32))
-    found = smoother(np.array([[0.55, 0.4, 0.8, 1.0]], np.float32))
+    smoothed = smoother(np.array([[0.55, 0.4, 0.8, 1.0]], np.float32))
     # differences .05, .1: the whole weight; .3: half of it; .5: none
-    np.testing.assert_allclose(found, [[0.51, 0.48, 0.8 - 0.3 * 0.4, 1.0]], atol=1e-6)
+    np.testing.assert_allclose(smoothed, [[0.51, 0.48, 0.8 - 0.3 * 0.4, 1.0]], atol=1e-6)
     # the previous mask is the smoothed one
     np.testing.assert_allclose(smoother(np.full((1, 4), 0.5, np.float32))[0, 0], 0.5 + 0.01 * 0.8, atol=1e-6)
 
@@ -75,8 +75,8 @@ def test_it_begins_anew(second: np.ndarray, time_s: float) -> None:
 def test_reset_and_frames_that_belong_to_nobody_else() -> None:
     smoother = MaskSmoother()
     first = frame(30)
-    said = smoother(first)
-    said[:] = 0  # a caller's array is the caller's
+    smoothed = smoother(first)
+    smoothed[:] = 0  # a caller's array is the caller's
     assert not np.array_equal(smoother(frame(31)), frame(31))
     smoother.reset()
     np.testing.assert_array_equal(smoother(frame(31)), frame(31))

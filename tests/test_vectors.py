@@ -43,8 +43,8 @@ def _shape(value: Any) -> Any:
 def test_every_case_occurs(committed: Any) -> None:
     assert {case["method"] for case in committed["shrink"]["cases"]} == {"none", "area", "linear"}
     # the speck is taken away, and counts
-    found, before = (floats(committed["refine"][name]) for name in ("coefficients", "coefficients_with_specks"))
-    assert (found != before).any() and (found[(found != before).any(axis=2)] == 0).all()
+    with_specks, before = (floats(committed["refine"][name]) for name in ("coefficients", "coefficients_with_specks"))
+    assert (with_specks != before).any() and (with_specks[(with_specks != before).any(axis=2)] == 0).all()
     frames = committed["smooth"]["frames"]
     kept = [frame["smoothed"] == frame["probability"] for frame in frames]
     assert kept == [True, False, False, True, True]
@@ -59,18 +59,18 @@ def test_a_reader_of_the_file_gets_there(committed: Any) -> None:
     case = committed["refine"]
     inputs, photo = np.array(case["inputs"], np.uint8), np.array(case["photo"], np.uint8)
     np.testing.assert_array_equal(contract.resize_image(photo, inputs.shape[:2]), inputs)
-    found = refine.coefficients(
+    solved = refine.coefficients(
         inputs, floats(case["probability"]), case["side"], case["radius"], case["epsilon"], case["specks"]
     )
     tolerance = case["tolerance"]
-    np.testing.assert_allclose(found, floats(case["coefficients"]), atol=tolerance["coefficients"])
+    np.testing.assert_allclose(solved, floats(case["coefficients"]), atol=tolerance["coefficients"])
     alpha = refine.apply(floats(case["coefficients"]), photo)
     np.testing.assert_allclose(alpha, floats(case["alpha"]), atol=tolerance["alpha"])
     smooth = committed["smooth"]
     smoother = MaskSmoother(**{key: smooth[key] for key in ("keep", "low", "high", "reach", "cut", "gap_s")})
     for frame in smooth["frames"]:
-        said = smoother(floats(frame["probability"]), frame["time_s"])
-        np.testing.assert_allclose(said, floats(frame["smoothed"]), atol=smooth["tolerance"])
+        smoothed = smoother(floats(frame["probability"]), frame["time_s"])
+        np.testing.assert_allclose(smoothed, floats(frame["smoothed"]), atol=smooth["tolerance"])
 
 
 def test_the_tolerances_notice_the_usual_mistakes(committed: Any) -> None:

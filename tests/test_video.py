@@ -75,11 +75,11 @@ def set_rotation(out: Any, stream: Any, rotation: int) -> None:
 def read_video(path: Path) -> tuple[list[np.ndarray], list[float], Any]:
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
-        found = [
+        frames = [
             (frame.to_ndarray(format="rgb24"), float(frame.pts * frame.time_base)) for frame in container.decode(stream)
         ]
         facts = (stream.codec_context.name, [one.codec_context.name for one in container.streams.audio])
-        return [pixels for pixels, _ in found], [time for _, time in found], facts
+        return [pixels for pixels, _ in frames], [time for _, time in frames], facts
 
 
 def sound_packets(path: Path) -> list[bytes]:
@@ -149,25 +149,25 @@ def alphas_of_webm(path: Path) -> list[np.ndarray]:
         stream = container.streams.video[0]
         decoder = av.CodecContext.create("libvpx-vp9", "r")
         decoder.extradata = stream.codec_context.extradata
-        found = []
+        alphas = []
         for packet in container.demux(stream):
-            found += [
+            alphas += [
                 frame.to_ndarray(format="rgba")[..., 3] for frame in decoder.decode(packet if packet.size else None)
             ]
-        return found
+        return alphas
 
 
 def test_webm_is_transparent(uneven: Path, tmp_path: Path) -> None:
     call("segment", uneven, "--out", tmp_path, "--output", "cutout", *SMALL, "--no-smooth")
-    found = alphas_of_webm(tmp_path / "walk.webm")
+    alphas = alphas_of_webm(tmp_path / "walk.webm")
     _, times, (codec, sounds) = read_video(tmp_path / "walk.webm")
-    assert codec == "vp9" and sounds == ["opus"] and len(found) == len(UNEVEN)
+    assert codec == "vp9" and sounds == ["opus"] and len(alphas) == len(UNEVEN)
     np.testing.assert_allclose(times, np.array(UNEVEN) / 1000, atol=2e-3)
     segmenter = Segmenter("contour_small")
     expected = [pictures.render(segmenter.segment(one), "alpha") for one in read_video(uneven)[0]]
-    for one, other in zip(found, expected, strict=True):
+    for one, other in zip(alphas, expected, strict=True):
         assert np.abs(one.astype(int) - other).mean() < 2
-    assert min(one.min() for one in found) <= 2 and max(one.max() for one in found) >= 253
+    assert min(one.min() for one in alphas) <= 2 and max(one.max() for one in alphas) >= 253
 
 
 def test_prores_is_transparent(uneven: Path, tmp_path: Path) -> None:
@@ -176,9 +176,9 @@ def test_prores_is_transparent(uneven: Path, tmp_path: Path) -> None:
     with av.open(str(tmp_path / "o.mov")) as container:
         stream = container.streams.video[0]
         assert stream.codec_context.name == "prores" and "yuva444" in stream.codec_context.pix_fmt
-        found = [frame.to_ndarray(format="rgba")[..., 3] for frame in container.decode(stream)]
+        alphas = [frame.to_ndarray(format="rgba")[..., 3] for frame in container.decode(stream)]
     expected = [pictures.render(segmenter.segment(one), "alpha") for one in read_video(uneven)[0]]
-    assert np.mean([np.abs(a.astype(int) - b).mean() for a, b in zip(found, expected, strict=True)]) < 1
+    assert np.mean([np.abs(a.astype(int) - b).mean() for a, b in zip(alphas, expected, strict=True)]) < 1
 
 
 def test_smoothing_is_on_unless_switched_off(tmp_path: Path) -> None:
@@ -188,8 +188,8 @@ def test_smoothing_is_on_unless_switched_off(tmp_path: Path) -> None:
     changes = {}
     for option in ("--smooth", "--no-smooth"):
         call("segment", source, "--out", tmp_path / "o.mkv", "--output", "alpha", option, "--overwrite", *SMALL)
-        found = np.array(read_video(tmp_path / "o.mkv")[0], np.int16)
-        changes[option] = float(np.abs(np.diff(found[2:], axis=0)).mean())
+        pictures = np.array(read_video(tmp_path / "o.mkv")[0], np.int16)
+        changes[option] = float(np.abs(np.diff(pictures[2:], axis=0)).mean())
     assert changes["--smooth"] < 0.8 * changes["--no-smooth"]
 
 
@@ -226,8 +226,8 @@ def test_what_cannot_be_is_one_line(uneven: Path, tmp_path: Path, monkeypatch: p
         ([tmp_path / "empty.mp4", "--out", tmp_path / "out"], "the file is empty"),
         ([tmp_path / "cut.mp4", "--out", tmp_path / "out"], "not a video that can be read|no frame of it"),
     ]
-    for arguments, told in cases:
-        with pytest.raises(InputError, match=told) as caught:
+    for arguments, message in cases:
+        with pytest.raises(InputError, match=message) as caught:
             call("segment", *arguments, *SMALL)
         assert "\n" not in str(caught.value)
     assert not (tmp_path / "out").exists() or not list((tmp_path / "out").iterdir())
@@ -286,6 +286,6 @@ def test_ctrl_c_leaves_whole_videos_alone(uneven: Path, tmp_path: Path, monkeypa
     assert [path.name for path in out.iterdir()] == ["a.mp4"] and len(read_video(out / "a.mp4")[0]) == len(UNEVEN)
 
 
-def test_a_video_of_nobody_says_so(tmp_path: Path) -> None:
+def test_a_background_only_video_says_so(tmp_path: Path) -> None:
     source = write_video(tmp_path / "sea.mp4", [np.full((96, 128, 3), (20, 90, 160), np.uint8)] * 4)
     assert "nobody was found in any of its frames" in call("segment", source, "--out", tmp_path / "o.mp4", *SMALL)

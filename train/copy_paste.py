@@ -106,12 +106,12 @@ def match_light(front: Image, mask: Mask, back: Image, share: float) -> Image:
     counted = mask > 127
     if not counted.any() or share <= 0:
         return front
-    own, other = (cv2.cvtColor(side.astype(np.float32) / 255, cv2.COLOR_RGB2Lab) for side in (front, back))
-    mean, spread = own[counted].mean(axis=0), own[counted].std(axis=0)
+    front_lab, other = (cv2.cvtColor(side.astype(np.float32) / 255, cv2.COLOR_RGB2Lab) for side in (front, back))
+    mean, spread = front_lab[counted].mean(axis=0), front_lab[counted].std(axis=0)
     to_mean, to_spread = other.mean(axis=(0, 1)), other.std(axis=(0, 1))
     # a flat colour has no spread to stretch
     gain = 1 + share * (np.clip(to_spread / np.maximum(spread, 1), 0.5, 2) - 1)
-    moved = (own - mean) * gain + mean + share * (to_mean - mean)
+    moved = (front_lab - mean) * gain + mean + share * (to_mean - mean)
     rgb = cv2.cvtColor(moved.astype(np.float32), cv2.COLOR_Lab2RGB)
     return np.clip(np.rint(255 * rgb), 0, 255).astype(np.uint8)
 

@@ -74,11 +74,11 @@ class Cutouts:
         longer = size * math.exp(rng.uniform(math.log(_LEAST), math.log(_MOST)))
         turn, mirror = rng.uniform(-_TURN, _TURN), rng.random() < 0.5
         on_person = rng.random() < _ON_PERSON and len(person) > 0
-        places = person if on_person else np.argwhere(mask <= 127)
-        if not len(places):
+        pixels = person if on_person else np.argwhere(mask <= 127)
+        if not len(pixels):
             return image, mask, ignore
-        row, column = places[int(rng.integers(len(places)))]
-        front, alpha = _place(cutout, mask.shape, (int(row), int(column)), longer, turn, mirror)
+        row, column = pixels[int(rng.integers(len(pixels)))]
+        front, alpha = _put(cutout, mask.shape, (int(row), int(column)), longer, turn, mirror)
         if self.light:
             front = match_light(front, alpha, image, float(rng.uniform(0, self.light)))
         weight = alpha.astype(np.float32)[..., None] / 255
@@ -135,7 +135,7 @@ def _read(path: Path) -> UInt8[np.ndarray, "h w 4"]:
     return np.ascontiguousarray(pixels[top : top + height, left : left + width])
 
 
-def _place(
+def _put(
     cutout: UInt8[np.ndarray, "h2 w2 4"],
     shape: tuple[int, int],
     centre: tuple[int, int],

@@ -96,32 +96,33 @@ def write_report(dataset: Dataset, val_split: str, folder: Path) -> list[Facts]:
     """
     of_key: dict[str, tuple[str, ...]] = {}
     shared: dict[tuple[str, ...], tuple[str, ...]] = {}
-    for name, own in dataset.splits.items():
-        for key in own:
+    for name, split_keys in dataset.splits.items():
+        for key in split_keys:
             splits = (*of_key.get(key, ()), name)
             of_key[key] = shared.setdefault(splits, splits)
     keys = sorted(of_key)
     facts: dict[str, Facts] = {}
     hashes = np.zeros((len(keys), 2, 4), np.uint64)
     readable = np.zeros(len(keys), bool)
-    for place, (found, values) in enumerate(_look_at_all(dataset, keys)):
-        facts[found.key] = replace(found, splits=of_key.pop(found.key))
+    for index, (fact, values) in enumerate(_look_at_all(dataset, keys)):
+        facts[fact.key] = replace(fact, splits=of_key.pop(fact.key))
         if values is not None:
-            hashes[place], readable[place] = values, True
+            hashes[index], readable[index] = values, True
     hashes[~readable] = 0
     count, pairs = 0, []
-    for place, twin, bits in twins.near_pairs(hashes):
-        _note_twins(facts, keys[place], keys[twin], bits, val_split)
+    for index, twin, bits in twins.near_pairs(hashes):
+        _note_twins(facts, keys[index], keys[twin], bits, val_split)
         count += 1
         if count <= LISTED:
-            pairs.append({"photos": [keys[place], keys[twin]], "bits": bits})
+            pairs.append({"photos": [keys[index], keys[twin]], "bits": bits})
     ordered = sorted(facts.values(), key=lambda item: (-item.severity, item.first_twin or item.key, item.key))
     folder.mkdir(parents=True, exist_ok=True)
     content = {
         "data": dataset.name,
         "remarks": [*dataset.warnings, *dataset.remarks],
         "splits": {
-            name: {"photos": len(own), "sha256_16": dataset.split_hash(name)} for name, own in dataset.splits.items()
+            name: {"photos": len(split_keys), "sha256_16": dataset.split_hash(name)}
+            for name, split_keys in dataset.splits.items()
         },
         "notes": dict(_counts(ordered).most_common()),
         "pairs_of_near_duplicates": count,
@@ -130,8 +131,8 @@ def write_report(dataset: Dataset, val_split: str, folder: Path) -> list[Facts]:
     with files.replacing(folder / JSON_NAME) as scratch, scratch.open("w", encoding="utf-8") as file:
         # a photo a line: as one text it would be in memory several times
         file.write(json.dumps(content, indent=2, ensure_ascii=False).removesuffix("\n}") + ',\n  "photos": [')
-        for place, item in enumerate(ordered):
-            file.write(f"{',' if place else ''}\n    {json.dumps(asdict(item), ensure_ascii=False)}")
+        for index, item in enumerate(ordered):
+            file.write(f"{',' if index else ''}\n    {json.dumps(asdict(item), ensure_ascii=False)}")
         file.write("\n  ]\n}\n")
     with files.replacing(folder / PAGE_NAME) as scratch, scratch.open("w", encoding="utf-8") as file:
         file.writelines(_page(dataset, ordered))
@@ -165,7 +166,7 @@ def describe(sample: Sample) -> Facts:
     grey = cv2.resize(cv2.cvtColor(sample.image, cv2.COLOR_RGB2GRAY), reduced, interpolation=cv2.INTER_AREA)
     sharpness, brightness = float(cv2.Laplacian(grey, cv2.CV_64F).var()), float(np.mean(cv2.mean(sample.image)[:3]))
     person = None
-    found: list[tuple[str, float]] = [
+    notes: list[tuple[str, float]] = [
         (note, _MASK if note in ("mask: all black", "mask: all white") else _CONVERTED) for note in sample.notes
     ]
     if sample.mask is not None:
@@ -173,23 +174,23 @@ def describe(sample: Sample) -> Facts:
         pixels = contract.truth_to_mask(sample.mask)[known]
         person = float(np.count_nonzero(pixels) / pixels.size) if pixels.size else 0.0
         if 0 < person < _LEAST_PERSON:
-            found.append((f"mask: under {_LEAST_PERSON:.0%} of the photo is person", _MASK))
+            notes.append((f"mask: under {_LEAST_PERSON:.0%} of the photo is person", _MASK))
         if _MOST_PERSON < person < 1:
-            found.append((f"mask: over {_MOST_PERSON:.0%} of the photo is person", _MASK))
+            notes.append((f"mask: over {_MOST_PERSON:.0%} of the photo is person", _MASK))
     if not _DARKEST <= brightness <= _BRIGHTEST:
-        found.append(("photo: very dark" if brightness < _DARKEST else "photo: very bright", _ODD))
+        notes.append(("photo: very dark" if brightness < _DARKEST else "photo: very bright", _ODD))
     if sharpness < _LEAST_SHARP:
-        found.append(("photo: blurred", _ODD))
+        notes.append(("photo: blurred", _ODD))
     if max(height, width) > 3 * min(height, width):
-        found.append(("photo: more than three times as long as wide", _ODD))
+        notes.append(("photo: more than three times as long as wide", _ODD))
     return Facts(
         key=sample.key,
         size=(height, width),
         person=person,
         brightness=round(brightness, 1),
         sharpness=round(sharpness, 1),
-        notes=tuple(note for note, _ in found),
-        severity=math.fsum(weight for _, weight in found),
+        notes=tuple(note for note, _ in notes),
+        severity=math.fsum(weight for _, weight in notes),
     )
 
 
@@ -200,17 +201,17 @@ def _note_twins(facts: dict[str, Facts], one: str, other: str, bits: int, val_sp
         where = f" in {', '.join(facts[twin].splits)}" if leaks else ""
         note = f"nearly the same as {twin}{where} ({bits} of 256 bits differ)"
         weight = _LEAK if leaks else _TWIN
-        own = facts[key]
+        fact = facts[key]
         # a leak is named beside those of the same split
-        named = own.twins if not leaks else sum(" in " in known for known in own.notes)
+        named = fact.twins if not leaks else sum(" in " in known for known in fact.notes)
         facts[key] = replace(
-            own,
-            notes=own.notes if named >= _NAMED else (*own.notes, note),
-            twins=own.twins + 1,
-            first_twin=min(own.first_twin or key, twin),
-            twins_weigh=max(own.twins_weigh, weight),
+            fact,
+            notes=fact.notes if named >= _NAMED else (*fact.notes, note),
+            twins=fact.twins + 1,
+            first_twin=min(fact.first_twin or key, twin),
+            twins_weigh=max(fact.twins_weigh, weight),
             # once, however many there are: a burst is no worse than a file that cannot be read
-            severity=own.severity + max(0.0, weight - own.twins_weigh),
+            severity=fact.severity + max(0.0, weight - fact.twins_weigh),
         )
 
 

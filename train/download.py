@@ -40,7 +40,7 @@ def download(archive: Archive, folder: Path) -> Path:
     for is_last in (False, True):
         try:
             with _locked(part):
-                found = pooch.retrieve(
+                path = pooch.retrieve(
                     archive.url,
                     archive.hash,
                     fname=archive.name,
@@ -48,7 +48,7 @@ def download(archive: Archive, folder: Path) -> Path:
                     downloader=lambda url, output, _: _fetch(url, part, archive.bytes, Path(output)),
                 )
             part.unlink(missing_ok=True)
-            return Path(found)
+            return Path(path)
         except ValueError as error:
             if isinstance(error, InputError):
                 raise
@@ -88,17 +88,17 @@ def _fetch(url: str, part: Path, expected: int, output: Path) -> None:
             try:
                 _go_on(url, part, show)
             except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError) as error:
-                told = type(error).__name__
+                why = type(error).__name__
             except KeyboardInterrupt as error:
                 raise KeyboardInterrupt(f"{_size(part) / 1e6:.1f} of {expected / 1e6:.1f} MB are kept") from error
             else:
-                told = f"{_size(part):,} of {expected:,} bytes"
+                why = f"{_size(part):,} of {expected:,} bytes"
             if _size(part) >= expected:
                 break
             tries, wait_s = (TRIES, FIRST_WAIT_S) if _size(part) > before else (tries - 1, 2 * wait_s)
             if tries <= 0:
                 raise InputError(
-                    f"{url}: cut off ({told}) {TRIES} times in a row; what came is kept: run the command again to go on"
+                    f"{url}: cut off ({why}) {TRIES} times in a row; what came is kept: run the command again to go on"
                 )
             time.sleep(wait_s)
     part.replace(output)

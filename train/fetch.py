@@ -87,15 +87,15 @@ def _get(entry: Entry, folder: Path) -> None:
         say(f"{archive.name}: {archive.hash}, {count} files")
 
 
-def _merge(source: Path, target: Path) -> None:
+def _merge(source: Path, destination: Path) -> None:
     """Moves what lies in a folder into another; files that are there are replaced: they are of a stopped call."""
     for path in sorted(source.iterdir()):
-        place = target / path.name
-        if place.is_dir() and path.is_dir() and not place.is_symlink():
-            _merge(path, place)
+        existing = destination / path.name
+        if existing.is_dir() and path.is_dir() and not existing.is_symlink():
+            _merge(path, existing)
         else:
-            files.remove(place)
-            path.replace(place)
+            files.remove(existing)
+            path.replace(existing)
 
 
 def _check(name: str, entry: Entry, folder: Path) -> None:
@@ -112,7 +112,7 @@ def _check(name: str, entry: Entry, folder: Path) -> None:
     for line in dataset.remarks:
         say(line)
     counts = {split: len(keys) for split, keys in dataset.splits.items()}
-    said = ", ".join(f"{split} {count}" for split, count in counts.items())
+    numbers = ", ".join(f"{split} {count}" for split, count in counts.items())
     if wrong := [
         f"{split} {counts.get(split, 0)} of {count}"
         for split, count in entry.photos.items()
@@ -121,4 +121,4 @@ def _check(name: str, entry: Entry, folder: Path) -> None:
         raise CheckFailed(f"{root}: {name} is not whole: {', '.join(wrong)} photos: get it again")
     if not (root / TERMS_NAME).exists():
         files.write_json(root / TERMS_NAME, entry.terms.model_dump(mode="json"))
-    say(f"{root}: {said} photos; train with DATA={root} FORMAT={entry.format}")
+    say(f"{root}: {numbers} photos; train with DATA={root} FORMAT={entry.format}")

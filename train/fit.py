@@ -237,8 +237,8 @@ class _Loop:
                     display.epoch(row, progress.best_iou)
                 if stop.is_set and progress.step < total:
                     self._save(progress)
-                    place = f"state saved in {self.folder}" if self.team.is_chief else "worker 0 saves the state"
-                    raise Interrupted(f"stopped after step {progress.step} of {total}, {place}")
+                    saved = f"state saved in {self.folder}" if self.team.is_chief else "worker 0 saves the state"
+                    raise Interrupted(f"stopped after step {progress.step} of {total}, {saved}")
                 if progress.step == total:
                     return
                 self.team.note(READING)

@@ -143,9 +143,9 @@ def _fix(dataset: FolderDataset, key: str, out: Path, decided: Decided) -> Fix:
     if any(note.startswith("photo: ") for note in sample.notes):
         _write_png(path_of_key(out, key, "images", ".png"), cv2.cvtColor(sample.image, cv2.COLOR_RGB2BGR))
     else:
-        target = path_of_key(out, key, "images", photo.suffix.lower())
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with files.replacing(target) as scratch:
+        destination = path_of_key(out, key, "images", photo.suffix.lower())
+        destination.parent.mkdir(parents=True, exist_ok=True)
+        with files.replacing(destination) as scratch:
             shutil.copyfile(photo, scratch)
     if mask is not None:
         assert sample.mask is not None

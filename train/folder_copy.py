@@ -62,15 +62,15 @@ def begin(out: Path, origin: object) -> None:
     files.write_json(path, origin)
 
 
-def copy_file(source: Path, target: Path) -> None:
+def copy_file(source: Path, destination: Path) -> None:
     """A hard link where the disk allows it; nothing where it is there already."""
-    if target.exists():
+    if destination.exists():
         return
-    target.parent.mkdir(parents=True, exist_ok=True)
+    destination.parent.mkdir(parents=True, exist_ok=True)
     try:
         # the file itself: a link to a symbolic one would lead nowhere from there
-        os.link(source.resolve(), target)
+        os.link(source.resolve(), destination)
     except OSError:
         # another disk, or one without hard links
-        with files.replacing(target) as scratch:
+        with files.replacing(destination) as scratch:
             shutil.copyfile(source, scratch)

@@ -70,18 +70,18 @@ class FunctionMatching:
         teachers, count = _open_all(self.files), len(shares)
         mixed, answers = images[:count].copy(), targets[:count].copy()
         mixed_plain = None if plain is None else plain[:count].copy()
-        for place, (target, share) in enumerate(zip(targets, shares, strict=False)):
-            blend = 0.0 if is_certain[place] else self.blend
+        for index, (target, share) in enumerate(zip(targets, shares, strict=False)):
+            blend = 0.0 if is_certain[index] else self.blend
             if share is not None:
-                other = (place + 1) % len(targets)
-                mixed[place] = _mix(images, place, other, share)
+                other = (index + 1) % len(targets)
+                mixed[index] = _mix(images, index, other, share)
                 if plain is not None and mixed_plain is not None:
-                    mixed_plain[place] = _mix(plain, place, other, share)
+                    mixed_plain[index] = _mix(plain, index, other, share)
                 blend = 1.0
             if not blend:
                 continue
-            answer = 255 * ask(teachers, np.ascontiguousarray(mixed[place, ..., :3]))
-            answers[place] = np.rint(blend * answer + (1 - blend) * target)
+            answer = 255 * ask(teachers, np.ascontiguousarray(mixed[index, ..., :3]))
+            answers[index] = np.rint(blend * answer + (1 - blend) * target)
         return mixed, answers, mixed_plain
 
 
@@ -135,8 +135,8 @@ def teach(teachers: Sequence[Teacher], image: UInt8[np.ndarray, "h w 3"]) -> Flo
     return (ask(teachers, image) + ask(teachers, mirrored)[:, ::-1]) / 2
 
 
-def _mix(photos: UInt8[np.ndarray, "n h w c"], place: int, other: int, share: float) -> Float[np.ndarray, "h w c"]:
-    return np.rint(share * photos[place] + (1 - share) * photos[other])
+def _mix(photos: UInt8[np.ndarray, "n h w c"], index: int, other: int, share: float) -> Float[np.ndarray, "h w c"]:
+    return np.rint(share * photos[index] + (1 - share) * photos[other])
 
 
 @lru_cache(maxsize=1)

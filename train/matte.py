@@ -153,13 +153,13 @@ def _solve(
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            found = solver(image[window] / 255.0, known[window].astype(np.float64))
+            solution = solver(image[window] / 255.0, known[window].astype(np.float64))
     except (ValueError, Warning):
         return _guided(image, mask, known), _NOT_SOLVED
-    if not np.isfinite(found).all():
+    if not np.isfinite(solution).all():
         return _guided(image, mask, known), _NOT_SOLVED
     alpha = known.copy()
-    alpha[window] = np.clip(found, 0, 1)
+    alpha[window] = np.clip(solution, 0, 1)
     return alpha, ""
 
 
@@ -167,8 +167,8 @@ def _guided(
     image: UInt8[np.ndarray, "h w 3"], mask: Bool[np.ndarray, "h w"], known: Float32[np.ndarray, "h w"]
 ) -> Float32[np.ndarray, "h w"]:
     radius = max(1, round(_RADIUS * math.sqrt(np.count_nonzero(mask))))
-    found = refine.coefficients(image, mask.astype(np.float32), max(mask.shape), radius, _EPSILON)
-    return np.where(known == 0.5, refine.apply(found, image), known)
+    solved = refine.coefficients(image, mask.astype(np.float32), max(mask.shape), radius, _EPSILON)
+    return np.where(known == 0.5, refine.apply(solved, image), known)
 
 
 def _knn() -> Callable[..., Float[np.ndarray, "h w"]]:
@@ -237,8 +237,10 @@ def _work(job: _Job, keys: list[str], workers: int) -> list[str]:
         return []
     with open_pool(min(workers or cores(), len(keys)), job) as processes:
         try:
-            found = processes.map(_make, keys, chunksize=4)
-            shown = track(found, "matting", len(keys), console=console, transient=True, disable=not console.is_terminal)
+            mattes = processes.map(_make, keys, chunksize=4)
+            shown = track(
+                mattes, "matting", len(keys), console=console, transient=True, disable=not console.is_terminal
+            )
             return list(shown)
         except KeyboardInterrupt:
             processes.shutdown(wait=False, cancel_futures=True)

@@ -89,10 +89,10 @@ class Optimization:
 
     def freeze_ranges(self, freeze: Callable[[Any], Sequence[Any]]) -> None:
         """From here on training moves none of the variables that `freeze(model)` returns; their average is they."""
-        places = {id(weight): place for place, weight in enumerate(self.model.weights)}
+        index_of = {id(weight): index for index, weight in enumerate(self.model.weights)}
         for variable in freeze(self.model):
             # it would else go on following them
-            self._average[places[id(variable)]].assign(variable)
+            self._average[index_of[id(variable)]].assign(variable)
         self._step = self._trace()
 
     def arrays(self) -> dict[str, list[np.ndarray]]:

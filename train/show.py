@@ -107,17 +107,19 @@ def write_outputs(path: Path, dataset: Dataset, split: str, network: Teacher, ph
         sample = dataset.load(key)
         if sample.mask is None:
             raise InputError(f"photo '{key}' has no mask to compare with: name another split")
-        found = contract.probability_to_mask(network(sample.image), sample.mask.shape)
-        scored.append((metrics.iou(found, contract.truth_to_mask(sample.mask), sample.ignore), key, np.packbits(found)))
+        predicted = contract.probability_to_mask(network(sample.image), sample.mask.shape)
+        scored.append(
+            (metrics.iou(predicted, contract.truth_to_mask(sample.mask), sample.ignore), key, np.packbits(predicted))
+        )
     scored.sort(key=lambda item: item[:2])
     rows = []
     for iou, key, packed in scored[:photos]:
         sample = dataset.load(key)
         assert sample.mask is not None
         truth = contract.truth_to_mask(sample.mask)
-        found = np.unpackbits(packed, count=truth.size).reshape(truth.shape) > 0
-        panels = [sample.image, tint(sample.image, truth), tint(sample.image, found)]
-        row = fit([*panels, difference(sample.image, found, truth, sample.ignore)])
+        predicted = np.unpackbits(packed, count=truth.size).reshape(truth.shape) > 0
+        panels = [sample.image, tint(sample.image, truth), tint(sample.image, predicted)]
+        row = fit([*panels, difference(sample.image, predicted, truth, sample.ignore)])
         line = np.full((_LINE_PX, row.shape[1], 3), 255, np.uint8)
         cv2.putText(line, f"{100 * iou:.1f}  {key}", (4, 15), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (0, 0, 0), 1, cv2.LINE_AA)
         rows.append(np.vstack([line, row]))

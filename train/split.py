@@ -50,14 +50,16 @@ def split(config: Config, out: Path, by: str | None, val: float, test: float, ov
     pairs = [(one, other) for one, other, _ in find_pairs(dataset, keys)]
     groups = twins.group(keys, pairs, labels)
     splits = divide(groups, {"val": val, "test": test}, config.seed)
-    for name, found in splits.items():
-        if not found:
+    for name, split_keys in splits.items():
+        if not split_keys:
             raise InputError(f"split '{name}' would be empty: {len(set(groups.values()))} groups are too few for it")
     for name in sorted(mask_free):
-        if own := sorted(key for key in dataset.suffixes if set_of(key) == name):
-            splits[name] = own
-    files.write_json(out, {"splits": splits, "sha256_16": {name: hash_keys(found) for name, found in splits.items()}})
-    counts = ", ".join(f"{name} {len(found)} ({hash_keys(found)})" for name, found in splits.items())
+        if keys_of_set := sorted(key for key in dataset.suffixes if set_of(key) == name):
+            splits[name] = keys_of_set
+    files.write_json(
+        out, {"splits": splits, "sha256_16": {name: hash_keys(split_keys) for name, split_keys in splits.items()}}
+    )
+    counts = ", ".join(f"{name} {len(split_keys)} ({hash_keys(split_keys)})" for name, split_keys in splits.items())
     sizes = Counter(groups.values())
     say(
         f"{out}: {counts}; {len(sizes)} groups, the largest of {max(sizes.values())}, "
@@ -75,15 +77,15 @@ def check_leaks(config: Config, by: str | None) -> None:
     dataset = _open(config)
     of_key: dict[str, str] = {}
     # sub-lists of a split share its photos: what a photo is used for is its first use
-    for name, own in sorted(dataset.splits.items(), key=lambda item: _rank(item[0], config)):
-        for key in own:
+    for name, members in sorted(dataset.splits.items(), key=lambda item: _rank(item[0], config)):
+        for key in members:
             of_key.setdefault(key, name)
     keys = sorted(of_key)
     groups = twins.group(keys, [], label_keys(keys, by) if by else {})
     by_group: dict[str, list[str]] = {}
     for key, first in groups.items():
         by_group.setdefault(first, []).append(key)
-    together = [(own[0], other, "the same group") for own in by_group.values() for other in own[1:]]
+    together = [(members[0], other, "the same group") for members in by_group.values() for other in members[1:]]
     alike = [(one, other, f"{bits} of 256 bits differ") for one, other, bits in find_pairs(dataset, keys)]
     leaks = [
         f"{one} ({of_key[one]}) and {other} ({of_key[other]}): {why}"
@@ -117,12 +119,12 @@ def divide(groups: Mapping[str, str], shares: Mapping[str, float], seed: int) ->
     splits: dict[str, list[str]] = {"train": [], **{name: [] for name, share in shares.items() if share}}
     for key, first in sorted(groups.items()):
         digest = hashlib.sha256(f"{seed}:{first}".encode()).digest()
-        place = int.from_bytes(digest[:8]) / 2**64
+        position = int.from_bytes(digest[:8]) / 2**64
         for name, share in shares.items():
-            if place < share:
+            if position < share:
                 splits[name].append(key)
                 break
-            place -= share
+            position -= share
         else:
             splits["train"].append(key)
     return splits
@@ -144,13 +146,13 @@ def hash_photos(dataset: FolderDataset, keys: Sequence[str]) -> UInt64[np.ndarra
     def one(key: str) -> np.ndarray:
         return twins.hashes(reading.read_image(dataset.files(key)[0])[0])
 
-    found = np.zeros((len(keys), 2, 4), np.uint64)
+    hashes = np.zeros((len(keys), 2, 4), np.uint64)
     with ThreadPoolExecutor(cores()) as pool:
         steps = enumerate(pool.map(one, keys))
         total, quiet = len(keys), not console.is_terminal
-        for place, values in track(steps, "hashing", total, console=console, transient=True, disable=quiet):
-            found[place] = values
-    return found
+        for index, values in track(steps, "hashing", total, console=console, transient=True, disable=quiet):
+            hashes[index] = values
+    return hashes
 
 
 def _open(config: Config) -> FolderDataset:

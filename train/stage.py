@@ -107,7 +107,7 @@ def train_run(
             return result
         began = {"file": init.name, "sha256": init_sha256} if init else None
         record(run, config, maker, result, commit, began, bound)
-    say_of_nobody(model, dataset, config, checked)
+    say_of_background_only(model, dataset, config, checked)
     of_what = f"in epoch {result.best_epoch}" if result.best_epoch else "of the weights as they began"
     console.print(f"best validation IoU {100 * result.best_iou:.2f} % {of_what}: {run.best}")
     return result
@@ -131,37 +131,37 @@ def _begin(run: Run, config: Config) -> None:
     files.write_json(run.identity, {"training": identity.of_training(config)})
 
 
-def say_of_nobody(model: Any, dataset: Dataset, config: Config, checked: DataCheck) -> None:
+def say_of_background_only(model: Any, dataset: Dataset, config: Config, checked: DataCheck) -> None:
     """Says what the validation IoU owes to background-only photos, where there are some."""
     keys = dataset.keys(config.data.val_split)
     if checked.peopled[config.data.val_split] == len(keys):
         return
     scores = list(KerasEvaluator(dataset, keys, config.model.size).scores(deployed(model)))
-    of_nobody = [score for score, is_empty in scores if is_empty]
+    empty = [score for score, is_empty in scores if is_empty]
     others = [score for score, is_empty in scores if not is_empty]
     say(
-        f"{len(of_nobody)} of {len(keys)} validation photos show nobody; on {sum(map(bool, of_nobody))} of them "
+        f"{len(empty)} of {len(keys)} validation photos show nobody; on {sum(map(bool, empty))} of them "
         f"nothing was found, which counts as IoU 1; the others alone have {100 * sum(others) / len(others):.2f} %"
     )
 
 
 def _data_sources(dataset: Dataset, split: str) -> tuple[manifest.DataSource, ...]:
     names = dataset.sets(split)
-    found = []
+    sources = []
     for name in names:
-        own = dataset.terms_of(name)
-        found.append(
+        terms = dataset.terms_of(name)
+        sources.append(
             manifest.DataSource(
                 set=name,
                 split=split,
                 sha256_16=dataset.split_hash(split),
-                licence=own.licence,
-                use=own.use,
-                citation=own.citation,
+                licence=terms.licence,
+                use=terms.use,
+                citation=terms.citation,
                 weight=dataset.weights.get(name.partition("/")[0]),
             )
         )
-    return tuple(found)
+    return tuple(sources)
 
 
 def load_start(model: Any, config: Config, init: Path | None) -> None:

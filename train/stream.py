@@ -148,13 +148,13 @@ class BatchMaker:
             return _take(self.blank_keys, number, self.seed, _BLANK_ORDER)
         first = 0
         for run, (count, weight) in enumerate(self.runs):
-            places = epoch_photos([(count, weight)])
-            if index < places:
-                if places == count:
+            total = epoch_photos([(count, weight)])
+            if index < total:
+                if total == count:
                     return self.keys[first + index]
-                own = self.keys[first : first + count]
-                return _take(own, epoch * places + index, self.seed, _FIRST_SET_ORDER + run)
-            index, first = index - places, first + count
+                keys = self.keys[first : first + count]
+                return _take(keys, epoch * total + index, self.seed, _FIRST_SET_ORDER + run)
+            index, first = index - total, first + count
         return self.keys[index]
 
     def make(self, step: int) -> Batch:
@@ -165,21 +165,21 @@ class BatchMaker:
         """
         epoch, position = divmod(step, self.steps_per_epoch)
         order = _permutation(self.seed, _ORDER, epoch, self._epoch_photos)
-        whole = [int(order[(position * self.batch_size + place) % len(order)]) for place in range(self.batch_size)]
-        places = self.share.places(self.batch_size)
-        indices = [whole[place] for place in places]
+        whole = [int(order[(position * self.batch_size + offset) % len(order)]) for offset in range(self.batch_size)]
+        share = self.share.places(self.batch_size)
+        indices = [whole[offset] for offset in share]
         # of the last photo the next one is another machine's
-        is_borrowing = self.matching is not None and self.matching.mixup > 0 and len(places) < len(whole)
-        made = [*indices, whole[places.stop % len(whole)]] if is_borrowing else indices
+        is_borrowing = self.matching is not None and self.matching.mixup > 0 and len(share) < len(whole)
+        made = [*indices, whole[share.stop % len(whole)]] if is_borrowing else indices
         photos = [self._make_photo(index, epoch) for index in made]
         images, targets = np.stack([photo.image for photo in photos]), np.stack([photo.target for photo in photos])
         plain = np.stack([photo.plain for photo in photos]) if self.with_plain else None
         ignored = [np.zeros(self.size, np.uint8) if photo.ignore is None else photo.ignore for photo in photos]
         if self.matching is not None:
-            of_nobody = [index >= self._labelled_photos for index in indices]
+            is_blank = [index >= self._labelled_photos for index in indices]
             drawn = self.matching.draw(len(whole), np.random.default_rng([self.seed, _MATCH, step]))
             images, targets, plain = self.matching(
-                images, targets, plain, of_nobody, [drawn[place] for place in places]
+                images, targets, plain, is_blank, [drawn[offset] for offset in share]
             )
             ignored = ignored[: len(indices)]
         return Batch(
@@ -303,8 +303,8 @@ def _permutation(seed: int, use: int, number: int, count: int) -> np.ndarray:
 
 def _take(keys: tuple[str, ...], number: int, seed: int, use: int) -> str:
     """Number `number` of an endless row in which each round has every key once, in an order of its own."""
-    round_, place = divmod(number, len(keys))
-    return keys[_permutation(seed, use, round_, len(keys))[place]]
+    round_, index = divmod(number, len(keys))
+    return keys[_permutation(seed, use, round_, len(keys))[index]]
 
 
 class BatchStream:

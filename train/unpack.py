@@ -49,12 +49,12 @@ def unpack(archive: Path, folder: Path) -> int:
                 count += 1
                 if count > MOST_FILES:
                     raise InputError(f"{archive}: over {MOST_FILES:,} files: no data set has as many: not unpacked")
-                target = folder / _checked(name, archive)
+                destination = folder / _checked(name, archive)
                 if source is None:
-                    target.mkdir(parents=True, exist_ok=True)
+                    destination.mkdir(parents=True, exist_ok=True)
                     continue
-                target.parent.mkdir(parents=True, exist_ok=True)
-                room -= _copy(source, target, room)
+                destination.parent.mkdir(parents=True, exist_ok=True)
+                room -= _copy(source, destination, room)
                 if room < 0:
                     raise InputError(
                         f"{archive}: unpacks to over {most / 1e9:.1f} GB, {MOST_GROWTH} times its size or more: made "
@@ -111,11 +111,11 @@ def _checked(name: str, archive: Path) -> PurePosixPath:
     return path
 
 
-def _copy(source: Any, target: Path, room: int) -> int:
+def _copy(source: Any, destination: Path, room: int) -> int:
     """Bytes that were written; one chunk beyond `room` at most, whatever the archive says of its size."""
     written = 0
     # x: what is there already is not written over
-    with target.open("xb") as file:
+    with destination.open("xb") as file:
         while written <= room and (chunk := source.read(_CHUNK_BYTES)):
             written += file.write(chunk)
     return written

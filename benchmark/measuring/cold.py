@@ -8,7 +8,7 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from benchmark.measuring.targets import FOREIGN, Target
+from benchmark.measuring.model_files import FOREIGN, ModelFile
 from portraitseg.errors import InputError
 
 #: Runs after which memory is read: buffers that a runtime allocates late are there after the first two.
@@ -37,20 +37,20 @@ class ColdStart:
     peak_mb: float | None
 
 
-def cold_start(target: Target, threads: int) -> ColdStart:
+def cold_start(model_file: ModelFile, threads: int) -> ColdStart:
     """Opens and runs a file in a new process.
 
     Raises:
         InputError: the process did not come to a result; its last line says why.
     """
-    is_own = target.manifest is not None
-    command = [sys.executable, "-m", "benchmark.measuring.cold", str(target.path), str(threads), str(int(is_own))]
+    is_own = model_file.manifest is not None
+    command = [sys.executable, "-m", "benchmark.measuring.cold", str(model_file.path), str(threads), str(int(is_own))]
     try:
         done = subprocess.run(
             command, env=child_environment(), capture_output=True, text=True, timeout=TIMEOUT_S, check=False
         )
     except subprocess.TimeoutExpired as error:
-        raise InputError(f"{target.path}: its first runs took more than {TIMEOUT_S:.0f} s") from error
+        raise InputError(f"{model_file.path}: its first runs took more than {TIMEOUT_S:.0f} s") from error
     if done.returncode == -2:
         # Ctrl-C reaches both processes
         raise KeyboardInterrupt
@@ -58,7 +58,7 @@ def cold_start(target: Target, threads: int) -> ColdStart:
         return ColdStart(**json.loads(done.stdout.splitlines()[-1]))
     except (ValueError, IndexError, TypeError) as error:
         why = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
-        raise InputError(f"{target.path}: no first run in a process of its own: {why[:200]}") from error
+        raise InputError(f"{model_file.path}: no first run in a process of its own: {why[:200]}") from error
 
 
 def child_environment() -> dict[str, str]:
@@ -68,17 +68,17 @@ def child_environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
 
 
-def measure_here(target: Target, threads: int) -> ColdStart:
+def measure_here(model_file: ModelFile, threads: int) -> ColdStart:
     """Measures in this process, which should be a new one."""
     import numpy as np
 
-    from benchmark.measuring.peers import open_target
+    from benchmark.measuring.peers import open_file
 
-    _load_runtime(target.path)
+    _load_runtime(model_file.path)
     memory = _Memory()
     image = np.full(_PHOTO, 128, np.uint8)
     begin_s = time.perf_counter()
-    runner = open_target(target, threads)
+    runner = open_file(model_file, threads)
     opened_s = time.perf_counter()
     inputs = runner.prepare(image)
     ready_s = time.perf_counter()
@@ -118,8 +118,8 @@ def _resident(name: str) -> int | None:
     status = Path("/proc/self/status")
     if status.exists():
         lines = status.read_text().splitlines()
-        found = [line.split()[1] for line in lines if line.startswith(f"{name}:")]
-        return 1024 * int(found[0]) if found else None
+        sizes = [line.split()[1] for line in lines if line.startswith(f"{name}:")]
+        return 1024 * int(sizes[0]) if sizes else None
     if sys.platform == "darwin":
         import resource
 
@@ -130,8 +130,8 @@ def _resident(name: str) -> int | None:
 def main(arguments: list[str]) -> None:
     """The new process: path, threads, and 1 where the file is one of ours; prints JSON."""
     path, threads, is_own = Path(arguments[0]), int(arguments[1]), arguments[2] == "1"
-    target = Target(path, path.stem, "" if is_own else FOREIGN, None, 0, path if is_own else None)
-    print(json.dumps(asdict(measure_here(target, threads))))
+    model_file = ModelFile(path, path.stem, "" if is_own else FOREIGN, None, 0, path if is_own else None)
+    print(json.dumps(asdict(measure_here(model_file, threads))))
 
 
 if __name__ == "__main__":

@@ -21,6 +21,10 @@ class Difference(NamedTuple):
         """True where the interval holds 0: other photos of the same kind might turn the sign."""
         return self.low <= 0 <= self.high
 
+    def columns(self, name: str) -> dict[str, float]:
+        """Of a table: the mean, and the ends of its interval."""
+        return {name: self.mean, f"{name}_low": self.low, f"{name}_high": self.high}
+
 
 def bootstrap_interval(values: np.ndarray, seed: int = 7) -> tuple[float, float]:
     """95 % percentile bootstrap interval of a mean over photos (Efron, 1979).

@@ -99,8 +99,8 @@ class Journal:
         if header != expected:
             raise InputError(f"{path.parent}: {_difference(header, expected)}: {_SAME}, or delete that folder")
         for records in self._read(path, len(header)):
-            wanted = [self._is_good(record) and not self.done[record["index"]] for record in records]
-            good = records[np.array(wanted, bool)]
+            is_new = [self._is_good(record) and not self.done[record["index"]] for record in records]
+            good = records[np.array(is_new, bool)]
             if is_copied and len(good):
                 self.append(good["index"].astype(np.int64), good["values"])
             self.done[good["index"]] = True
@@ -174,8 +174,8 @@ def _difference(header: bytes, expected: bytes) -> str:
         name = next(name for name in ours if theirs.get(name) != ours[name])
     except (ValueError, AttributeError, StopIteration):
         return "no scores of this version"
-    found = " and ".join(f"{str(side.get(name))[:100]}" for side in (theirs, ours))
-    return f"scored with another {name.removesuffix('s')} ({found.replace(' and ', '; here ', 1)})"
+    both = " and ".join(f"{str(side.get(name))[:100]}" for side in (theirs, ours))
+    return f"scored with another {name.removesuffix('s')} ({both.replace(' and ', '; here ', 1)})"
 
 
 def _checksum(record: np.void) -> int:

@@ -13,11 +13,11 @@ from benchmark.measuring.cold import ColdStart, cold_start
 from benchmark.measuring.flicker import CLIPS, Flicker
 from benchmark.measuring.journal import locked
 from benchmark.measuring.latency import PROFILES, WITHOUT_XNNPACK, Profile, interleave
-from benchmark.measuring.peers import admit, open_target
+from benchmark.measuring.model_files import ModelFile
+from benchmark.measuring.peers import admit, open_file
 from benchmark.measuring.quality import FileScores, SplitScores
 from benchmark.measuring.robustness import CLEAN, CONDITIONS
 from benchmark.measuring.scoring import Scoring, processes, shard_name
-from benchmark.measuring.targets import Target
 from portraitseg import cli
 from portraitseg.data.base import Dataset, Shard, spread
 from portraitseg.errors import InputError
@@ -57,7 +57,7 @@ class Plan:
     """What is to be measured, and how; nothing of it changes meanwhile.
 
     Attributes:
-        targets, reference, profile, threads: what to measure, and how.
+        model_files, reference, profile, threads: what to measure, and how.
         is_soft: True where the truth of the data holds alpha: the mattes are scored too.
         journal: folder in which scores are kept while they are made.
         workers: processes that score; None: one for each core where there are photos enough.
@@ -65,8 +65,8 @@ class Plan:
         with_robustness: True measures scores under the conditions, and clips.
     """
 
-    targets: Sequence[Target]
-    reference: Target | None
+    model_files: Sequence[ModelFile]
+    reference: ModelFile | None
     profile: str
     threads: Sequence[int]
     is_soft: bool = False
@@ -183,25 +183,25 @@ class _Session:
 
     def _open(self, threads: int, is_timed: bool = False) -> dict[str, Runner]:
         runners = {}
-        for target in self.plan.targets:
-            if target.name in self.done.refused or (is_timed and self.done.facts[target.name].latency_reason):
+        for model_file in self.plan.model_files:
+            if model_file.name in self.done.refused or (is_timed and self.done.facts[model_file.name].latency_reason):
                 continue
             try:
-                if target.name not in self.done.facts:
-                    admit(target, max(self.plan.threads))
-                runner = open_target(target, threads)
+                if model_file.name not in self.done.facts:
+                    admit(model_file, max(self.plan.threads))
+                runner = open_file(model_file, threads)
             except NotRunnable as error:
-                self.done.refused[target.name] = f"not_run: needs {error.needs}"
+                self.done.refused[model_file.name] = f"not_run: needs {error.needs}"
                 continue
             except InputError as error:
-                if target.manifest is not None:
+                if model_file.manifest is not None:
                     # our own file does not open: that is no row, that is a broken export
                     raise
-                self.done.refused[target.name] = f"not_run: {error}"
+                self.done.refused[model_file.name] = f"not_run: {error}"
                 cli.warn(str(error))
                 continue
-            self.done.facts[target.name] = Facts.of(runner)
-            runners[target.name] = runner
+            self.done.facts[model_file.name] = Facts.of(runner)
+            runners[model_file.name] = runner
         return runners
 
     def _score(self, runners: dict[str, Runner], split: str) -> None:
@@ -219,7 +219,7 @@ class _Session:
 
     def _scoring(self, runners: dict[str, Runner], split: str, conditions: tuple[str, ...], shard: Shard) -> Scoring:
         return Scoring(
-            targets=[target for target in self.plan.targets if target.name in runners],
+            model_files=[model_file for model_file in self.plan.model_files if model_file.name in runners],
             dataset=self.dataset,
             split=split,
             conditions=conditions,
@@ -263,19 +263,19 @@ class _Session:
     def _time_without_xnnpack(self, threads: int, split: str) -> None:
         image = self.dataset.load(self.dataset.keys(split)[0]).image
         runs = {}
-        for target in self._timed_targets():
-            if self.done.facts[target.name].delegate != "xnnpack" or target.name in self.done.plain_refused:
+        for model_file in self._timed_files():
+            if self.done.facts[model_file.name].delegate != "xnnpack" or model_file.name in self.done.plain_refused:
                 continue
             try:
-                runner = open_target(target, threads, with_xnnpack=False)
+                runner = open_file(model_file, threads, with_xnnpack=False)
             except InputError as error:
-                self.done.plain_refused[target.name] = f"not_run: {error}"
+                self.done.plain_refused[model_file.name] = f"not_run: {error}"
                 continue
-            runs[target.name] = _bind(runner, runner.prepare(image))
+            runs[model_file.name] = _bind(runner, runner.prepare(image))
         if not runs:
             return
         if self.plan.reference is not None and self.plan.reference.name in self.done.facts:
-            reference = open_target(self.plan.reference, threads)
+            reference = open_file(self.plan.reference, threads)
             runs[REFERENCE] = _bind(reference, reference.prepare(image))
         kept = self.done.plain_rounds.setdefault(threads, [])
         _interleave(runs, WITHOUT_XNNPACK[self.plan.profile], kept, f"without XNNPACK{_on(threads)}")
@@ -285,16 +285,20 @@ class _Session:
         count = PROFILES[self.plan.profile].starts
         if count == 1 and threads != self.plan.threads[0]:
             return
-        jobs = [target for _ in range(count) for target in self._timed_targets()]
-        for target in progress(jobs, f"first runs{_on(threads)}", len(jobs)):
+        jobs = [model_file for _ in range(count) for model_file in self._timed_files()]
+        for model_file in progress(jobs, f"first runs{_on(threads)}", len(jobs)):
             try:
-                self.done.starts.setdefault((target.name, threads), []).append(cold_start(target, threads))
+                self.done.starts.setdefault((model_file.name, threads), []).append(cold_start(model_file, threads))
             except InputError as error:
                 cli.warn(str(error))
 
-    def _timed_targets(self) -> list[Target]:
+    def _timed_files(self) -> list[ModelFile]:
         names = {name for name, facts in self.done.facts.items() if not facts.latency_reason}
-        return [target for target in self.plan.targets if target.name in names and target.name not in self.done.refused]
+        return [
+            model_file
+            for model_file in self.plan.model_files
+            if model_file.name in names and model_file.name not in self.done.refused
+        ]
 
 
 def progress(steps: Iterable[Any], description: str, total: int) -> Iterable[Any]:

@@ -178,7 +178,9 @@ def score_clips(
     rows: dict[str, list[dict[str, float]]] = {}
     for one in seen:
         rows.setdefault(one.clip.kind, []).append(score_clip(one, smoother, refiner))
-    return {kind: {name: np.array([row[name] for row in found]) for name in found[0]} for kind, found in rows.items()}
+    return {
+        kind: {name: np.array([row[name] for row in scores]) for name in scores[0]} for kind, scores in rows.items()
+    }
 
 
 def choose_smoother(seen: Sequence[SeenClip]) -> tuple[MaskSmoother, list[dict[str, Any]]]:
@@ -191,7 +193,7 @@ def choose_smoother(seen: Sequence[SeenClip]) -> tuple[MaskSmoother, list[dict[s
     for keep, (low, high), reach in [(0.0, STEPS[0], 0), *itertools.product(KEEPS, STEPS, REACHES)]:
         smoother = MaskSmoother(keep=keep, low=low, high=high, reach=reach)
         scores = score_clips(seen, smoother)
-        outlines = {kind: found["boundary_iou"] for kind, found in scores.items() if kind != "still"}
+        outlines = {kind: columns["boundary_iou"] for kind, columns in scores.items() if kind != "still"}
         tried.append((smoother, float(scores["still"]["flipped_share"].mean()), outlines))
     harmless = [one for one in tried if is_harmless(tried[0][2], one[2])]
     least = min(flipped for _, flipped, _ in harmless)
@@ -225,9 +227,8 @@ def photo_rows(name: str, split: str, photos: Sequence[Kept], refiner: EdgeRefin
     plain, refined = score_photos(photos, None), score_photos(photos, refiner)
     row: dict[str, Any] = {"file": name, "split": split, "photos": len(photos)}
     for measure in ("iou", "boundary_iou"):
-        change = paired_difference(plain[measure], refined[measure])
         row |= {measure: plain[measure].mean(), f"{measure}_refined": refined[measure].mean()}
-        row |= {f"{measure}_change{end}": value for end, value in zip(("", "_low", "_high"), change, strict=True)}
+        row |= paired_difference(plain[measure], refined[measure]).columns(f"{measure}_change")
     row["better_share"] = float((refined["boundary_iou"] > plain["boundary_iou"]).mean())
     for measure in ("islands", "holes"):
         row |= {measure: plain[measure].mean(), f"{measure}_refined": refined[measure].mean()}
@@ -246,17 +247,16 @@ def clip_rows(
     }
     scored = {way: score_clips(seen, *parts) for way, parts in ways.items()}
     for kind, plain in scored["plain"].items():
-        for way, found in scored.items():
-            own = found[kind]
-            row: dict[str, Any] = {"file": name, "split": split, "clip": kind, "way": way, "clips": len(own["iou"])}
-            row |= {measure: values.mean() for measure, values in own.items()}
+        for way, by_kind in scored.items():
+            scores = by_kind[kind]
+            row: dict[str, Any] = {"file": name, "split": split, "clip": kind, "way": way, "clips": len(scores["iou"])}
+            row |= {measure: values.mean() for measure, values in scores.items()}
             for column, measure in (
                 ("boundary_change", "boundary_iou"),
                 ("flipped_change", "flipped_share"),
                 ("ghost_change", "ghost"),
             ):
-                change = paired_difference(plain[measure], own[measure])
-                row |= {f"{column}{end}": value for end, value in zip(("", "_low", "_high"), change, strict=True)}
+                row |= paired_difference(plain[measure], scores[measure]).columns(column)
             yield row
 
 

@@ -18,10 +18,10 @@ import numpy as np
 from jaxtyping import Bool
 
 from benchmark.measuring.journal import Journal
-from benchmark.measuring.peers import open_target
+from benchmark.measuring.model_files import ModelFile
+from benchmark.measuring.peers import open_file
 from benchmark.measuring.quality import FileScores, columns, score_image, truth_of
 from benchmark.measuring.robustness import ALL_CONDITIONS, CLEAN
-from benchmark.measuring.targets import Target
 from portraitseg import files
 from portraitseg.data.base import Dataset, Sample, Shard, hash_photos
 from portraitseg.data.folder import FolderDataset
@@ -62,7 +62,7 @@ class Scoring:
     """Scores of several files on one split.
 
     Attributes:
-        targets: the files; those that cannot be opened are not among them.
+        model_files: the files; those that cannot be opened are not among them.
         dataset: with the photos.
         split: its name.
         conditions: names of `robustness.ALL_CONDITIONS`.
@@ -74,7 +74,7 @@ class Scoring:
         shard: the part of the photos to score here; that of all also takes what shards have scored.
     """
 
-    targets: Sequence[Target]
+    model_files: Sequence[ModelFile]
     dataset: Dataset
     split: str
     conditions: Sequence[str]
@@ -101,20 +101,20 @@ class Scoring:
             {"photos": identify_photos(self.dataset, self.keys, is_copy=True)} if is_one_of_many or shards else {}
         )
         here = of_shards if is_one_of_many else {"photos": identify_photos(self.dataset, self.keys)}
-        own_folder = self.folder / shard_name(self.shard) if is_one_of_many else self.folder
-        for target in self.targets:
+        shard_folder = self.folder / shard_name(self.shard) if is_one_of_many else self.folder
+        for model_file in self.model_files:
             for condition in self.conditions:
-                refiner = _refiner(target, condition)
-                identity = {**shared, "file": identify_file(target), "condition": condition}
+                refiner = _refiner(model_file, condition)
+                identity = {**shared, "file": identify_file(model_file), "condition": condition}
                 if refiner is not None:
                     identity["refine"] = asdict(refiner)
-                name = hashlib.sha256(f"{target.name}\n{self.split}\n{condition}".encode()).hexdigest()[:24]
+                name = hashlib.sha256(f"{model_file.name}\n{self.split}\n{condition}".encode()).hexdigest()[:24]
                 names = columns(self.is_soft, refiner is not None)
-                journal = Journal(own_folder / f"{name}.scores", {**identity, **here}, names, len(self.keys))
+                journal = Journal(shard_folder / f"{name}.scores", {**identity, **here}, names, len(self.keys))
                 for folder in shards:
-                    if folder != own_folder and (path := folder / f"{name}.scores").exists():
+                    if folder != shard_folder and (path := folder / f"{name}.scores").exists():
                         journal.adopt(path, {**identity, **of_shards}, is_copied=not is_one_of_many)
-                self._journals[target.name, condition] = journal
+                self._journals[model_file.name, condition] = journal
 
     @property
     def photos(self) -> int:
@@ -129,7 +129,7 @@ class Scoring:
     def missing_shards(self) -> dict[Shard, int]:
         """Shard → how many photos neither it nor another has scored, where there are some."""
         missing, parts = self._missing(), self.shard.parts
-        shards = {shard: int(missing[shard.part].sum()) for shard in (Shard(place, parts) for place in range(parts))}
+        shards = {shard: int(missing[shard.part].sum()) for shard in (Shard(index, parts) for index in range(parts))}
         return {shard: photos for shard, photos in shards.items() if photos}
 
     def run(self) -> Iterator[int]:
@@ -143,22 +143,25 @@ class Scoring:
         """
         yield self.photos_done
         for chunk, values, notes in self._results():
-            for (name, condition), own in zip(chunk.work, values, strict=True):
-                self._journals[name, condition].append(np.array(chunk.indices, np.int64), own)
+            for (name, condition), chunk_values in zip(chunk.work, values, strict=True):
+                self._journals[name, condition].append(np.array(chunk.indices, np.int64), chunk_values)
             for note in notes:
                 self.notes[note] = self.notes.get(note, 0) + 1
             yield len(chunk.indices)
 
     def result(self, condition: str) -> dict[str, FileScores]:
         """File name → its scores under a condition, once all photos are done."""
-        return {target.name: FileScores(self.keys, self._journals[target.name, condition]) for target in self.targets}
+        return {
+            model_file.name: FileScores(self.keys, self._journals[model_file.name, condition])
+            for model_file in self.model_files
+        }
 
     def _results(self) -> Iterator[tuple[Chunk, list[np.ndarray], list[str]]]:
         if self.workers == 1:
-            worker = _Worker(self.targets, self.is_soft, self.runners, is_stopped=lambda: False)
+            worker = _Worker(self.model_files, self.is_soft, self.runners, is_stopped=lambda: False)
             yield from ((chunk, *worker.score(self.dataset, chunk)) for chunk in self._chunks())
             return
-        with _pool(self.workers, self.is_soft, self.targets) as pool:
+        with _pool(self.workers, self.is_soft, self.model_files) as pool:
             pending: deque[tuple[Chunk, Future[Scored]]] = deque()
             for chunk in self._chunks():
                 # a list of all photos in each process would make as many times its memory
@@ -178,15 +181,15 @@ class Scoring:
         indices = indices[self._missing()[indices]]
         photos = max(1, CHUNK // len(self._journals))
         for start in range(0, len(indices), photos):
-            own = indices[start : start + photos]
+            part = indices[start : start + photos]
             # a file that has some of these already is scored on all of them again: the same figures
-            work = tuple(name for name, journal in self._journals.items() if not journal.done[own].all())
-            yield Chunk(tuple(self.keys[index] for index in own), tuple(int(index) for index in own), work)
+            work = tuple(name for name, journal in self._journals.items() if not journal.done[part].all())
+            yield Chunk(tuple(self.keys[index] for index in part), tuple(int(index) for index in part), work)
 
 
 def shard_name(shard: Shard) -> str:
     """The folder of a shard's journals; see `SHARDS`."""
-    return f"shard-{shard.place + 1}-of-{shard.parts}"
+    return f"shard-{shard.number + 1}-of-{shard.parts}"
 
 
 def processes(workers: int | None, photos: int) -> int:
@@ -194,9 +197,9 @@ def processes(workers: int | None, photos: int) -> int:
     return workers or (cores() if photos >= LEAST_PHOTOS else 1)
 
 
-def identify_file(target: Target) -> str:
+def identify_file(model_file: ModelFile) -> str:
     """Hash of what the scores of a file follow from: its bytes, and how a peer is described."""
-    return target.sha256 or files.sha256_with_spec(target.path)
+    return model_file.sha256 or files.sha256_with_spec(model_file.path)
 
 
 def identify_photos(dataset: Dataset, keys: Sequence[str], is_copy: bool = False) -> str:
@@ -210,16 +213,16 @@ def identify_photos(dataset: Dataset, keys: Sequence[str], is_copy: bool = False
     digest = hashlib.sha256()
     if isinstance(dataset, MixedDataset):
         for name, member in dataset.members.items():
-            own = [key.partition("/")[2] for key in keys if key.partition("/")[0] == name]
-            digest.update(f"{name} {identify_photos(member, own, is_copy)}\n".encode())
+            stems = [key.partition("/")[2] for key in keys if key.partition("/")[0] == name]
+            digest.update(f"{name} {identify_photos(member, stems, is_copy)}\n".encode())
         return digest.hexdigest()
     simple = {column.name: getattr(dataset, column.name) for column in dataclasses.fields(dataset)}
-    # where masks lie, their files' sizes and times tell; that they are binary was so before they could be otherwise
-    beside: tuple[str, ...] = ("splits", "suffixes", "warnings", "remarks", "places", "meanings")
+    # that masks are binary was so before they could be otherwise
+    beside: tuple[str, ...] = ("splits", "suffixes", "warnings", "remarks", "meanings")
     if is_copy:
         beside += ("name", "root", "place")
         digest.update(hash_photos(dataset, keys).encode())
-    known = {name: _told(value) for name, value in simple.items() if name not in beside}
+    known = {name: _text(value) for name, value in simple.items() if name not in beside}
     if isinstance(dataset, FolderDataset) and dataset.has_classes:
         known["meanings"] = str({name: meaning.setting for name, meaning in sorted(dataset.meanings.items())})
     digest.update(json.dumps([type(dataset).__name__, known], sort_keys=True).encode())
@@ -232,7 +235,7 @@ def identify_photos(dataset: Dataset, keys: Sequence[str], is_copy: bool = False
     return digest.hexdigest()
 
 
-def _told(value: object) -> str:
+def _text(value: object) -> str:
     # the text of a long array leaves out its middle
     return hashlib.sha256(value.tobytes()).hexdigest() if isinstance(value, np.ndarray) else str(value)
 
@@ -248,11 +251,11 @@ def _taken(chunk: Chunk, future: "Future[Scored]") -> tuple[Chunk, list[np.ndarr
 
 
 @contextmanager
-def _pool(workers: int, is_soft: bool, targets: Sequence[Target]) -> Iterator[ProcessPoolExecutor]:
+def _pool(workers: int, is_soft: bool, model_files: Sequence[ModelFile]) -> Iterator[ProcessPoolExecutor]:
     # spawn: the runtimes' threads do not survive a fork
     context = multiprocessing.get_context("spawn")
     stop = context.Event()
-    arguments = (is_soft, tuple(targets), stop)
+    arguments = (is_soft, tuple(model_files), stop)
     pool = ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=arguments)
     try:
         yield pool
@@ -272,9 +275,13 @@ class _Worker:
     """Scores chunks; the files stay open from one to the next."""
 
     def __init__(
-        self, targets: Sequence[Target], is_soft: bool, runners: Mapping[str, Runner], is_stopped: Callable[[], bool]
+        self,
+        model_files: Sequence[ModelFile],
+        is_soft: bool,
+        runners: Mapping[str, Runner],
+        is_stopped: Callable[[], bool],
     ) -> None:
-        self.targets = {target.name: target for target in targets}
+        self.model_files = {model_file.name: model_file for model_file in model_files}
         self.is_soft, self.runners, self.is_stopped = is_soft, runners, is_stopped
 
     def score(self, dataset: Dataset, chunk: Chunk) -> Scored:
@@ -283,11 +290,11 @@ class _Worker:
         Raises:
             Stopped: nobody wants them any more.
         """
-        refiners = [_refiner(self.targets[name], condition) for name, condition in chunk.work]
+        refiners = [_refiner(self.model_files[name], condition) for name, condition in chunk.work]
         names = [columns(self.is_soft, refiner is not None) for refiner in refiners]
-        values = [np.zeros((len(chunk.keys), len(own)), np.float64) for own in names]
+        values = [np.zeros((len(chunk.keys), len(score_names)), np.float64) for score_names in names]
         notes: list[str] = []
-        for place, key in enumerate(chunk.keys):
+        for row, key in enumerate(chunk.keys):
             sample = dataset.load(key)
             notes += sample.notes
             truth = truth_of(sample)
@@ -298,13 +305,13 @@ class _Worker:
                 image, mask = ALL_CONDITIONS[condition](sample.image, truth, runner.size)
                 ignore = _moved(sample, condition, runner.size)
                 scores = score_image(runner, image, mask, self.is_soft, ignore, refiners[number])
-                values[number][place] = [scores[column] for column in names[number]]
+                values[number][row] = [scores[column] for column in names[number]]
         return values, notes
 
 
-def _refiner(target: Target, condition: str) -> EdgeRefiner | None:
+def _refiner(model_file: ModelFile, condition: str) -> EdgeRefiner | None:
     """Refined masks are scored of the photos as they are alone."""
-    return target.refiner if condition == CLEAN else None
+    return model_file.refiner if condition == CLEAN else None
 
 
 def _moved(sample: Sample, condition: str, size: tuple[int, int]) -> np.ndarray | None:
@@ -318,11 +325,11 @@ def _moved(sample: Sample, condition: str, size: tuple[int, int]) -> np.ndarray 
 _worker: _Worker
 
 
-def _start_worker(is_soft: bool, targets: tuple[Target, ...], stop: Event) -> None:
+def _start_worker(is_soft: bool, model_files: tuple[ModelFile, ...], stop: Event) -> None:
     global _worker
     settle()
-    runners = {target.name: open_target(target, threads=1) for target in targets}
-    _worker = _Worker(targets, is_soft, runners, stop.is_set)
+    runners = {model_file.name: open_file(model_file, threads=1) for model_file in model_files}
+    _worker = _Worker(model_files, is_soft, runners, stop.is_set)
 
 
 def _score(dataset: Dataset, chunk: Chunk) -> Scored:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from benchmark.measuring import peers
 from benchmark.measuring.measure import progress
-from benchmark.measuring.targets import FOREIGN, Target
+from benchmark.measuring.model_files import FOREIGN, ModelFile
 from benchmark.pages.gallery import Exhibit, exhibits
 from benchmark.pages.page import Content
 from benchmark.tables import history
@@ -74,9 +74,9 @@ def _open(rows: list[Row]) -> dict[str, Runner]:
             continue
         listed = None if row.recipe == FOREIGN else path.parent / manifest.MANIFEST_NAME
         try:
-            target = Target(path, row.model, row.recipe, None, 0, listed)
-            peers.admit(target, threads=1)
-            runners[row.name] = peers.open_target(target, threads=1)
+            model_file = ModelFile(path, row.model, row.recipe, None, 0, listed)
+            peers.admit(model_file, threads=1)
+            runners[row.name] = peers.open_file(model_file, threads=1)
         except (InputError, NotRunnable) as error:
             cli.warn(f"left out of the photos: {error}")
     return runners

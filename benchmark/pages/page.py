@@ -181,10 +181,10 @@ def _plots(rows: Sequence[Row]) -> Markup | None:
         for row in timed:
             if row.ratio_to_reference is not None:
                 groups.setdefault(_where_measured(row), []).append((row, row.ratio_to_reference))
-        for where, own in groups.items():
-            points = [_point(good[row.name], ratio) for row, ratio in own]
+        for where, pairs in groups.items():
+            points = [_point(good[row.name], ratio) for row, ratio in pairs]
             title = f"{split}: IoU against latency, {where}"
-            plots.append(_figure(points, title, f"p50 latency / that of {own[0][0].reference}", kinds))
+            plots.append(_figure(points, title, f"p50 latency / that of {pairs[0][0].reference}", kinds))
         sized = [(row, row.bytes / 1e6) for row in reversed(good.values()) if row.bytes is not None]
         if sized:
             plots.append(_figure([_point(*pair) for pair in sized], f"{split}: IoU against size", "MB", kinds))
@@ -222,10 +222,10 @@ def _robustness(lines: Sequence[Mapping[str, str]]) -> Markup | None:
     for line in lines:
         by_file.setdefault((line["file"], line["split"]), {})[line["condition"]] = line
     rows = []
-    for (file, split), found in by_file.items():
+    for (file, split), by_condition in by_file.items():
         cells = [element("td", Path(file).name, class_="name"), element("td", split)]
         for condition in conditions:
-            scored = found.get(condition)
+            scored = by_condition.get(condition)
             value = "" if scored is None or scored["valid"] != "true" else f"{100 * float(scored['iou']):.2f}"
             cells.append(element("td", value, class_="number", data_value=value))
         rows.append(element("tr", *cells))
@@ -266,8 +266,8 @@ def _photos(content: Content) -> Markup:
 
 
 def _exhibit(exhibit: Exhibit) -> Markup:
-    own = (_picture("input", exhibit.image), _picture("truth", exhibit.truth), element("figcaption", "input, truth"))
-    figures = [element("figure", *own, class_="own")]
+    first = (_picture("input", exhibit.image), _picture("truth", exhibit.truth), element("figcaption", "input, truth"))
+    figures = [element("figure", *first, class_="own")]
     for answer in exhibit.answers:
         caption = answer.file if answer.iou is None else join(element("b", f"{100 * answer.iou:.1f}"), " ", answer.file)
         pictures = (_picture(answer.file, answer.difference), _picture(answer.file, answer.mask))

@@ -50,14 +50,14 @@ class Phone:
         """
         return self._run(("shell", command), timeout_s or self.timeout_s)
 
-    def push(self, source: Path, target: str) -> None:
+    def push(self, source: Path, destination: str) -> None:
         """Copies a file to the phone.
 
         Raises:
             Vanished: the phone is gone.
             InputError: the phone has no room, or refuses.
         """
-        code, text = self._run(("push", str(source), target), self.timeout_s)
+        code, text = self._run(("push", str(source), destination), self.timeout_s)
         if code:
             raise InputError(f"{source}: could not be copied to the phone: {_last_line(text)}")
 
@@ -97,17 +97,17 @@ def connect(adb: Path, serial: str | None = None, timeout_s: float = 300.0) -> P
     Raises:
         InputError: no adb, no phone, several, or one that cannot be talked to, each with what to do.
     """
-    found = shutil.which(str(adb))
-    if found is None:
+    program = shutil.which(str(adb))
+    if program is None:
         if adb.exists() and not os.access(adb, os.X_OK):
             raise InputError(f"--adb {adb}: may not be run: chmod +x it")
         raise InputError(f"--adb {adb}: no such program: install Android's platform-tools, or give its path")
     try:
-        code, text = _call(Path(found), ["devices"], SHORT_S)
+        code, text = _call(Path(program), ["devices"], SHORT_S)
     except subprocess.TimeoutExpired as error:
-        raise InputError(f"{found}: no answer for {SHORT_S:.0f} s: run `adb kill-server`, then try again") from error
+        raise InputError(f"{program}: no answer for {SHORT_S:.0f} s: run `adb kill-server`, then try again") from error
     if code:
-        raise InputError(f"{found}: {_last_line(text)}")
+        raise InputError(f"{program}: {_last_line(text)}")
     phones = parse_devices(text)
     if not phones:
         raise InputError("no phone: connect one with USB debugging switched on (developer options)")
@@ -121,7 +121,7 @@ def connect(adb: Path, serial: str | None = None, timeout_s: float = 300.0) -> P
         state = phones[serial]
         remedy = next((text for name, text in _STATES.items() if state.startswith(name)), "look at its screen")
         raise InputError(f"phone {serial}: {state}: {remedy}")
-    return Phone(Path(found), serial, timeout_s)
+    return Phone(Path(program), serial, timeout_s)
 
 
 def parse_devices(text: str) -> dict[str, str]:

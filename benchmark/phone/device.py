@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from benchmark.measuring.latency import ratio, too_noisy
-from benchmark.measuring.targets import Target
+from benchmark.measuring.model_files import ModelFile
 from benchmark.phone.adb import Phone
 from benchmark.tables.results import Row
 from portraitseg.errors import InputError
@@ -117,15 +117,15 @@ class DeviceMeasurement:
     """What was measured on a phone so far.
 
     Attributes:
-        phone, targets, reference, backends: what, and where.
+        phone, model_files, reference, backends: what, and where.
         machine: the phone in words.
         timings: (file name, backend) → one timing a pass.
         failures: (file name, backend) → why there is none.
     """
 
     phone: Phone
-    targets: Sequence[Target]
-    reference: Target | None
+    model_files: Sequence[ModelFile]
+    reference: ModelFile | None
     backends: Sequence[Backend]
     machine: str = ""
     timings: dict[tuple[str, Backend], list[Timing]] = field(default_factory=dict)
@@ -155,9 +155,9 @@ class DeviceMeasurement:
             self.phone.push(program_here, program)
             self._check(self.phone.shell(f"chmod 755 {program}"), "benchmark_model could not be made runnable")
             # names of ours: whatever the user's files are called, a shell reads these
-            paths = {target.name: f"{folder}/{index}.tflite" for index, target in enumerate(self.targets)}
-            for target in self.targets:
-                self.phone.push(target.path, paths[target.name])
+            paths = {model_file.name: f"{folder}/{index}.tflite" for index, model_file in enumerate(self.model_files)}
+            for model_file in self.model_files:
+                self.phone.push(model_file.path, paths[model_file.name])
             yield from self._passes(program, paths, passes, random.Random(seed))
         finally:
             self._clear(folder)
@@ -165,22 +165,22 @@ class DeviceMeasurement:
     def rows(self) -> list[Row]:
         """One row for each file and backend; scores are none of the phone's business and stay empty."""
         rows = []
-        for target in self.targets:
+        for model_file in self.model_files:
             for backend in self.backends:
-                key = (target.name, backend)
+                key = (model_file.name, backend)
                 if key in self.timings:
-                    rows.append(self._row(target, backend, **self._figures(target, backend)))
+                    rows.append(self._row(model_file, backend, **self._figures(model_file, backend)))
                 elif key in self.failures:
                     reason = f"not_run: {self.failures[key]}"
-                    rows.append(self._row(target, backend, valid=False, reason=reason))
+                    rows.append(self._row(model_file, backend, valid=False, reason=reason))
         return rows
 
-    def _figures(self, target: Target, backend: Backend) -> dict[str, Any]:
-        timings = self.timings[target.name, backend]
+    def _figures(self, model_file: ModelFile, backend: Backend) -> dict[str, Any]:
+        timings = self.timings[model_file.name, backend]
         reference = self.timings.get((self.reference.name, backend), []) if self.reference else []
         p50_ms, reference_ms = _median(timings), _median(reference)
         faults = [fault] if (fault := _fault(timings)) else []
-        if reference and target is not self.reference and (fault := _fault(reference)):
+        if reference and model_file is not self.reference and (fault := _fault(reference)):
             faults.append(f"reference: {fault}")
         note = ["part of it runs on the CPU"] if any(timing.delegated == "part" for timing in timings) else []
         return {
@@ -198,15 +198,15 @@ class DeviceMeasurement:
         }
 
     def _passes(self, program: str, paths: dict[str, str], passes: int, order: random.Random) -> Iterator[str]:
-        jobs = [(target, backend) for target in self.targets for backend in self.backends]
+        jobs = [(model_file, backend) for model_file in self.model_files for backend in self.backends]
         for _ in range(passes):
             order.shuffle(jobs)
-            for target, backend in jobs:
-                key = (target.name, backend)
+            for model_file, backend in jobs:
+                key = (model_file.name, backend)
                 if key in self.failures:
                     continue
-                yield f"{target.path.name} on {backend.name}"
-                flags = f"--graph={paths[target.name]} {backend.flags} --num_runs={RUNS} --warmup_runs={WARMUP}"
+                yield f"{model_file.path.name} on {backend.name}"
+                flags = f"--graph={paths[model_file.name]} {backend.flags} --num_runs={RUNS} --warmup_runs={WARMUP}"
                 # min_secs would add runs to fast files: all get as many
                 code, text = self.phone.shell(f"{program} {flags} --min_secs=0 --report_peak_memory_footprint=true")
                 timing = parse(text, backend)
@@ -218,13 +218,13 @@ class DeviceMeasurement:
                 else:
                     self.timings.setdefault(key, []).append(timing)
 
-    def _row(self, target: Target, backend: Backend, **values: Any) -> Row:
+    def _row(self, model_file: ModelFile, backend: Backend, **values: Any) -> Row:
         return Row(
-            file=target.name,
-            model=target.model,
-            recipe=target.recipe,
-            channels=target.channels,
-            bytes=target.bytes,
+            file=model_file.name,
+            model=model_file.model,
+            recipe=model_file.recipe,
+            channels=model_file.channels,
+            bytes=model_file.bytes,
             runtime="benchmark_model",
             delegate=backend.name,
             threads=backend.threads,

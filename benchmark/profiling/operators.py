@@ -133,9 +133,9 @@ def summarize(runs: Sequence[Sequence[Sequence[object]]], ops: Sequence[Op]) -> 
         raise InputError("the profiler saw other operators in each run: its buffer may be too small for this file")
     medians = np.median([[event[2] for event in run] for run in kept], axis=0)
     total = float(medians.sum()) or 1.0
-    found = match(kept[0], ops)
+    matched = match(kept[0], ops)
     rows = []
-    for order, ((tag, kind, _, _), p50_us, op) in enumerate(zip(kept[0], medians, found, strict=True)):
+    for order, ((tag, kind, _, _), p50_us, op) in enumerate(zip(kept[0], medians, matched, strict=True)):
         output = op.outputs[0].shape if op and op.outputs else None
         rows.append(
             OperatorTime(
@@ -158,13 +158,13 @@ def match(events: Sequence[Event], ops: Sequence[Op]) -> list[Op | None]:
     TFLite tells the index of its own operators. XNNPACK does not: its operators are laid beside those left in the file,
     the longest common sequence of kinds; where convolutions are not as many on both sides, none is named.
     """
-    own = {event[3]: ops[event[3]] for event in events if event[1] == OPERATOR and event[3] < len(ops)}
-    left = [op for op in ops if op.index not in own and op.name in _XNNPACK]
+    indexed = {event[3]: ops[event[3]] for event in events if event[1] == OPERATOR and event[3] < len(ops)}
+    left = [op for op in ops if op.index not in indexed and op.name in _XNNPACK]
     inside = [event for event in events if event[1] == INSIDE_DELEGATE]
     heavy = {"convolution", "fully connected", "deconvolution"}
     are_equal = sum(_kind(event) in heavy for event in inside) == sum(set(_XNNPACK[op.name]) <= heavy for op in left)
     pairs = iter(_longest_common([_kind(event) for event in inside], left) if are_equal else [None] * len(inside))
-    return [next(pairs) if event[1] == INSIDE_DELEGATE else own.get(event[3]) for event in events]
+    return [next(pairs) if event[1] == INSIDE_DELEGATE else indexed.get(event[3]) for event in events]
 
 
 def _longest_common(kinds: Sequence[str], ops: Sequence[Op]) -> list[Op | None]:
@@ -173,25 +173,29 @@ def _longest_common(kinds: Sequence[str], ops: Sequence[Op]) -> list[Op | None]:
         for j in reversed(range(len(ops))):
             is_same = kinds[i] in _XNNPACK[ops[j].name]
             lengths[i, j] = 1 + lengths[i + 1, j + 1] if is_same else max(lengths[i + 1, j], lengths[i, j + 1])
-    found: list[Op | None] = []
+    pairs: list[Op | None] = []
     i = j = 0
     while i < len(kinds):
         if j < len(ops) and kinds[i] in _XNNPACK[ops[j].name]:
-            found.append(ops[j])
+            pairs.append(ops[j])
             i, j = i + 1, j + 1
         elif j < len(ops) and lengths[i, j + 1] >= lengths[i + 1, j]:
             j += 1
         else:
-            found.append(None)
+            pairs.append(None)
             i += 1
-    return found
+    return pairs
 
 
 def by_kind(rows: Sequence[OperatorTime]) -> list[tuple[str, int, float, float]]:
     """(kernel, how many, microseconds, share), the slowest first."""
     ordered = sorted(rows, key=lambda row: (row.runs_on, row.operator))
-    kinds = [(kind, list(own)) for kind, own in groupby(ordered, key=lambda row: f"{row.runs_on}: {row.operator}")]
-    summed = [(kind, len(own), sum(r.p50_us for r in own), sum(r.share for r in own)) for kind, own in kinds]
+    kinds = [
+        (kind, list(of_kind)) for kind, of_kind in groupby(ordered, key=lambda row: f"{row.runs_on}: {row.operator}")
+    ]
+    summed = [
+        (kind, len(of_kind), sum(r.p50_us for r in of_kind), sum(r.share for r in of_kind)) for kind, of_kind in kinds
+    ]
     return sorted(summed, key=lambda kind: -kind[2])
 
 

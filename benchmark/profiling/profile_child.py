@@ -62,8 +62,8 @@ class Profiler:
     def run(self) -> None:
         """Runs the file once."""
         one, zero = ctypes.c_size_t(1), ctypes.c_size_t(0)
-        places = ctypes.byref(self._input), ctypes.byref(self._output)
-        self._call("RunCompiledModel", self._model, zero, one, places[0], one, places[1])
+        pointers = ctypes.byref(self._input), ctypes.byref(self._output)
+        self._call("RunCompiledModel", self._model, zero, one, pointers[0], one, pointers[1])
 
     def events(self) -> list[Event]:
         """Runs the file once under the profiler: (tag, type, microseconds, index) in the order of execution."""

@@ -87,15 +87,15 @@ def plan(
         hashes[stem] = dataset.split_hash(split)
         epochs = math.ceil(images / photos_per_epoch(config, dataset))
         qat_epochs = max(1, round(QAT_SHARE * epochs))
-        own = (*every, f"train.epochs={epochs}")
+        assigned = (*every, f"train.epochs={epochs}")
         share = (f"qat.epochs={qat_epochs}", f"qat.freeze_bn_epochs={qat_epochs // 3}")
         settings = load_config(toml, [*photos, *share, *every]).qat.model_dump(mode="json")
         # each of them: the export would take from the run what an earlier contest set
         qat = tuple(f"qat.{name}={json.dumps(value)}" for name, value in settings.items())
         # what the table compares, and no file more
         qat = (*qat, f"export.recipes={json.dumps(RECIPES)}")
-        config = load_config(toml, [*photos, *own])
-        entries.append(Entry(Run(f"{RUN_PREFIX}{stem}"), toml, config, own, qat, photos))
+        config = load_config(toml, [*photos, *assigned])
+        entries.append(Entry(Run(f"{RUN_PREFIX}{stem}"), toml, config, assigned, qat, photos))
     if len({entry.run.name for entry in entries}) < len(entries):
         raise InputError("--models: a name is there twice: runs are named after the configurations")
     if len(set(hashes.values())) > 1:
@@ -171,13 +171,13 @@ def is_exported(entry: Entry) -> bool:
     artifact, made = manifest.read(manifest.Artifact, entry.run.artifact), manifest.read(manifest.Manifest, path)
     if made.source.weights_sha256 != artifact.source.weights_sha256:
         return False
-    wanted = load_config(entry.toml, [*entry.data, *entry.qat_overrides])
-    if artifact.stages.get("qat", {}).get("settings") != wanted.qat.model_dump(mode="json"):
+    settings = load_config(entry.toml, [*entry.data, *entry.qat_overrides])
+    if artifact.stages.get("qat", {}).get("settings") != settings.qat.model_dump(mode="json"):
         return False
-    found = {entry.recipe: entry for entry in made.files if entry.channels == "rgb" and entry.recipe in RECIPES}
-    return len(found) == len(RECIPES) and all(
+    exported = {entry.recipe: entry for entry in made.files if entry.channels == "rgb" and entry.recipe in RECIPES}
+    return len(exported) == len(RECIPES) and all(
         (path.parent / item.path).is_file() and files.sha256(path.parent / item.path) == item.sha256
-        for item in found.values()
+        for item in exported.values()
     )
 
 

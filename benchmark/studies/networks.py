@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from benchmark.measuring.measure import Measurement
+from benchmark.measuring.model_files import FOREIGN, ModelFile, collect_files
 from benchmark.measuring.paired import changes
-from benchmark.measuring.targets import FOREIGN, Target, collect_targets
 from benchmark.tables.results import NETWORKS, Results
 from benchmark.tables.rows import make_rows
 from portraitseg import manifest
@@ -35,13 +35,13 @@ class Network:
 
     Attributes:
         name: of the run without `compare-`; of a peer that of its file.
-        targets: its files by recipe.
+        model_files: its files by recipe.
         images_seen: photos that float training has seen, repetitions counted; None: not known.
         learning_rate: greatest of float training; None: not known.
     """
 
     name: str
-    targets: Mapping[str, Target]
+    model_files: Mapping[str, ModelFile]
     images_seen: int | None = None
     learning_rate: float | None = None
 
@@ -54,16 +54,18 @@ def collect_networks(runs: Sequence[Run], dataset: Dataset) -> list[Network]:
     """
     networks = []
     for run in runs:
-        found = {target.recipe: target for target in collect_targets(run, None) if _is_compared(target)}
-        recipes = RECIPES if RECIPES[0] in found else (STAND_IN, *RECIPES[1:])
-        missing = [recipe for recipe in recipes if recipe not in found]
+        by_recipe = {
+            model_file.recipe: model_file for model_file in collect_files(run, None) if _is_compared(model_file)
+        }
+        recipes = RECIPES if RECIPES[0] in by_recipe else (STAND_IN, *RECIPES[1:])
+        missing = [recipe for recipe in recipes if recipe not in by_recipe]
         if missing:
             remedy = f"run `make export-android RUN={run.name} SET=export.recipes=all`"
             raise InputError(f"run '{run.name}': no rgb {missing[0]} .tflite in {run.android}: {remedy}")
-        targets = {recipe: found[recipe] for recipe in recipes}
+        model_files = {recipe: by_recipe[recipe] for recipe in recipes}
         config = load_config(run.config) if run.config.exists() else None
         seen, rate = (_images_seen(run, config, dataset), config.train.learning_rate) if config else (None, None)
-        networks.append(Network(run.name.removeprefix(RUN_PREFIX), targets, seen, rate))
+        networks.append(Network(run.name.removeprefix(RUN_PREFIX), model_files, seen, rate))
     return networks
 
 
@@ -75,9 +77,9 @@ def photos_per_epoch(config: Config, dataset: Dataset) -> int:
     return max(1, photos // config.train.batch_size) * config.train.batch_size
 
 
-def peer_networks(targets: Sequence[Target]) -> list[Network]:
+def peer_networks(model_files: Sequence[ModelFile]) -> list[Network]:
     """Files of others, each a network by itself."""
-    return [Network(target.model, {FOREIGN: target}) for target in targets]
+    return [Network(model_file.model, {FOREIGN: model_file}) for model_file in model_files]
 
 
 def make_network_rows(networks: Sequence[Network], base: str, measurement: Measurement) -> Results:
@@ -92,7 +94,9 @@ def make_network_rows(networks: Sequence[Network], base: str, measurement: Measu
     measured = make_rows(measurement)
     rows = []
     for network in networks:
-        graphs = {recipe: tflite_graph.read_graph(target.path) for recipe, target in network.targets.items()}
+        graphs = {
+            recipe: tflite_graph.read_graph(model_file.path) for recipe, model_file in network.model_files.items()
+        }
         first = next(iter(graphs.values()))
         facts: dict[str, Any] = {
             "network": network.name,
@@ -102,19 +106,23 @@ def make_network_rows(networks: Sequence[Network], base: str, measurement: Measu
             "images_seen": network.images_seen,
             "learning_rate": network.learning_rate,
         }
-        for recipe, target in network.targets.items():
+        for recipe, model_file in network.model_files.items():
             # a peer is compared with what apps take of the base: its int8 file
-            other = base_network.targets.get(recipe) or list(base_network.targets.values())[-1]
-            for row in (row for row in measured if row.file == target.name):
-                found = {} if network is base_network else changes(measurement, target, other, row.split)
+            other = base_network.model_files.get(recipe) or list(base_network.model_files.values())[-1]
+            for row in (row for row in measured if row.file == model_file.name):
+                change = {} if network is base_network else changes(measurement, model_file, other, row.split)
                 none: dict[str, Any] = {} if row.quality_valid else dict.fromkeys(_SCORES)
-                further = {**none, **facts, **found, "base": base if found else None}
+                further = {**none, **facts, **change, "base": base if change else None}
                 rows.append(replace(row, **further))
     return Results(rows, NETWORKS)
 
 
-def _is_compared(target: Target) -> bool:
-    return target.path.suffix == ".tflite" and target.channels == "rgb" and target.recipe in (*RECIPES, STAND_IN)
+def _is_compared(model_file: ModelFile) -> bool:
+    return (
+        model_file.path.suffix == ".tflite"
+        and model_file.channels == "rgb"
+        and model_file.recipe in (*RECIPES, STAND_IN)
+    )
 
 
 def _images_seen(run: Run, config: Config, dataset: Dataset) -> int | None:

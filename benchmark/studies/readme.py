@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmark.measuring.targets import FOREIGN
+from benchmark.measuring.model_files import FOREIGN
 from benchmark.tables import views
 from benchmark.tables.results import Row, read
 from portraitseg import files
@@ -117,21 +117,21 @@ def update(readme: Path, results: Sequence[Path], is_check: bool) -> list[str]:
         raise InputError(f"{readme}: {files.explain(error)}") from error
     tables = {name: content for path in results for name, content in tables_of(path).items()}
     try:
-        filled, places = fill(text, tables), blocks(text)
+        filled, shown = fill(text, tables), blocks(text)
     except InputError as error:
         raise InputError(f"{readme}: {error}") from error
     if is_check:
-        orphans = [name for name in places if name not in tables]
+        orphans = [name for name in shown if name not in tables]
         if orphans:
             missing = RESULTS / f"{orphans[0].removesuffix(SHORT)}.csv"
             raise CheckFailed(f"{readme}: the table '{orphans[0]}' has no {missing}")
-        differing = [name for name, content in blocks(filled).items() if content != places[name]]
+        differing = [name for name, content in blocks(filled).items() if content != shown[name]]
         if differing:
             what = f"the table '{differing[0]}' is not what its results file gives"
             raise CheckFailed(f"{readme}: {what}: run `python -m benchmark readme`")
     elif filled != text:
         files.write_text(readme, filled)
-    return [path.stem for path in results if not {path.stem, f"{path.stem}{SHORT}"} & set(places)]
+    return [path.stem for path in results if not {path.stem, f"{path.stem}{SHORT}"} & set(shown)]
 
 
 def _block(name: str, content: str) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 from benchmark.measuring import refinement
 from benchmark.measuring.intervals import Difference, describe_difference
-from benchmark.measuring.targets import collect_peers
+from benchmark.measuring.model_files import collect_peers
 from portraitseg import cli, files, manifest, tables
 from portraitseg.data.base import Dataset, is_test_split
 from portraitseg.errors import InputError
@@ -65,7 +65,7 @@ def measure(
         clip_splits: those of them whose photos become clips, too; default: all. Clips cost four times as much.
     """
     paths = [find_model(name) for name in runs]
-    paths += [target.path for target in collect_peers(peers)] if peers else []
+    paths += [model_file.path for model_file in collect_peers(peers)] if peers else []
     photo_rows: list[dict[str, Any]] = []
     clip_rows: list[dict[str, Any]] = []
     for path in paths:

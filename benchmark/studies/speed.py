@@ -18,9 +18,9 @@ from pathlib import Path
 import numpy as np
 
 from benchmark.measuring.cold import child_environment
+from benchmark.measuring.model_files import FOREIGN, ModelFile
 from benchmark.measuring.robustness import CLEAN
 from benchmark.measuring.scoring import Scoring
-from benchmark.measuring.targets import FOREIGN, Target
 from portraitseg import files, manifest
 from portraitseg.data.base import Dataset, Sample
 from portraitseg.errors import InputError
@@ -73,19 +73,19 @@ def training_rates(arguments: Sequence[str], counts: Sequence[int], steps: int) 
         yield count, {name: round(float(rate)) for name, rate in _RATE.findall(run_stage(command, count).text)}
 
 
-def export_seconds(run: Run, targets: Sequence[str]) -> Iterator[tuple[str, int, float]]:
+def export_seconds(run: Run, exports: Sequence[str]) -> Iterator[tuple[str, int, float]]:
     """Exports a run once more, from weights and QAT weights that are there.
 
     Yields:
-        Target, number of files, seconds for each of them: conversion, parity, GPU check and writing.
+        Export target, number of files, seconds for each of them: conversion, parity, GPU check and writing.
 
     Raises:
         InputError: the command failed, as where the run was not trained.
     """
-    for target in targets:
-        measured = run_stage(["export", target, "--run", run.name])
-        count = len(manifest.read(manifest.Manifest, run.manifests[target]).files)
-        yield target, count, measured.seconds / max(1, count)
+    for export in exports:
+        measured = run_stage(["export", export, "--run", run.name])
+        count = len(manifest.read(manifest.Manifest, run.manifests[export]).files)
+        yield export, count, measured.seconds / max(1, count)
 
 
 def training_memory(arguments: Sequence[str], photos: Sequence[int]) -> Iterator[tuple[int, float | None]]:
@@ -124,17 +124,17 @@ def run_stage(arguments: Sequence[str], cores: int | None = None) -> Measured:
 
 def score_small_photos(file: Path, photos: int, workers: int) -> float:
     """Scores a file on small photos by way of the journal; returns the mean IoU, so that all of it is read."""
-    target = Target(file, file.stem, FOREIGN, None, 0)
+    model_file = ModelFile(file, file.stem, FOREIGN, None, 0)
     keys = tuple(f"small/{index:06d}" for index in range(photos))
     dataset = SmallPhotos(name="small", splits={"test": keys})
     with tempfile.TemporaryDirectory(prefix=files.TEMPORARY_PREFIX) as folder:
-        scoring = Scoring([target], dataset, "test", [CLEAN], Path(folder), workers=workers)
+        scoring = Scoring([model_file], dataset, "test", [CLEAN], Path(folder), workers=workers)
         if workers == 1:
-            from benchmark.measuring.peers import open_target
+            from benchmark.measuring.peers import open_file
 
-            scoring.runners = {target.name: open_target(target, threads=1)}
+            scoring.runners = {model_file.name: open_file(model_file, threads=1)}
         deque(scoring.run(), maxlen=0)
-        scores = scoring.result(CLEAN)[target.name]
+        scores = scoring.result(CLEAN)[model_file.name]
         assert len(scores.values("iou")) == photos
         return scores.mean("iou")
 
@@ -182,14 +182,14 @@ class _Peak:
 
 def _tree(pid: int) -> list[int]:
     """A process and all that descend from it, by /proc; threads may start children too."""
-    found = [pid]
-    for parent in found:
+    pids = [pid]
+    for parent in pids:
         for task in Path(f"/proc/{parent}/task").glob("*/children"):
             try:
-                found += [int(child) for child in task.read_text().split()]
+                pids += [int(child) for child in task.read_text().split()]
             except OSError:
                 continue
-    return found
+    return pids
 
 
 def _memory(pid: int) -> int:

@@ -70,15 +70,15 @@ def tune(
     for entry in entries:
         photos = photos_per_epoch(entry.config, open_dataset(entry.config.data, entry.config.seed))
         epochs = math.ceil(images / photos)
-        own = [_trial(entry, rate, epochs, epochs * photos, location, overwrite) for rate in rates]
-        trials += own
+        tried = [_trial(entry, rate, epochs, epochs * photos, location, overwrite) for rate in rates]
+        trials += tried
         tables.write_csv(out, tables.names_of(Trial), trials)
-        scored = [(trial.val_iou, trial.learning_rate) for trial in own if trial.val_iou is not None]
+        scored = [(trial.val_iou, trial.learning_rate) for trial in tried if trial.val_iou is not None]
         if not scored:
             failures[entry.run.name] = "no trial of --rates came to its end"
             continue
         best = max(scored)[1]
-        cli.say(f"{entry.run.name}: learning rate {best:g} ({_listed(own)})")
+        cli.say(f"{entry.run.name}: learning rate {best:g} ({_listed(tried)})")
         if len(rates) > 2 and best in (min(rates), max(rates)):
             cli.warn(f"{entry.run.name}: {best:g} is at the end of --rates: give them again, and one beyond")
         tuned.append(entry.with_overrides(f"train.learning_rate={best!r}"))

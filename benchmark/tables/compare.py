@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmark.measuring.intervals import Difference, describe_difference, paired_difference
-from benchmark.measuring.targets import FOREIGN
+from benchmark.measuring.model_files import FOREIGN
 from benchmark.tables.results import Row, read
 from portraitseg import tables
 from portraitseg.errors import InputError
@@ -62,13 +62,13 @@ def compare(new: Path, base: Path) -> list[Change]:
         raise InputError(f"{new} and {base}: no file name in common: there is nothing to compare")
     changes = []
     for name in names:
-        mine = [row for row in new_rows if row.name == name]
-        theirs = [row for row in base_rows if row.name == name]
-        changes += _compare_size(mine[0], theirs[0])
-        for split in dict.fromkeys(row.split for row in theirs if row.split):
-            changes += _compare_split(mine, theirs, split, new_photos, base_photos)
-        for threads in dict.fromkeys(row.threads for row in theirs if row.threads is not None):
-            changes += _compare_latency(mine, theirs, threads)
+        after = [row for row in new_rows if row.name == name]
+        before = [row for row in base_rows if row.name == name]
+        changes += _compare_size(after[0], before[0])
+        for split in dict.fromkeys(row.split for row in before if row.split):
+            changes += _compare_split(after, before, split, new_photos, base_photos)
+        for threads in dict.fromkeys(row.threads for row in before if row.threads is not None):
+            changes += _compare_latency(after, before, threads)
     return changes + _only_in_one(new_rows, base_rows)
 
 
@@ -99,23 +99,23 @@ def print_changes(changes: Sequence[Change]) -> None:
     tables.show(header, cells, len(header), styles=styles)
 
 
-def _compare_size(mine: Row, theirs: Row) -> list[Change]:
-    if mine.bytes == theirs.bytes or mine.bytes is None or theirs.bytes is None:
+def _compare_size(new: Row, old: Row) -> list[Change]:
+    if new.bytes == old.bytes or new.bytes is None or old.bytes is None:
         return []
-    before, after = (f"{row.bytes / 1e6:.2f} MB" for row in (theirs, mine) if row.bytes is not None)
-    return [Change(mine.name, "size", before, after, f"{100 * (mine.bytes / theirs.bytes - 1):+.1f} %")]
+    before, after = (f"{row.bytes / 1e6:.2f} MB" for row in (old, new) if row.bytes is not None)
+    return [Change(new.name, "size", before, after, f"{100 * (new.bytes / old.bytes - 1):+.1f} %")]
 
 
 def _compare_split(
-    mine: Sequence[Row], theirs: Sequence[Row], split: str, new_photos: Photos, base_photos: Photos
+    after_rows: Sequence[Row], before_rows: Sequence[Row], split: str, new_photos: Photos, base_photos: Photos
 ) -> list[Change]:
-    before = next((row for row in theirs if row.split == split and row.quality_valid), None)
-    after = next((row for row in mine if row.split == split), None)
+    before = next((row for row in before_rows if row.split == split and row.quality_valid), None)
+    after = next((row for row in after_rows if row.split == split), None)
     if before is None:
         return []
     if after is None:
         # a file that does not run any more has one row, of no split, with the reason
-        refusal = next((row for row in mine if row.split is None and not row.valid), None)
+        refusal = next((row for row in after_rows if row.split is None and not row.valid), None)
         text = refusal.reason if refusal else "the split is not in the new table"
         return [Change(before.name, split, "good scores", "none", text, is_regression=refusal is not None)]
     name = after.name
@@ -157,14 +157,14 @@ def _compare_intervals(before: Row, after: Row, score: str) -> tuple[str, bool]:
     return f"{text}, intervals {'apart' if is_worse else 'overlap'}", is_worse
 
 
-def _compare_latency(mine: Sequence[Row], theirs: Sequence[Row], threads: int) -> list[Change]:
-    before = next((row for row in theirs if row.threads == threads and row.latency_valid), None)
-    after = next((row for row in mine if row.threads == threads and row.latency_valid), None)
+def _compare_latency(new: Sequence[Row], old: Sequence[Row], threads: int) -> list[Change]:
+    before = next((row for row in old if row.threads == threads and row.latency_valid), None)
+    after = next((row for row in new if row.threads == threads and row.latency_valid), None)
     if before is None or before.ratio_to_reference is None:
         return []
     what = f"latency ratio, {threads} thread{'s' * (threads != 1)}"
     if after is None or after.ratio_to_reference is None:
-        why = next((row.reason for row in mine if row.threads == threads and row.reason), "") or "not measured"
+        why = next((row.reason for row in new if row.threads == threads and row.reason), "") or "not measured"
         return [Change(before.name, what, f"{before.ratio_to_reference:.3f}", "none", f"not judged: {why}")]
     shown = (f"{before.ratio_to_reference:.3f}", f"{after.ratio_to_reference:.3f}")
     if before.reference != after.reference:

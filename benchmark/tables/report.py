@@ -7,9 +7,9 @@ from typing import Any
 
 from benchmark.measuring.latency import MAX_SLOWDOWN, TOO_NOISY
 from benchmark.measuring.measure import Measurement
+from benchmark.measuring.model_files import ModelFile
 from benchmark.measuring.quality import REFINED, FileScores, SplitScores
 from benchmark.measuring.robustness import CLEAN, CONDITIONS
-from benchmark.measuring.targets import Target
 from benchmark.tables.results import FLICKER, ROBUSTNESS, Results, Row
 from benchmark.tables.rows import flicker_rows, machine, robustness_rows
 from benchmark.tables.views import COLUMNS
@@ -37,7 +37,7 @@ def write_results(folder: Path, results: Results, measurement: Measurement) -> N
     results.write(folder / "results.csv")
     files.write_text(folder / "results.md", to_markdown(results, measurement))
     plan = measurement.plan
-    is_refined = any(target.refine for target in plan.targets)
+    is_refined = any(model_file.refine for model_file in plan.model_files)
     measures = (*METRICS, *COUNTS, *(MATTE_METRICS if plan.is_soft else ()), *(REFINED if is_refined else ()))
     columns = ("file", "split", "key", *measures)
     tables.write_csv(folder / "photos.csv", columns, photo_lines(measurement, measures))
@@ -59,11 +59,15 @@ def record_quality(measurement: Measurement) -> None:
 
     A file that was exported anew in the meantime keeps what its manifest says.
     """
-    for path in sorted({target.manifest for target in measurement.plan.targets if target.manifest is not None}):
-        targets = {target.sha256: target for target in measurement.plan.targets if target.manifest == path}
+    for path in sorted(
+        {model_file.manifest for model_file in measurement.plan.model_files if model_file.manifest is not None}
+    ):
+        model_files = {
+            model_file.sha256: model_file for model_file in measurement.plan.model_files if model_file.manifest == path
+        }
         current = read(Manifest, path)
         entries = [
-            _with_quality(entry, targets[entry.sha256], measurement) if entry.sha256 in targets else entry
+            _with_quality(entry, model_files[entry.sha256], measurement) if entry.sha256 in model_files else entry
             for entry in current.files
         ]
         write(path, current.model_copy(update={"files": tuple(entries)}))
@@ -98,8 +102,8 @@ def _print_robustness(rows: Sequence[Row]) -> None:
     """Prints to stdout by how many points the IoU changes, a row a file and split."""
     lines = []
     for clean in (row for row in rows if row.condition == CLEAN):
-        own = {row.condition: row for row in rows if (row.file, row.split) == (clean.file, clean.split)}
-        changes = [_change(own.get(condition)) for condition in CONDITIONS]
+        by_condition = {row.condition: row for row in rows if (row.file, row.split) == (clean.file, clean.split)}
+        changes = [_change(by_condition.get(condition)) for condition in CONDITIONS]
         lines.append([clean.name, clean.split or "", tables.figure(clean.iou, ".2f", 100.0), *changes])
     header = ("File", "Split", "clean IoU %", *CONDITIONS)
     tables.show(header, lines, 2, caption="change of the IoU in points; (…): inside the noise")
@@ -135,7 +139,7 @@ def conditions(measurement: Measurement) -> list[str]:
         lines.append(f"ratio: median latency over that of {plan.reference.path.name} at the same thread count")
         lines.append("no XNNPACK: the file on TFLite's own kernels, over the reference with XNNPACK")
     lines.append("1st, RAM: first run, and memory beyond the runtime's own, of the file in a process of its own")
-    if any(target.refine for target in plan.targets):
+    if any(model_file.refine for model_file in plan.model_files):
         lines.append("refined: masks of the same runs, with the edge refinement that was chosen on val")
     if measurement.is_interrupted:
         lines.append("INTERRUPTED: only what was measured until then, valid rows only")
@@ -163,10 +167,10 @@ def _cells(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
     return header, [[COLUMNS[name].text(row) for name in header] for row in rows]
 
 
-def _with_quality(entry: FileEntry, target: Target, measurement: Measurement) -> FileEntry:
+def _with_quality(entry: FileEntry, model_file: ModelFile, measurement: Measurement) -> FileEntry:
     fresh: dict[str, Quality] = {}
     for split in measurement.splits:
-        scores = split.files.get(target.name)
+        scores = split.files.get(model_file.name)
         if scores is not None and scores.fault is None:
             fresh[split.split] = _quality(split.split, split.sha256_16, scores)
     kept = [quality for quality in entry.quality if quality.split not in fresh]

@@ -13,9 +13,9 @@ from benchmark.measuring.flicker import FRAMES
 from benchmark.measuring.intervals import bootstrap_interval, paired_difference
 from benchmark.measuring.latency import Latency, ratio, summarize
 from benchmark.measuring.measure import REFERENCE, Measurement
+from benchmark.measuring.model_files import ModelFile
 from benchmark.measuring.quality import FileScores, SplitScores
 from benchmark.measuring.robustness import CLEAN, CONDITIONS
-from benchmark.measuring.targets import Target
 from benchmark.tables.results import Row
 
 
@@ -27,39 +27,39 @@ def make_rows(measurement: Measurement) -> list[Row]:
     """
     rows: list[Row] = []
     latencies = {threads: summarize(measurement.rounds.get(threads, ())) for threads in measurement.plan.threads}
-    for target in measurement.plan.targets:
-        if target.name in measurement.refused:
-            rows.append(_row(target, valid=False, reason=measurement.refused[target.name]))
+    for model_file in measurement.plan.model_files:
+        if model_file.name in measurement.refused:
+            rows.append(_row(model_file, valid=False, reason=measurement.refused[model_file.name]))
             continue
-        if target.name not in measurement.facts:
+        if model_file.name not in measurement.facts:
             # Ctrl-C came before it was opened
             continue
-        quality = {split.split: _quality_figures(split.files[target.name]) for split in measurement.splits}
-        for threads in _thread_counts(measurement, target):
+        quality = {split.split: _quality_figures(split.files[model_file.name]) for split in measurement.splits}
+        for threads in _thread_counts(measurement, model_file):
             for split in measurement.splits:
                 timed = {} if threads is None else latencies[threads]
-                rows.append(_measured_row(measurement, target, split, quality[split.split], threads, timed))
+                rows.append(_measured_row(measurement, model_file, split, quality[split.split], threads, timed))
     return [row for row in rows if row.quality_valid] if measurement.is_interrupted else rows
 
 
 def robustness_rows(measurement: Measurement) -> list[Row]:
     """File × split × condition, beginning with the clean photos; what was not measured is left out."""
     rows = []
-    for target in measurement.plan.targets:
-        for split in (split for split in measurement.splits if target.name in split.files):
-            clean = split.files[target.name]
+    for model_file in measurement.plan.model_files:
+        for split in (split for split in measurement.splits if model_file.name in split.files):
+            clean = split.files[model_file.name]
             for condition in (CLEAN, *CONDITIONS):
                 scored = split.files if condition == CLEAN else measurement.robustness.get((split.split, condition), {})
-                if scores := scored.get(target.name):
+                if scores := scored.get(model_file.name):
                     fault = scores.fault or clean.fault
                     change = paired_difference(clean.values("iou"), scores.values("iou"))
                     row = _row(
-                        target,
+                        model_file,
                         condition=condition,
                         change=change.mean,
                         change_low=change.low,
                         change_high=change.high,
-                        channels=measurement.facts[target.name].channels,
+                        channels=measurement.facts[model_file.name].channels,
                         split=split.split,
                         split_sha256_16=split.sha256_16,
                         photos=len(scores.keys),
@@ -74,13 +74,13 @@ def robustness_rows(measurement: Measurement) -> list[Row]:
 def flicker_rows(measurement: Measurement) -> list[Row]:
     """File × split; means over clips, `dtssd` with its 95 % interval."""
     rows = []
-    for target in measurement.plan.targets:
+    for model_file in measurement.plan.model_files:
         for (split, name), values in measurement.flicker.done.items():
-            if name == target.name:
+            if name == model_file.name:
                 low, high = bootstrap_interval(np.array(values["dtssd"]))
                 means = {measure: float(np.mean(values[measure])) for measure in ("dtssd", "flipped_share")}
                 counts = {"clips": len(values["dtssd"]), "frames": FRAMES}
-                rows.append(_row(target, split=split, **counts, **means, dtssd_low=low, dtssd_high=high))
+                rows.append(_row(model_file, split=split, **counts, **means, dtssd_low=low, dtssd_high=high))
     return rows
 
 
@@ -97,15 +97,15 @@ def machine() -> str:
     if info.exists():
         pairs = (line.partition(":") for line in info.read_text(errors="replace").splitlines())
         # the first of each name: of the first core
-        found = {name.strip(): value.strip() for name, _, value in reversed(list(pairs))}
-        model = found.get("model name", model)
-        if numbers := [f"{name.split()[-1]} {found[name]}" for name in _CPU_NUMBERS if name in found]:
+        cpu = {name.strip(): value.strip() for name, _, value in reversed(list(pairs))}
+        model = cpu.get("model name", model)
+        if numbers := [f"{name.split()[-1]} {cpu[name]}" for name in _CPU_NUMBERS if name in cpu]:
             model += f" ({', '.join(numbers)})"
     return f"{model}, {os.cpu_count()} cores, {platform.system()}"
 
 
-def _thread_counts(measurement: Measurement, target: Target) -> tuple[int | None, ...]:
-    facts = measurement.facts[target.name]
+def _thread_counts(measurement: Measurement, model_file: ModelFile) -> tuple[int | None, ...]:
+    facts = measurement.facts[model_file.name]
     if facts.latency_reason:
         return (None,)
     # another count would be the same measurement again
@@ -114,32 +114,32 @@ def _thread_counts(measurement: Measurement, target: Target) -> tuple[int | None
 
 def _measured_row(
     measurement: Measurement,
-    target: Target,
+    model_file: ModelFile,
     split: SplitScores,
     quality: Mapping[str, Any],
     threads: int | None,
     latencies: Mapping[str, Latency],
 ) -> Row:
-    facts, fault = measurement.facts[target.name], quality["fault"]
-    latency = latencies.get(target.name)
+    facts, fault = measurement.facts[model_file.name], quality["fault"]
+    latency = latencies.get(model_file.name)
     reference = latencies.get(measurement.plan.reference.name) if measurement.plan.reference else None
     if measurement.is_interrupted:
         # the scores are complete: they stay, without a latency that does not count
         latency = latency if latency and not latency.fault else None
         reference = reference if reference and not reference.fault else None
-    is_reference = target is measurement.plan.reference
+    is_reference = model_file is measurement.plan.reference
     faults = _latency_faults(facts.latency_reason, latency, None if is_reference else reference)
     reasons = ([fault] if fault else []) + faults
     note = "" if latency else "interrupted before the latency was measured"
     return _row(
-        target,
+        model_file,
         channels=facts.channels,
         runtime=facts.runtime,
         delegate=facts.delegate,
         threads=0 if facts.chooses_threads and threads is not None else threads,
         split=split.split,
         split_sha256_16=split.sha256_16,
-        photos=len(split.files[target.name].keys),
+        photos=len(split.files[model_file.name].keys),
         valid=not reasons,
         reason="; ".join(reasons) or note,
         quality_valid=fault is None,
@@ -148,7 +148,7 @@ def _measured_row(
         profile=measurement.plan.profile if latency else None,
         **{name: value for name, value in quality.items() if name != "fault"},
         **_latency_figures(latency, reference),
-        **({} if threads is None else _further_figures(measurement, target, threads)),
+        **({} if threads is None else _further_figures(measurement, model_file, threads)),
     )
 
 
@@ -190,10 +190,10 @@ def _latency_figures(latency: Latency | None, reference: Latency | None) -> dict
     }
 
 
-def _further_figures(measurement: Measurement, target: Target, threads: int) -> dict[str, Any]:
+def _further_figures(measurement: Measurement, model_file: ModelFile, threads: int) -> dict[str, Any]:
     """What is measured apart from the interleaved rounds: first runs, and the file without XNNPACK."""
-    return _start_figures(measurement.starts.get((target.name, threads), ())) | _plain_figures(
-        summarize(measurement.plain_rounds.get(threads, ())), target, measurement.plain_refused.get(target.name)
+    return _start_figures(measurement.starts.get((model_file.name, threads), ())) | _plain_figures(
+        summarize(measurement.plain_rounds.get(threads, ())), model_file, measurement.plain_refused.get(model_file.name)
     )
 
 
@@ -208,9 +208,9 @@ def _start_figures(starts: Sequence[ColdStart]) -> dict[str, Any]:
     }
 
 
-def _plain_figures(latencies: Mapping[str, Latency], target: Target, refused: str | None) -> dict[str, Any]:
+def _plain_figures(latencies: Mapping[str, Latency], model_file: ModelFile, refused: str | None) -> dict[str, Any]:
     """Without XNNPACK: a figure that is too noisy to count is no figure; the reason stands in its place."""
-    latency, reference = latencies.get(target.name), latencies.get(REFERENCE)
+    latency, reference = latencies.get(model_file.name), latencies.get(REFERENCE)
     if refused or latency is None:
         return {"no_xnnpack_reason": refused}
     if fault := latency.fault or (f"reference: {reference.fault}" if reference and reference.fault else None):
@@ -219,8 +219,13 @@ def _plain_figures(latencies: Mapping[str, Latency], target: Target, refused: st
     return {"no_xnnpack_p50_ms": latency.p50_ms, "no_xnnpack_ratio_to_reference": against}
 
 
-def _row(target: Target, **values: Any) -> Row:
-    given: dict[str, Any] = {"channels": target.channels, "gpu": target.gpu, "arm": target.arm, **values}
+def _row(model_file: ModelFile, **values: Any) -> Row:
+    given: dict[str, Any] = {"channels": model_file.channels, "gpu": model_file.gpu, "arm": model_file.arm, **values}
     return Row(
-        file=target.name, model=target.model, recipe=target.recipe, bytes=target.bytes, machine=machine(), **given
+        file=model_file.name,
+        model=model_file.model,
+        recipe=model_file.recipe,
+        bytes=model_file.bytes,
+        machine=machine(),
+        **given,
     )

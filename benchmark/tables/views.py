@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.measuring.intervals import Difference, describe_difference
-from benchmark.measuring.targets import FOREIGN
+from benchmark.measuring.model_files import FOREIGN
 from benchmark.tables.results import Row, as_dict
 from portraitseg import tables
 
@@ -133,13 +133,13 @@ class View:
         header += [column.name.format(threads_in_words(count)) for count in counts for column in self.threads]
         lines = []
         for key in dict.fromkeys(map(self.key, rows)):
-            own = [row for row in rows if self.key(row) == key]
-            line = [column.text(own[0]) for column in self.file]
+            of_file = [row for row in rows if self.key(row) == key]
+            line = [column.text(of_file[0]) for column in self.file]
             for split in splits:
-                scored = (row for row in own if row.split == split and row.quality_valid and row.iou is not None)
+                scored = (row for row in of_file if row.split == split and row.quality_valid and row.iou is not None)
                 line += _texts(self.split, next(scored, None))
             for count in counts:
-                line += _texts(self.threads, next((row for row in own if is_timed(row, count)), None))
+                line += _texts(self.threads, next((row for row in of_file if is_timed(row, count)), None))
             lines.append([_plain(text) for text in line])
         return [_plain(name) for name in header], lines
 
@@ -202,9 +202,11 @@ def _latency_by_threads(rows: Sequence[Row]) -> list[str]:
         if row.reference is None:
             lines.append(f"no reference was measured on {threads_in_words(count)}")
             continue
-        own = (f" (p50 {r.p50_ms:.2f} ms)" for r in rows if is_timed(r, count) and r.name == row.reference and r.p50_ms)
+        absolute = (
+            f" (p50 {r.p50_ms:.2f} ms)" for r in rows if is_timed(r, count) and r.name == row.reference and r.p50_ms
+        )
         profile = f" (profile {row.profile})" if row.profile else ""
-        what = f"latency as a ratio to {row.reference}{next(own, '')}, {threads_in_words(count)}"
+        what = f"latency as a ratio to {row.reference}{next(absolute, '')}, {threads_in_words(count)}"
         lines.append(f"{what}, on {row.machine}{profile}")
     return lines
 

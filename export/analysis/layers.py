@@ -47,8 +47,8 @@ def layer_differences(path: Path, model: Any, photo: UInt8[np.ndarray, "_ _ 3"])
     ours: dict[str, np.ndarray] = {}
     for tensor, value in _intermediates(path, photo):
         # of several fused operators the last one is named first; of "down1_dw" and "down1_dw_bn" the longer one is it
-        found = [name for name, pattern in patterns if pattern.search(tensor.split(";")[0])]
-        name = max(found, key=len, default=None)
+        matching = [name for name, pattern in patterns if pattern.search(tensor.split(";")[0])]
+        name = max(matching, key=len, default=None)
         if name is not None and value.shape == theirs[name].shape:
             ours[name] = value
     return {

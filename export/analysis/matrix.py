@@ -114,16 +114,16 @@ def exported_files(run: Run, source: manifest.Source) -> list[tuple[Path, manife
     Raises:
         InputError: no manifest, or one of other weights.
     """
-    found = []
+    listed_files = []
     for path in run.manifests.values():
         listed = manifest.read(manifest.Manifest, path)
         if listed.source.weights_sha256 != source.weights_sha256:
             raise InputError(f"{path}: of other weights than {run.best}: export the run again")
         manifest.verify(listed, path.parent)
-        found += [(path.parent / entry.path, entry) for entry in listed.files]
-    if not found:
+        listed_files += [(path.parent / entry.path, entry) for entry in listed.files]
+    if not listed_files:
         raise InputError(f"RUN={run.name}: nothing exported yet: run `make export-android RUN={run.name}` first")
-    return found
+    return listed_files
 
 
 def open_members(
@@ -294,12 +294,12 @@ def _where_parted(
 ) -> dict[str, str]:
     """For each file that is too far from its own Keras model: the first layer at which it leaves it."""
     by_label = {member.label: member for member in members}
-    found = {}
+    parted = {}
     for pair in pairs:
         first, second = by_label[pair.first], by_label[pair.second]
         if pair.faults and first.bound is None and first.reference == second.reference and second.path is not None:
             layer = first_divergence(second.path, models[first.reference], photo, is_fp32="fp32" in second.label)
-            found[second.label] = (
+            parted[second.label] = (
                 f"{second.label} leaves {first.label} at layer {layer or 'none: by little everywhere'}"
             )
-    return found
+    return parted

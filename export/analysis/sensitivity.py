@@ -117,12 +117,12 @@ def compare(float_path: Path, integer_path: Path, photos: Photos) -> list[Row]:
 
 def _outputs(graph: Graph) -> dict[str, tuple[str, Tensor]]:
     """Layer → its operator and the last tensor that bears its name, be it only the same values on another scale."""
-    found: dict[str, tuple[str, Tensor]] = {}
+    last: dict[str, tuple[str, Tensor]] = {}
     for op in graph.ops:
         layer = _layer(op)
-        name = found[layer][0] if op.name in _CASTS and layer in found else op.name
-        found[layer] = (name, op.outputs[0])
-    return found
+        name = last[layer][0] if op.name in _CASTS and layer in last else op.name
+        last[layer] = (name, op.outputs[0])
+    return last
 
 
 def _layer(op: Op) -> str:
@@ -235,14 +235,14 @@ def run_sensitivity(run: Run, config: Config, recipe: str, photo_count: int) -> 
 
     paths = []
     for wanted in ("fp32", recipe):
-        found = sorted(run.android.glob(f"*-rgb-{wanted}.tflite"))
-        if len(found) != 1:
+        fitting = sorted(run.android.glob(f"*-rgb-{wanted}.tflite"))
+        if len(fitting) != 1:
             listed = sorted(path.name for path in run.android.glob("*-rgb-*.tflite"))
             raise InputError(
-                f"{run.android}: {len(found)} files of recipe '{wanted}' (there are: {', '.join(listed) or 'none'}): "
+                f"{run.android}: {len(fitting)} files of recipe '{wanted}' (there are: {', '.join(listed) or 'none'}): "
                 f"run `make export-android RUN={run.name} SET=export.recipes=all` first"
             )
-        paths.append(found[0])
+        paths.append(fitting[0])
     dataset = open_dataset(config.data, config.seed)
     keys = spread(dataset.keys(config.data.train_split), photo_count)
     photos = [dataset.load(key).image for key in keys]

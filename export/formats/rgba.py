@@ -60,8 +60,8 @@ def rgba_twin(content: bytes) -> bytes:
     graph = model.Subgraphs(0)
     for index in (*widened, kernel.index):
         _widen_shape(changed, graph.Tensors(index))
-    place = graph.Tensors(kernel.index)._tab
-    _write_int(changed, place.Pos + place.Offset(_BUFFER), model.BuffersLength() - 1)
+    table = graph.Tensors(kernel.index)._tab
+    _write_int(changed, table.Pos + table.Offset(_BUFFER), model.BuffersLength() - 1)
     return bytes(changed)
 
 

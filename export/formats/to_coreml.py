@@ -112,7 +112,7 @@ class Converter:
         model: Any = self.networks.get(self.networks.better_float)
         spec = tf.TensorSpec((1, *self.networks.size, 3), tf.float32, name="image")
 
-        @tf.function(input_signature=[spec])
+        @tf.function(input_signature=[spec], autograph=False)
         def to_mask(image: Any) -> Any:
             # a grayscale image output is (1, 1, h, w) of 0…255; the output type takes no scale, so the graph scales.
             # The last operator carries the name: an Identity would be folded away before coremltools looks for it.

@@ -79,7 +79,9 @@ def write_onnx(
 
     spec = tf.TensorSpec((1, *model.input_shape[1:]), tf.float32, name="image")
     # a function that names its output; given the model itself tf2onnx would name it after the last layer
-    function = tf.function(lambda image: {"mask": model(image, training=False)}, input_signature=[spec])
+    function = tf.function(
+        lambda image: {"mask": model(image, training=False)}, input_signature=[spec], autograph=False
+    )
     planes = {"inputs_as_nchw": ["image"], "outputs_as_nchw": ["mask"]} if layout == "NCHW" else {}
     with quiet():
         proto, _ = tf2onnx.convert.from_function(function, input_signature=[spec], opset=OPSET, **planes)

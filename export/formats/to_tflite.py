@@ -24,14 +24,14 @@ def tflite_products(networks: Networks) -> list[Product]:
         model = networks.get(recipe.reference)
         if model is None:
             continue
-        own = file_name(networks, "rgb", name)
+        rgb = file_name(networks, "rgb", name)
         card = partial(Card, networks.name, version, networks.licence, name, scores=scores.get(recipe.reference, ""))
         convert = partial(_convert_once, converted, name, recipe, model, networks.calibration)
-        products.append(_product(own, recipe, convert, card("rgb"), networks.calibration))
+        products.append(_product(rgb, recipe, convert, card("rgb"), networks.calibration))
         if "rgba" not in recipe.channels:
             continue
         rgba = file_name(networks, "rgba", name)
-        products.append(_product(rgba, recipe, convert, card("rgba"), networks.calibration, rgb_twin=own))
+        products.append(_product(rgba, recipe, convert, card("rgba"), networks.calibration, rgb_twin=rgb))
     return products
 
 

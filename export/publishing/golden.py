@@ -52,20 +52,20 @@ def write(folder: Path, listed: Manifest) -> bool:
     portrait = _choose(judge) if judge is not None else None
     if portrait is None:
         return False
-    target = folder / FOLDER
-    target.mkdir()
-    _write_png(target / PORTRAIT, portrait[..., ::-1])
+    scratch = folder / FOLDER
+    scratch.mkdir()
+    _write_png(scratch / PORTRAIT, portrait[..., ::-1])
     masks = {}
     for path, runner in runners.items():
         masks[path] = f"{path}.png"
-        _write_png(target / masks[path], to_bytes(runner.predict(portrait)))
+        _write_png(scratch / masks[path], to_bytes(runner.predict(portrait)))
     index = {
         "portrait": PORTRAIT,
         "probability": "value / 255",
         "tolerance": {"mean_steps": MEAN_STEPS, "flipped_share": FLIPPED_SHARE},
         "masks": masks,
     }
-    files.write_json(target / INDEX, index)
+    files.write_json(scratch / INDEX, index)
     return True
 
 
@@ -110,13 +110,13 @@ def to_bytes(probability: Float32[np.ndarray, "h w"]) -> Byte:
 
 def mistakes(runner: Runner, image: UInt8[np.ndarray, "h w 3"]) -> Mapping[str, Byte]:
     """What a file says when an app gives it the photo wrongly, by the name of the mistake."""
-    found = {"BGR": to_bytes(runner.predict(np.ascontiguousarray(image[..., ::-1])))}
+    outputs_of = {"BGR": to_bytes(runner.predict(np.ascontiguousarray(image[..., ::-1])))}
     if runner.input.dtype == "float32":
         inputs = runner.prepare(image)
         for name, wrong in (("not divided by 255", inputs * 255), ("x / 127.5 - 1", inputs * 2 - 1)):
             outputs = runner.run(wrong.astype(np.float32))
-            found[name] = to_bytes(contract.outputs_to_probability(outputs, runner.output.scale, None))
-    return found
+            outputs_of[name] = to_bytes(contract.outputs_to_probability(outputs, runner.output.scale, None))
+    return outputs_of
 
 
 def _choose(runner: Runner) -> UInt8[np.ndarray, "h w 3"] | None:

@@ -87,9 +87,9 @@ def check(folder: Path) -> int:
 
 def _check_labels(folder: Path, listed: Manifest) -> None:
     path = folder / metadata.LABELS_NAME
-    found = path.read_text(encoding="utf-8") if path.is_file() else None
+    labels = path.read_text(encoding="utf-8") if path.is_file() else None
     carried = {metadata.read_labels(folder / entry.path) for entry in listed.files if entry.path.endswith(".tflite")}
-    if found != metadata.LABELS_TEXT or not carried <= {found}:
+    if labels != metadata.LABELS_TEXT or not carried <= {labels}:
         raise CheckFailed(f"{path}: not the labels of the files: run `python -m export handout {folder}`")
 
 
@@ -101,12 +101,12 @@ def read_recommended(folder: Path) -> dict[str, str]:
     """
     path = folder / manifest.RECOMMENDED_NAME
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        recommended = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: cannot be read ({error}): export the run again") from error
-    if not isinstance(found, dict) or not all(isinstance(value, str) for value in found.values()):
+    if not isinstance(recommended, dict) or not all(isinstance(value, str) for value in recommended.values()):
         raise InputError(f"{path}: not one file for each class of device: export the run again")
-    return found
+    return recommended
 
 
 def _table(listed: Manifest, recommended: dict[str, str]) -> str:

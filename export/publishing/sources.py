@@ -72,9 +72,9 @@ def check(folder: Path, listed: Manifest, recommended: Mapping[str, str]) -> int
     Raises:
         CheckFailed: one that is missing, changed, or too many.
     """
-    found, expected = present(folder), make(folder, listed, recommended)
-    wrong = found ^ set(expected)
-    wrong |= {name for name in found & set(expected) if (folder / name).read_bytes() != expected[name].encode()}
+    there, expected = present(folder), make(folder, listed, recommended)
+    wrong = there ^ set(expected)
+    wrong |= {name for name in there & set(expected) if (folder / name).read_bytes() != expected[name].encode()}
     if wrong:
         raise CheckFailed(
             f"{folder}: {', '.join(sorted(wrong))}: not what apps/ and the manifest say: "
@@ -85,13 +85,13 @@ def check(folder: Path, listed: Manifest, recommended: Mapping[str, str]) -> int
 
 def make(folder: Path, listed: Manifest, recommended: Mapping[str, str]) -> dict[str, str]:
     """Path inside the folder → content, for all sources; empty where the files for them are not all there."""
-    found = _kotlin(folder, listed, recommended) or _swift(folder, listed, recommended)
-    if found is None:
+    platform_and_model = _kotlin(folder, listed, recommended) or _swift(folder, listed, recommended)
+    if platform_and_model is None:
         return {}
-    platform, model = found
+    platform, model = platform_and_model
     copied = {
-        f"{platform}/{target}/{path.name}": path.read_text(encoding="utf-8")
-        for target, source, pattern in _COPIED[platform]
+        f"{platform}/{subfolder}/{path.name}": path.read_text(encoding="utf-8")
+        for subfolder, source, pattern in _COPIED[platform]
         for path in sorted((APPS / source).glob(pattern))
     }
     return {**copied, f"{platform}/{_MODEL[platform]}": model}

@@ -39,7 +39,7 @@ class Unequal:
 
 def find(model: Any) -> list[Unequal]:
     """The layers of a functional Keras model that `rewrite` changes."""
-    return [found for layer in model.layers if (found := _look_at(layer)) is not None]
+    return [broadcast for layer in model.layers if (broadcast := _look_at(layer)) is not None]
 
 
 def rewrite(model: Any) -> Any:
@@ -49,20 +49,20 @@ def rewrite(model: Any) -> Any:
         model: functional Keras model of fixed size, inputs (n, h, w, c).
     """
     model = merges.with_layers(model)
-    found = {one.layer: one for one in find(model)}
-    if not found:
+    broadcasts = {one.layer: one for one in find(model)}
+    if not broadcasts:
         return model
     config = model.get_config()
     layers: list[Any] = []
     for entry in config["layers"]:
-        one = found.get(entry["name"])
+        one = broadcasts.get(entry["name"])
         if one is not None and one.swaps:
             entry["inbound_nodes"] = [entry["inbound_nodes"][0][::-1]]
         elif one is not None:
             whole = tuple(max(sides) for sides in zip(*one.shapes, strict=True))
             (node,) = entry["inbound_nodes"]
-            for place, shape in enumerate(one.shapes):
-                node[place] = _widened(layers, node[place], shape, whole, f"{one.layer}_operand{place}")
+            for operand, shape in enumerate(one.shapes):
+                node[operand] = _widened(layers, node[operand], shape, whole, f"{one.layer}_operand{operand}")
         layers.append(entry)
     rebuilt = keras.Model.from_config({**config, "layers": layers})
     for layer in rebuilt.layers:

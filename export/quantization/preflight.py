@@ -68,7 +68,7 @@ def check_model(float_model: Any) -> list[Finding]:
         return [*findings, _from_refusal(str(error))]
     known = {finding.layer for finding in findings if finding.fate == "float"}
     kinds = {layer.name: type(layer).__name__ for layer in float_model.layers}
-    return [*findings, *(found for found in _left_float(graph, kinds) if found.layer not in known)]
+    return [*findings, *(left for left in _left_float(graph, kinds) if left.layer not in known)]
 
 
 def convert_untrained(float_model: Any) -> Graph:
@@ -85,8 +85,8 @@ def convert_untrained(float_model: Any) -> Graph:
 
 def rewritten(float_model: Any) -> list[Finding]:
     """The layers that `qat.quantize` takes in another form than they have, the function kept."""
-    found = [finding for finding in _look_at_all(float_model) if finding.fate == "rewritten"]
-    return [*found, *_unequal(float_model)]
+    findings = [finding for finding in _look_at_all(float_model) if finding.fate == "rewritten"]
+    return [*findings, *_unequal(float_model)]
 
 
 def _look_at_all(float_model: Any) -> list[Finding]:
@@ -154,8 +154,8 @@ def _is_known(layer: Any) -> bool:
 
 def _from_refusal(message: str) -> Finding:
     """A refusal of `qat.quantize`, which names layer, class and remedy."""
-    found = re.search(r"layer '(.+)' \((\w+)\) cannot be quantized: (.+)", message)
-    name, kind, remedy = found.groups() if found else ("?", "?", message)
+    match = re.search(r"layer '(.+)' \((\w+)\) cannot be quantized: (.+)", message)
+    name, kind, remedy = match.groups() if match else ("?", "?", message)
     return Finding(name, kind, "refused", "TFMOT has no configuration for it where it stands", remedy)
 
 
@@ -190,10 +190,10 @@ def report(float_model: Any, origin: str = "") -> None:
     subject = f"{origin}: {float_model.name}" if origin else float_model.name
     if findings:
         table = Table("layer", "class", "fate", "why", "rewrite")
-        for found in findings:
-            table.add_row(found.layer, found.kind, found.fate, found.why, found.remedy)
+        for finding in findings:
+            table.add_row(finding.layer, finding.kind, finding.fate, finding.why, finding.remedy)
         Console(highlight=False).print(table)
-    bad = [found for found in findings if found.fate != "rewritten"]
+    bad = [finding for finding in findings if finding.fate != "rewritten"]
     if bad:
         raise CheckFailed(f"{subject}: {len(bad)} of {len(float_model.layers)} layers cannot become int8")
     done = f", {len(findings)} by a rewrite that keeps the function" if findings else ""

@@ -11,6 +11,7 @@ from export.quantization import equal_shapes
 from portraitseg import models
 from portraitseg.errors import InputError
 from portraitseg.models import checkpoint
+from portraitseg.models.keras_route import tf
 
 #: What to write instead of a layer that TFMOT refuses, by class.
 REMEDIES = {
@@ -70,13 +71,15 @@ def quantize(float_model: Any) -> Any:
             raise InputError(_refusal(layer.name, kind, REMEDIES[kind]))
     try:
         with tfmot.quantization.keras.quantize_scope():
-            model = tfmot.quantization.keras.quantize_apply(_annotate(float_model), Scheme())
+            # AutoGraph would read the source of each wrapper: a third of the time, for branches that are Python's
+            apply = tf.autograph.experimental.do_not_convert(tfmot.quantization.keras.quantize_apply)
+            model = apply(_annotate(float_model), Scheme())
     except (RuntimeError, ValueError) as error:
         # TFMOT: "Layer act:<class 'tf_keras.src.layers…PReLU'> is not supported. You can quantize this layer by …"
-        found = re.search(r"Layer (\S+?):<class '(?:\S+\.)?(\w+)'> is not supported", str(error))
-        if not found:
+        match = re.search(r"Layer (\S+?):<class '(?:\S+\.)?(\w+)'> is not supported", str(error))
+        if not match:
             raise InputError(f"QAT: TFMOT refuses '{float_model.name}': {str(error).splitlines()[0]}") from error
-        name, kind = found.groups()
+        name, kind = match.groups()
         raise InputError(_refusal(name, kind, REMEDIES.get(kind, "rewrite it with other layers"))) from error
     _fix_input_range(model)
     _disown_wrapped_weights(model)
@@ -125,7 +128,7 @@ def calibrate(
         percentile: in (50, 100), of the upper end; the lower end is at 100 less it. None: all values.
     """
     float_model = models.quantizable(float_model)
-    own = {layer.name for layer in float_model.layers}
+    float_names = {layer.name for layer in float_model.layers}
     observed: dict[str, Any] = {}
     for layer in qat_model.layers:
         variables = {variable.name.rpartition("/")[2].removesuffix(":0"): variable for variable in layer.weights}
@@ -133,7 +136,7 @@ def calibrate(
             _set_kernel_range(variables[which], variables[f"{which}_min"], variables[f"{which}_max"])
         name = layer.name.removeprefix("quant_")
         for which in _ACTIVATIONS:
-            if name in own and f"{which}_min" in variables:
+            if name in float_names and f"{which}_min" in variables:
                 observed[name] = (variables[f"{which}_min"], variables[f"{which}_max"])
     ranges = _activation_ranges(float_model, list(observed), inputs, percentile)
     for (low, high), values in zip(observed.values(), ranges, strict=True):
@@ -159,8 +162,8 @@ def freeze_ranges(qat_model: Any) -> list[Any]:
             frozen += layer._output_quantizer_vars.values()
         for activation in getattr(layer, "_quantize_activations", ()):
             activation.quantizer = _frozen(activation.quantizer)
-            for place in ("_pre_activation_vars", "_post_activation_vars"):
-                frozen += getattr(activation, place, {}).values()
+            for attribute in ("_pre_activation_vars", "_post_activation_vars"):
+                frozen += getattr(activation, attribute, {}).values()
     return frozen
 
 
@@ -224,8 +227,6 @@ def _disown_wrapped_weights(model: Any) -> None:
 def _activation_ranges(
     float_model: Any, names: list[str], inputs: Float32[np.ndarray, "n h w c"], percentile: float | None
 ) -> Float32[np.ndarray, "layers 2"]:
-    import tensorflow as tf
-
     from portraitseg.models.keras_route import keras
 
     probe = keras.Model(float_model.input, [float_model.get_layer(name).output for name in names])
@@ -239,7 +240,7 @@ def _activation_ranges(
             values, [tf.cast(tf.round(last * share / 100), tf.int32) for share in (100 - percentile, percentile)]
         )
 
-    @tf.function(reduce_retracing=True)
+    @tf.function(reduce_retracing=True, autograph=False)
     def ranges(batch: Any) -> Any:
         # a network of one output gives it, not a list
         return tf.stack([ends(y) for y in tf.nest.flatten(probe(batch, training=False))])
@@ -250,8 +251,6 @@ def _activation_ranges(
 
 def _evenly(values: Any) -> Any:
     """At most `_SORTED` of them; a prime step, so that no channel is left out."""
-    import tensorflow as tf
-
     count = tf.size(values)
     picked = tf.range(tf.minimum(count, _SORTED), dtype=tf.int64) * _STEP % tf.cast(count, tf.int64)
     return tf.gather(values, picked)

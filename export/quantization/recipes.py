@@ -153,7 +153,9 @@ def _converter(model: Any) -> Any:
 
     spec = tf.TensorSpec((1, *model.input_shape[1:]), tf.float32, name="image")
     # the signature takes its key from the parameter
-    function = tf.function(lambda image: {"mask": model(image, training=False)}, input_signature=[spec])
+    function = tf.function(
+        lambda image: {"mask": model(image, training=False)}, input_signature=[spec], autograph=False
+    )
     # frozen first: given the Keras model, the converter saves and traces every layer of it (5 to 20 times slower)
     frozen = convert_variables_to_constants_v2(function.get_concrete_function(), lower_control_flow=False)
     return tf.lite.TFLiteConverter.from_concrete_functions([frozen], tf.Module())

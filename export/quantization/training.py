@@ -99,8 +99,8 @@ def trained_qat(
         _clear_if_of_another(run, origin)
         # the next export reads its settings from here: with others it would train anew and clear what this one made
         files.write_text(run.config, config.model_dump_json(indent=2) + "\n")
-    for found in preflight.rewritten(float_model):
-        say(f"qat {run.name}: '{found.layer}' ({found.kind}) rewritten: {found.remedy}")
+    for finding in preflight.rewritten(float_model):
+        say(f"qat {run.name}: '{finding.layer}' ({finding.kind}) rewritten: {finding.remedy}")
     model = qat.quantize(float_model)
     qat.calibrate(model, float_model, calibration, config.qat.range_percentile)
     is_by_file = config.qat.select == "tflite"

@@ -57,7 +57,7 @@ def open_dataset(config: DataConfig, seed: int) -> Dataset:
     if config.format not in DATASETS:
         raise InputError(f"data.format: '{config.format}' is none (there are: {', '.join(DATASETS)})")
     if config.sets:
-        return mixed.open_mixed(config, lambda own: open_dataset(own, seed))
+        return mixed.open_mixed(config, lambda member: open_dataset(member, seed))
     dataset = decisions.apply(DATASETS[config.format](config, seed), config.decisions)
     return replace(dataset, terms=find_terms(config, dataset.terms))
 
@@ -70,14 +70,14 @@ def find_terms(config: DataConfig, brought: Mapping[str, Terms] | None = None) -
     """
     known = catalogue.of_format(config.format) or Terms()
     if brought:
-        found = dict(brought)
+        by_set = dict(brought)
     elif config.root is None:
-        found = {"": known}
+        by_set = {"": known}
     else:
-        found = {"": terms.read(config.root) or known}
+        by_set = {"": terms.read(config.root) or known}
         for path in sorted(config.root.glob(f"*/{terms.TERMS_NAME}")):
-            found[path.parent.name] = terms.read(path.parent) or known
-    return {name: _stated(config, own) for name, own in found.items()}
+            by_set[path.parent.name] = terms.read(path.parent) or known
+    return {name: _stated(config, stated) for name, stated in by_set.items()}
 
 
 def _stated(config: DataConfig, known: Terms) -> Terms:

@@ -29,7 +29,7 @@ def open_aisegment(config: DataConfig, seed: int) -> FolderDataset:
     )
     names = {f"{path.parent.name}_{path.name.removeprefix('clip_')}": path for path in clips}
     is_val = set(draw_val(names, config.val_ratio, seed)["val"])
-    places = tuple(
+    sets = tuple(
         SetFolders(
             name,
             f"clip_img/{path.parent.name}/{path.name}",
@@ -38,5 +38,5 @@ def open_aisegment(config: DataConfig, seed: int) -> FolderDataset:
         )
         for name, path in names.items()
     )
-    counts = f"{len(places) - len(is_val)} folders to train on, {len(is_val)} to validate"
-    return open_sets(config, seed, Layout(places, origin=f"splits by folders of the set: {counts}"), [], "alpha")
+    counts = f"{len(sets) - len(is_val)} folders to train on, {len(is_val)} to validate"
+    return open_sets(config, seed, Layout(sets, origin=f"splits by folders of the set: {counts}"), [], "alpha")

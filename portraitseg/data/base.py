@@ -134,11 +134,11 @@ def is_measured(split: str, val_split: str) -> bool:
 def trainable_keys(dataset: Dataset, sets: Iterable[str], val_split: str) -> tuple[str, ...]:
     """The sorted keys of some sets, of all splits but those to measure on: `val_split` and what begins with `test`."""
     measured: set[str] = set()
-    found: set[str] = set()
+    others: set[str] = set()
     for split, keys in dataset.splits.items():
-        (measured if is_measured(split, val_split) else found).update(keys)
+        (measured if is_measured(split, val_split) else others).update(keys)
     names = set(sets)
-    return tuple(sorted(key for key in found - measured if is_of(key, names)))
+    return tuple(sorted(key for key in others - measured if is_of(key, names)))
 
 
 def blank_per_epoch(photos: int, share: float) -> int:
@@ -166,18 +166,18 @@ def hash_photos(dataset: Dataset, keys: Sequence[str]) -> str:
 
 
 class Shard(NamedTuple):
-    """What one of `parts` machines does, by its place from 0."""
+    """What one of `parts` machines does, by its number from 0."""
 
-    place: int = 0
+    number: int = 0
     parts: int = 1
 
     @property
     def part(self) -> slice:
         """Of a list."""
-        return slice(self.place, None, self.parts)
+        return slice(self.number, None, self.parts)
 
     def __str__(self) -> str:
-        return f"{self.place + 1}/{self.parts}"
+        return f"{self.number + 1}/{self.parts}"
 
 
 def parse_shard(text: str) -> Shard:
@@ -186,10 +186,10 @@ def parse_shard(text: str) -> Shard:
     Raises:
         InputError: another form, or a place that is none of them.
     """
-    place, slash, count = text.partition("/")
-    if not (slash and place.isdecimal() and count.isdecimal() and 1 <= int(place) <= int(count)):
+    number, slash, count = text.partition("/")
+    if not (slash and number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
         raise InputError(f"--shard {text[:40]}: write i/n, such as 1/4, with i from 1 to n")
-    return Shard(int(place) - 1, int(count))
+    return Shard(int(number) - 1, int(count))
 
 
 def draw_val(keys: Iterable[str], val_ratio: float, seed: int) -> dict[str, tuple[str, ...]]:

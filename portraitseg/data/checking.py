@@ -102,8 +102,8 @@ def _turned_note(dataset: Dataset, sample: Sample) -> tuple[str, ...]:
         return ()
     grey = cv2.cvtColor(sample.image, cv2.COLOR_RGB2GRAY)
     slope = cv2.morphologyEx(grey, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8)).astype(np.float32)
-    own, other = (_contrast(slope, mask) for mask in (sample.mask, turned))
-    return (_TURNED,) if other > _CLEARLY_BETTER * own else ()
+    as_given, other = (_contrast(slope, mask) for mask in (sample.mask, turned))
+    return (_TURNED,) if other > _CLEARLY_BETTER * as_given else ()
 
 
 def _contrast(slope: Float32[np.ndarray, "h w"], mask: UInt8[np.ndarray, "h w"]) -> float:

@@ -53,13 +53,13 @@ class CocoDataset(ShapesDataset):
     def annotation(self, key: str) -> Annotation:
         """See `ShapesDataset.annotation`."""
         size, labels, spans = self.sizes[key], self.labels[key.rpartition("/")[0]], self.spans[key]
-        found = []
+        entries = []
         with (self.root / self.source(key)).open("rb") as file:
             for start, length in zip(spans[::2], spans[1::2], strict=True):
                 file.seek(start)
-                found.append(json.loads(file.read(length)))
+                entries.append(json.loads(file.read(length)))
         # where one person stands out of a crowd, it is known
-        found.sort(key=lambda item: not item.get("iscrowd"))
+        entries.sort(key=lambda item: not item.get("iscrowd"))
         return Annotation(
             size,
             tuple(
@@ -67,7 +67,7 @@ class CocoDataset(ShapesDataset):
                     CROWD if item.get("iscrowd") else labels[item["category_id"]],
                     bitmap=decode(item["segmentation"], size),
                 )
-                for item in found
+                for item in entries
             ),
         )
 
@@ -101,16 +101,16 @@ def open_coco(config: DataConfig, seed: int) -> CocoDataset:
     photos: dict[str, str] = {}
     sizes: dict[str, tuple[int, int]] = {}
     spans: dict[str, array] = {}
-    of_nobody = 0
+    without_person = 0
     for name, path, folder, listing in listings:
         of_image = listing.instances(person, ignored)
         for number, (photo, size) in listing.images.items():
             if number not in of_image:
-                of_nobody += 1
+                without_person += 1
                 continue
-            place = shapes.inside(root, folder, photo, str(path))
-            key = f"{name}/{Path(place).stem}" if name else Path(place).stem
-            shapes.add_photo(photos, key, place, str(path))
+            relative = shapes.inside(root, folder, photo, str(path))
+            key = f"{name}/{Path(relative).stem}" if name else Path(relative).stem
+            shapes.add_photo(photos, key, relative, str(path))
             sizes[key], spans[key] = size, of_image[number]
     if not photos:
         raise InputError(
@@ -118,7 +118,11 @@ def open_coco(config: DataConfig, seed: int) -> CocoDataset:
         )
     shapes.check_there(root, photos, f"DATA {root}")
     splits, how = shapes.divide(photos, config, seed)
-    without = f"{of_nobody} of {of_nobody + len(photos)} photos have nobody, and are left out" if of_nobody else ""
+    without = (
+        f"{without_person} of {without_person + len(photos)} photos have nobody, and are left out"
+        if without_person
+        else ""
+    )
     return replace(
         data,
         splits=splits,
@@ -133,24 +137,24 @@ def open_coco(config: DataConfig, seed: int) -> CocoDataset:
 
 def _find(root: Path) -> list[tuple[str, Path, str]]:
     """Name, JSON and folder of photos (relative to the root) of each set."""
-    found = []
+    listings = []
     if (root / "annotations").is_dir():
         for path in shapes.json_files(root / "annotations"):
             if path.name.startswith("instances_"):
                 name = path.stem.removeprefix("instances_")
                 folders = (name, f"images/{name}", "images")
                 folder = next((part for part in folders if (root / part).is_dir()), name)
-                found.append((name, path, folder))
+                listings.append((name, path, folder))
     for path in sorted(root.glob("*/_annotations.coco.json")):
-        found.append((path.parent.name, path, path.parent.name))
-    if (own := root / "_annotations.coco.json").is_file():
-        found.append(("", own, ""))
-    if not found:
+        listings.append((path.parent.name, path, path.parent.name))
+    if (listing := root / "_annotations.coco.json").is_file():
+        listings.append(("", listing, ""))
+    if not listings:
         raise InputError(
             f"DATA {root}: no annotations/instances_<name>.json: format coco is COCO as unpacked, or CVAT's or "
             "Roboflow's export"
         )
-    return found
+    return listings
 
 
 @dataclass
@@ -184,11 +188,11 @@ class _Listing:
         is_person = np.isin(self.category, [number for number, label in of_label.items() if label in person])
         is_ignored = np.isin(self.category, [number for number, label in of_label.items() if label in ignored])
         peopled = set(np.asarray(self.image)[is_person & (np.asarray(self.iscrowd) == 0)].tolist())
-        found: dict[int, array] = {number: array("q") for number in peopled}
+        spans: dict[int, array] = {number: array("q") for number in peopled}
         for row in np.flatnonzero(is_person | is_ignored):
-            if self.image[row] in found:
-                found[self.image[row]].extend((self.start[row], self.length[row]))
-        return found
+            if self.image[row] in spans:
+                spans[self.image[row]].extend((self.start[row], self.length[row]))
+        return spans
 
 
 def _list(path: Path) -> _Listing:
@@ -282,8 +286,8 @@ class _Scanner:
                 raise ValueError("ends too early")
 
     def _take(self, expected: str) -> None:
-        if (found := self._peek()) != expected:
-            raise ValueError(f"'{found}' where '{expected}' is due")
+        if (character := self._peek()) != expected:
+            raise ValueError(f"'{character}' where '{expected}' is due")
         self._offset += 1
 
     def _more(self) -> bool:

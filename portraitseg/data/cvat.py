@@ -50,11 +50,11 @@ class CvatDataset(ShapesDataset):
             image = ElementTree.fromstring(part)
         except ElementTree.ParseError as error:
             raise ValueError(str(error)) from error
-        found = sorted(image, key=lambda item: int(item.get("z_order") or 0))
+        entries = sorted(image, key=lambda item: int(item.get("z_order") or 0))
         return Annotation(
             size=shapes.size_of(image.attrib["width"], image.attrib["height"]),
-            shapes=tuple(_shape(item) for item in found if item.tag not in (*_WITHOUT_AREA, "tag")),
-            left_out=frozenset(item.tag for item in found if item.tag in _WITHOUT_AREA),
+            shapes=tuple(_shape(item) for item in entries if item.tag not in (*_WITHOUT_AREA, "tag")),
+            left_out=frozenset(item.tag for item in entries if item.tag in _WITHOUT_AREA),
         )
 
     def excerpt(self, keys: Sequence[str]) -> "CvatDataset":

@@ -37,13 +37,13 @@ def read(path: Path) -> dict[str, Decision]:
         raise InputError(f"data.decisions {path}: {files.explain(error)}") from error
     except (ValueError, RecursionError) as error:
         raise InputError(f"data.decisions {path}: not JSON ({error}): {_FORM}") from error
-    found = value.get("decisions") if isinstance(value, dict) and value.get("schema_version") == 1 else None
-    if not isinstance(found, dict):
+    decisions = value.get("decisions") if isinstance(value, dict) and value.get("schema_version") == 1 else None
+    if not isinstance(decisions, dict):
         raise InputError(f"data.decisions {path}: {_FORM}")
-    for key, decision in found.items():
+    for key, decision in decisions.items():
         if decision not in DECISIONS:
             raise InputError(f"data.decisions {path}: '{key}' is {str(decision)[:40]!r}: {_FORM}")
-    return found
+    return decisions
 
 
 def left_out(dataset: Dataset, path: Path) -> dict[str, Decision]:
@@ -80,6 +80,6 @@ def apply(dataset: _AnyDataset, path: Path | None) -> _AnyDataset:
         lost[name] = len(keys) - len(splits[name])
         if lost[name] and not splits[name]:
             raise InputError(f"data.decisions {path}: leaves no photo of split '{name}': keep some")
-    said = ", ".join(f"{count} of {name}" for name, count in lost.items() if count) or "none"
-    remark = f"left out by {path.name} (dropped, or still to fix; never of test splits): {said}"
+    counts = ", ".join(f"{count} of {name}" for name, count in lost.items() if count) or "none"
+    remark = f"left out by {path.name} (dropped, or still to fix; never of test splits): {counts}"
     return replace(dataset, splits=splits, remarks=(*dataset.remarks, remark))

@@ -19,5 +19,5 @@ def open_easyportrait(config: DataConfig, seed: int) -> FolderDataset:
     for part in ("images", "annotations"):
         if not (config.root / part).is_dir():
             raise InputError(f"DATA {config.root}: no '{part}': format easyportrait is images/ beside annotations/")
-    found = find_sets(config.root, {*config.blank_sets, *config.unlabelled_sets}, has_list=False)
-    return open_sets(config, seed, found, [], MASKS)
+    sets = find_sets(config.root, {*config.blank_sets, *config.unlabelled_sets}, has_list=False)
+    return open_sets(config, seed, sets, [], MASKS)

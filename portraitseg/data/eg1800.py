@@ -150,8 +150,8 @@ def parse_mat(content: bytes, origin: str) -> dict[str, np.ndarray]:
             room -= len(body)
             if room < 0:
                 raise InputError(f"{origin}: over {MAX_MAT_BYTES // 10**6} MB unpacked: not a mask or a list of photos")
-            if kind == _MAT_MATRIX and (found := _mat_array(body, order)):
-                arrays[found[0]] = found[1]
+            if kind == _MAT_MATRIX and (array := _mat_array(body, order)):
+                arrays[array[0]] = array[1]
     except (ValueError, struct.error, zlib.error, StopIteration) as error:
         if isinstance(error, InputError):
             raise

@@ -137,11 +137,11 @@ def open_sets(
     root, mask_free = config.root, {*config.blank_sets, *config.unlabelled_sets}
     suffixes: dict[str, tuple[str, str | None]] = {}
     unread: list[str] = []
-    for place in sets.sets:
-        pairs = layout.pair(root, place, is_mask_free=place.name in mask_free)
-        prefix = f"{place.name}/" if place.name else ""
+    for folders in sets.sets:
+        pairs = layout.pair(root, folders, is_mask_free=folders.name in mask_free)
+        prefix = f"{folders.name}/" if folders.name else ""
         suffixes.update({prefix + stem: files for stem, files in pairs.files.items()})
-        unread += [f"{place.images}/{name}" for name in pairs.unread]
+        unread += [f"{folders.images}/{name}" for name in pairs.unread]
     warnings = sets.warnings
     if unread:
         remedy = reading.how_to_read(Path(unread[0]).suffix)
@@ -160,9 +160,9 @@ def open_sets(
         blank_sets=config.blank_sets,
         unlabelled_sets=config.unlabelled_sets,
         folders={
-            place.name: (place.images, place.masks)
-            for place in sets.sets
-            if (place.images, place.masks) != _usual_folders(place.name)
+            folders.name: (folders.images, folders.masks)
+            for folders in sets.sets
+            if (folders.images, folders.masks) != _usual_folders(folders.name)
         },
     )
     warnings += _check_unmasked(dataset, config)
@@ -171,8 +171,8 @@ def open_sets(
         warnings += ("soft masks (labels.json) are read as hard ones, above half or not: --set data.soft_masks=true",)
     # drawn by a program: few values that lie close are no classes
     automatic = "binary" if is_drawn else setting
-    said = automatic if config.mask == "auto" else config.mask
-    meanings, remarks = _meanings(dataset, config.model_copy(update={"mask": said}))
+    chosen = automatic if config.mask == "auto" else config.mask
+    meanings, remarks = _meanings(dataset, config.model_copy(update={"mask": chosen}))
     return replace(dataset, warnings=warnings, remarks=(*([how] if how else []), *remarks), meanings=meanings)
 
 
@@ -195,8 +195,8 @@ def _splits_of(
         InputError: a malformed list, or one that names what is not there.
     """
     mask_free = {*config.blank_sets, *config.unlabelled_sets}
-    own = {name: tuple(sorted(k for k in suffixes if set_of(k) == name)) for name in sorted(mask_free)}
-    own = {name: keys for name, keys in own.items() if keys}
+    unmasked = {name: tuple(sorted(k for k in suffixes if set_of(k) == name)) for name in sorted(mask_free)}
+    unmasked = {name: keys for name, keys in unmasked.items() if keys}
     if lists and lists[0].name == SPLITS_NAME:
         return _known(read_splits(lists[0]), suffixes, root / SPLITS_NAME, root), ""
     if lists:
@@ -204,7 +204,7 @@ def _splits_of(
         _check_disjoint(splits, str(root))
         how = f"splits by {', '.join(path.name for path in lists)}"
     elif sets.origin:
-        by_set = {place.name: place.split for place in sets.sets if place.split}
+        by_set = {folders.name: folders.split for folders in sets.sets if folders.split}
         names = dict.fromkeys(("train", "val", "test", *by_set.values()))
         grouped: dict[str, list[str]] = {name: [] for name in names if name in by_set.values()}
         for key in sorted(suffixes):
@@ -214,11 +214,11 @@ def _splits_of(
         how = sets.origin
     else:
         drawn = draw_val((key for key in suffixes if set_of(key) not in mask_free), config.val_ratio, seed)
-        return {**drawn, **own}, ""
+        return {**drawn, **unmasked}, ""
     if "val" not in splits and "train" in splits:
         splits |= draw_val(splits["train"], config.val_ratio, seed)
         how += f"; val drawn from train (data.val_ratio={config.val_ratio:g})"
-    return {**splits, **own}, how
+    return {**splits, **unmasked}, how
 
 
 def read_list(path: Path, suffixes: Mapping[str, Any], mask_free: set[str]) -> tuple[str, ...]:
@@ -243,15 +243,19 @@ def read_list(path: Path, suffixes: Mapping[str, Any], mask_free: set[str]) -> t
         for name in (line, line.split()[0]):
             path_of = Path(name)
             stem = path_of.stem if path_of.suffix.lower() in reading.image_suffixes() else path_of.name
-            found = [name] if name in suffixes else by_stem.get(stem, [])
-            within = [key for key in found if set_of(key) in path_of.parts]
-            found = within or found
-            if found:
+            candidates = [name] if name in suffixes else by_stem.get(stem, [])
+            within = [key for key in candidates if set_of(key) in path_of.parts]
+            candidates = within or candidates
+            if candidates:
                 break
-        if len(found) != 1:
-            what = "names no photo here" if not found else f"could be {found[0]} or {found[1]}: write <set>/<stem>"
+        if len(candidates) != 1:
+            what = (
+                "names no photo here"
+                if not candidates
+                else f"could be {candidates[0]} or {candidates[1]}: write <set>/<stem>"
+            )
             raise InputError(f"{path}: '{line[:80]}' {what}: correct it, or take the list away to draw the splits anew")
-        keys.append(found[0])
+        keys.append(candidates[0])
     if not keys:
         raise InputError(f"{path}: is empty: list photos in it, or take it away")
     return tuple(dict.fromkeys(keys))

@@ -37,11 +37,11 @@ class LabelMeDataset(ShapesDataset):
     def annotation(self, key: str) -> Annotation:
         """See `ShapesDataset.annotation`."""
         value = shapes.read_json(self.root / self.source(key))
-        found = [(str(item["label"]), str(item.get("shape_type") or "polygon"), item) for item in value["shapes"]]
+        entries = [(str(item["label"]), str(item.get("shape_type") or "polygon"), item) for item in value["shapes"]]
         return Annotation(
             size=shapes.size_of(value["imageWidth"], value["imageHeight"]),
-            shapes=tuple(_shape(label, kind, item) for label, kind, item in found if kind not in _WITHOUT_AREA),
-            left_out=frozenset(kind for _, kind, _ in found if kind in _WITHOUT_AREA),
+            shapes=tuple(_shape(label, kind, item) for label, kind, item in entries if kind not in _WITHOUT_AREA),
+            left_out=frozenset(kind for _, kind, _ in entries if kind in _WITHOUT_AREA),
         )
 
 
@@ -64,16 +64,18 @@ def open_labelme(config: DataConfig, seed: int) -> shapes.ShapesDataset:
         for path in sorted(root.iterdir())
         if path.is_dir() and path.name[0] != "." and any(shapes.json_files(path))
     }
-    found = [(name, path) for name, folder in folders.items() for path in shapes.json_files(root / folder)]
-    if not found:
+    listed = [(name, path) for name, folder in folders.items() for path in shapes.json_files(root / folder)]
+    if not listed:
         raise InputError(f"DATA {root}: no .json: format labelme is the folder that LabelMe wrote its files into")
     photos: dict[str, str] = {}
     labels: Counter[str] = Counter()
     # LabelMe keeps the photo in its file: reading is what takes the time
     with ThreadPoolExecutor(cores()) as pool:
-        for (name, path), (photo, own) in zip(found, pool.map(lambda item: _look(root, *item), found), strict=True):
+        for (name, path), (photo, photo_labels) in zip(
+            listed, pool.map(lambda item: _look(root, *item), listed), strict=True
+        ):
             shapes.add_photo(photos, f"{name}/{path.stem}" if name else path.stem, photo, str(path))
-            labels.update(own)
+            labels.update(photo_labels)
     shapes.check_there(root, photos, f"DATA {root}")
     return LabelMeDataset.of_photos(root, photos, labels, config, seed, folders=folders)
 

@@ -178,8 +178,8 @@ def _within(root: Path, photos: str, parts: list[str]) -> Layout:
     sets = []
     for part in parts:
         inner = f"{masks}/{part}"
-        own = inner if (root / inner).is_dir() else masks
-        sets.append(SetFolders(part, f"{photos}/{part}", own, SPLIT_FOLDERS[part.lower()]))
+        mask_folder = inner if (root / inner).is_dir() else masks
+        sets.append(SetFolders(part, f"{photos}/{part}", mask_folder, SPLIT_FOLDERS[part.lower()]))
     return Layout(tuple(sets), origin=_in_words(tuple(sets), f"folders of {photos}/"))
 
 
@@ -191,15 +191,15 @@ def _split_parts(folder: Path) -> list[str]:
 
 def _affixed(children: list[str]) -> tuple[SetFolders, ...]:
     """`train_images` with `train_masks`, or `images_train` with `masks_train`."""
-    found: dict[str, dict[str, str]] = {}
+    by_split: dict[str, dict[str, str]] = {}
     for name in children:
         match = _SPLIT_FOLDER.fullmatch(name)
         if match and (split := match["before"] or match["after"]):
             kind = "images" if match["what"].lower() in PHOTO_FOLDERS else "masks"
-            found.setdefault(split, {}).setdefault(kind, name)
+            by_split.setdefault(split, {}).setdefault(kind, name)
     return tuple(
         SetFolders(split, parts["images"], parts.get("masks", f"{split}_masks"), SPLIT_FOLDERS[split.lower()])
-        for split, parts in found.items()
+        for split, parts in by_split.items()
         if "images" in parts
     )
 

@@ -35,7 +35,7 @@ class MixedDataset(Dataset):
         of: dict[str, list[str]] = {}
         for key in keys:
             of.setdefault(key.partition("/")[0], []).append(key.partition("/")[2])
-        return replace(self, splits={}, members={name: self.members[name].excerpt(own) for name, own in of.items()})
+        return replace(self, splits={}, members={name: self.members[name].excerpt(kept) for name, kept in of.items()})
 
     def terms_of(self, name: str) -> Terms:
         """See `Dataset.terms_of`."""
@@ -74,9 +74,9 @@ def _open(config: DataConfig, item: SetConfig, open_one: Callable[[DataConfig], 
     root = item.root
     if config.root is not None and root is not None and not is_remote(str(root)):
         root = config.root / root
-    own = {name: getattr(item, name) for name in SetConfig.model_fields if name in DataConfig.model_fields}
+    settings = {name: getattr(item, name) for name in SetConfig.model_fields if name in DataConfig.model_fields}
     try:
-        opened = open_one(config.model_copy(update={**own, "root": root, "sets": ()}))
+        opened = open_one(config.model_copy(update={**settings, "root": root, "sets": ()}))
     except InputError as error:
         raise InputError(f"set {item.name}: {error}") from error
     if opened.weights:

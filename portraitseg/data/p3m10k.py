@@ -9,7 +9,7 @@ from portraitseg.data.layout import Layout, SetFolders
 from portraitseg.errors import InputError
 
 #: What papers report on: its two validation sets, which are tests here, since nothing may be chosen on them.
-_PLACES = (
+_SETS = (
     SetFolders("p3m_train", "train/blurred_image", "train/mask", "train"),
     SetFolders("p3m_500_p", "validation/P3M-500-P/blurred_image", "validation/P3M-500-P/mask", "test_p3m_500_p"),
     SetFolders("p3m_500_np", "validation/P3M-500-NP/original_image", "validation/P3M-500-NP/mask", "test_p3m_500_np"),
@@ -25,10 +25,10 @@ def open_p3m10k(config: DataConfig, seed: int) -> FolderDataset:
         InputError: no training photos, a photo without a matte.
     """
     assert config.root is not None
-    if not (config.root / _PLACES[0].images).is_dir():
-        raise InputError(
-            f"DATA {config.root}: no '{_PLACES[0].images}': format p3m10k is the folder P3M-10k as unpacked"
-        )
-    places = tuple(place for place in _PLACES if (config.root / place.images).is_dir())
-    found = Layout(places, origin=f"splits by sets: {', '.join(f'{place.name} as {place.split}' for place in places)}")
-    return open_sets(config, seed, found, [])
+    if not (config.root / _SETS[0].images).is_dir():
+        raise InputError(f"DATA {config.root}: no '{_SETS[0].images}': format p3m10k is the folder P3M-10k as unpacked")
+    sets = tuple(folders for folders in _SETS if (config.root / folders.images).is_dir())
+    layout = Layout(
+        sets, origin=f"splits by sets: {', '.join(f'{folders.name} as {folders.split}' for folders in sets)}"
+    )
+    return open_sets(config, seed, layout, [])

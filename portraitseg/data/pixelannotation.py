@@ -48,11 +48,11 @@ def open_pixelannotation(config: DataConfig, seed: int) -> FolderDataset:
             "photos and masks together"
         )
     by_name = all(name.casefold() in SPLIT_FOLDERS for name in names)
-    places = tuple(
+    sets = tuple(
         SetFolders(name, name, name, SPLIT_FOLDERS[name.casefold()] if by_name else None, ending) for name in names
     )
-    found = f"splits by folders: {', '.join(names)}" if by_name else ""
-    return open_sets(config, seed, Layout(places, origin=found), [], _setting(config, root, ending))
+    origin = f"splits by folders: {', '.join(names)}" if by_name else ""
+    return open_sets(config, seed, Layout(sets, origin=origin), [], _setting(config, root, ending))
 
 
 def _setting(config: DataConfig, root: Path, ending: str) -> str:

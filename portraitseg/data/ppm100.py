@@ -22,6 +22,6 @@ def open_ppm100(config: DataConfig, seed: int) -> FolderDataset:
         photos = next((part + name for name in _PHOTOS if (config.root / (part + name)).is_dir()), None)
         mattes = next((part + name for name in _MATTES if (config.root / (part + name)).is_dir()), None)
         if photos and mattes:
-            place = SetFolders("ppm_100", photos, mattes, SPLIT)
-            return open_sets(config, seed, Layout((place,), origin=f"a benchmark: all of it is {SPLIT}"), [])
+            folders = SetFolders("ppm_100", photos, mattes, SPLIT)
+            return open_sets(config, seed, Layout((folders,), origin=f"a benchmark: all of it is {SPLIT}"), [])
     raise InputError(f"DATA {config.root}: no 'image' beside 'matte': format ppm100 is the folder PPM-100 as unpacked")

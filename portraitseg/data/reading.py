@@ -88,13 +88,13 @@ warnings.filterwarnings("ignore", module=r"PIL\.")
 @cache
 def _plugins() -> dict[str, str]:
     """Suffix → Pillow's name of the format, of what this installation reads beyond JPEG, PNG and WebP."""
-    found = {".avif"} if features.check("avif") else set()
+    readable = {".avif"} if features.check("avif") else set()
     try:
         importlib.import_module("pillow_heif").register_heif_opener()
-        found |= {".heic", ".heif"}
+        readable |= {".heic", ".heif"}
     except ImportError:
         pass
-    return {suffix: _PLUGINS[suffix] for suffix in sorted(found)}
+    return {suffix: _PLUGINS[suffix] for suffix in sorted(readable)}
 
 
 def image_suffixes() -> tuple[str, ...]:

@@ -29,7 +29,7 @@ _SHIFT = 4
 #: Points of a shape beyond this many pixels from the photo are a fault, and would overflow.
 _FARTHEST_PX = 1_000_000
 
-_Found = TypeVar("_Found")
+_Parsed = TypeVar("_Parsed")
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ class ShapesDataset(Dataset):
         config: DataConfig,
         seed: int,
         ignored: Sequence[str] = (),
-        **places: Any,
+        **further: Any,
     ) -> "ShapesDataset":
         """The dataset of photos that were found: decides what its labels mean, and divides it.
 
@@ -109,7 +109,7 @@ class ShapesDataset(Dataset):
         splits, how = divide(photos, config, seed)
         remarks = tuple(filter(None, (how, words)))
         return cls(
-            str(root), splits, remarks=remarks, root=root, photos=photos, person=person, ignored=unjudged, **places
+            str(root), splits, remarks=remarks, root=root, photos=photos, person=person, ignored=unjudged, **further
         )
 
     def files(self, key: str) -> tuple[Path, Path | None]:
@@ -183,12 +183,12 @@ def ring(points: Any) -> Float[np.ndarray, "n 2"]:
     Raises:
         ValueError: fewer than three points, no numbers, or far outside of any photo.
     """
-    found = np.asarray(points, np.float64)
-    if found.ndim != 2 or found.shape[1] != 2 or len(found) < 3:
-        raise ValueError(f"a polygon needs three points (x, y) or more, not an array of shape {found.shape}")
-    if not np.isfinite(found).all() or np.abs(found).max() > _FARTHEST_PX:
+    corners = np.asarray(points, np.float64)
+    if corners.ndim != 2 or corners.shape[1] != 2 or len(corners) < 3:
+        raise ValueError(f"a polygon needs three points (x, y) or more, not an array of shape {corners.shape}")
+    if not np.isfinite(corners).all() or np.abs(corners).max() > _FARTHEST_PX:
         raise ValueError("a polygon with points that lie nowhere")
-    return found
+    return corners
 
 
 def box(corners: Any) -> Float[np.ndarray, "n 2"]:
@@ -240,13 +240,13 @@ def size_of(width: Any, height: Any) -> tuple[int, int]:
     Raises:
         ValueError: no numbers, or no size that a photo has.
     """
-    found = int(height), int(width)
-    if min(found) < 1 or found[0] * found[1] > reading.MAX_PIXELS:
-        raise ValueError(f"a photo of {found[1]}x{found[0]}")
-    return found
+    size = int(height), int(width)
+    if min(size) < 1 or size[0] * size[1] > reading.MAX_PIXELS:
+        raise ValueError(f"a photo of {size[1]}x{size[0]}")
+    return size
 
 
-def parsed(parse: Callable[[], _Found], what: str) -> _Found:
+def parsed(parse: Callable[[], _Parsed], what: str) -> _Parsed:
     """What `parse` gives; whatever malformed content makes it run into is one line that names the thing.
 
     Raises:
@@ -259,8 +259,8 @@ def parsed(parse: Callable[[], _Found], what: str) -> _Found:
     except KeyError as error:
         raise InputError(f"{what}: no {error}: export it anew, or take the photo out") from error
     except reading.DAMAGED as error:
-        told = str(error).split("\n")[0][:200]
-        raise InputError(f"{what}: malformed ({told}): export it anew, or take the photo out") from error
+        detail = str(error).split("\n")[0][:200]
+        raise InputError(f"{what}: malformed ({detail}): export it anew, or take the photo out") from error
 
 
 def read_json(path: Path) -> Any:
@@ -299,14 +299,14 @@ def inside(root: Path, folder: str, name: str, origin: str) -> str:
     path = PurePosixPath(text)
     if not text or "\0" in text or path.is_absolute() or text[1:2] == ":":
         raise InputError(f"{origin}: names the photo '{name[:120]}', which is no path within DATA: correct it there")
-    place = root / folder / path
+    joined = root / folder / path
     try:
-        found = place.resolve().relative_to(root.resolve())
+        relative = joined.resolve().relative_to(root.resolve())
     except (ValueError, OSError, RuntimeError) as error:
         raise InputError(
             f"{origin}: names the photo '{name[:120]}', which leads out of DATA {root}: move the photo into it"
         ) from error
-    return found.as_posix()
+    return relative.as_posix()
 
 
 def key_of(photo: str, folder: str) -> str:
@@ -341,8 +341,8 @@ def check_there(root: Path, photos: Mapping[str, str], origin: str) -> None:
     for photo in photos.values():
         folder = photo.rpartition("/")[0]
         if folder not in listed:
-            place = root / folder
-            listed[folder] = {path.name for path in place.iterdir()} if place.is_dir() else set()
+            directory = root / folder
+            listed[folder] = {path.name for path in directory.iterdir()} if directory.is_dir() else set()
         if photo.rpartition("/")[2] not in listed[folder]:
             missing.append(photo)
     if missing:

@@ -44,11 +44,11 @@ class SuperviselyDataset(ShapesDataset):
     def annotation(self, key: str) -> Annotation:
         """See `ShapesDataset.annotation`."""
         value = shapes.read_json(self.root / self.source(key))
-        found = [(str(item["classTitle"]), _kind(item), item) for item in value["objects"]]
+        entries = [(str(item["classTitle"]), _kind(item), item) for item in value["objects"]]
         return Annotation(
             size=shapes.size_of(value["size"]["width"], value["size"]["height"]),
-            shapes=tuple(_shape(label, kind, item) for label, kind, item in found if kind not in _WITHOUT_AREA),
-            left_out=frozenset(kind for _, kind, _ in found if kind in _WITHOUT_AREA),
+            shapes=tuple(_shape(label, kind, item) for label, kind, item in entries if kind not in _WITHOUT_AREA),
+            left_out=frozenset(kind for _, kind, _ in entries if kind in _WITHOUT_AREA),
         )
 
 

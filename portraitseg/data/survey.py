@@ -108,8 +108,8 @@ def survey(paths: Sequence[Path], where: str, setting: str, is_soft: bool, count
         The meaning, and it in words with the values seen.
 
     Raises:
-        InputError: no mask that can be read, a meaning that is not clear, or masks of nobody. One that cannot be read
-            is an error where it is used.
+        InputError: no mask that can be read, a meaning that is not clear, or no mask with a person. One that cannot be
+            read is an error where it is used.
     """
     meaning = parse_setting(setting)
     chosen = spread(paths, count)
@@ -119,11 +119,11 @@ def survey(paths: Sequence[Path], where: str, setting: str, is_soft: bool, count
     if not looks:
         # says why
         look(chosen[0])
-    is_said = meaning is not None
+    is_stated = meaning is not None
     if meaning is None:
         meaning = decide(looks, where, is_soft)
-    _check_peopled(looks, meaning, where, is_said)
-    return meaning, _describe(looks, meaning, is_said)
+    _check_peopled(looks, meaning, where, is_stated)
+    return meaning, _describe(looks, meaning, is_stated)
 
 
 def decide(looks: Sequence[Look], where: str, is_soft: bool = False) -> Meaning:
@@ -271,18 +271,18 @@ def _of_two_kinds(looks: Sequence[Look], where: str) -> InputError:
     )
 
 
-def _check_peopled(looks: Sequence[Look], meaning: Meaning, where: str, is_said: bool) -> None:
+def _check_peopled(looks: Sequence[Look], meaning: Meaning, where: str, is_stated: bool) -> None:
     shares = np.array([_share(item, meaning) for item in looks])
     peopled = int(np.count_nonzero(shares))
     if peopled == 0 or peopled < LEAST_PEOPLED * len(looks):
         seen = sorted(value for value in _seen(looks))
-        setting = f" as {remedy(meaning.setting)} says" if is_said else ""
+        setting = f" as {remedy(meaning.setting)} says" if is_stated else ""
         raise InputError(
             f"masks of {where}: {len(looks) - peopled} of {len(looks)} show nobody{setting} (values "
             f"{list_values(seen)}): background-only photos belong into a set of data.blank_sets; if persons are there, "
             "say which values they have: --set data.mask=person:<ids>"
         )
-    if is_said or len(looks) < _INVERTED_MASKS:
+    if is_stated or len(looks) < _INVERTED_MASKS:
         return
     tops = np.array([_share(item, meaning, is_top=True) for item in looks])
     if tops.mean() > _INVERTED_TOP and shares.mean() > _INVERTED_AREA and (shares < 1).mean() > 0.5:
@@ -310,7 +310,7 @@ def _share(item: Look, meaning: Meaning, is_top: bool = False) -> float:
     return float(counts[least:].sum() / counts.sum())
 
 
-def _describe(looks: Sequence[Look], meaning: Meaning, is_said: bool) -> str:
+def _describe(looks: Sequence[Look], meaning: Meaning, is_stated: bool) -> str:
     if meaning.kind == "alpha":
         text = "the fourth channel, above half, is person"
     elif meaning.kind == "colours":
@@ -322,7 +322,7 @@ def _describe(looks: Sequence[Look], meaning: Meaning, is_said: bool) -> str:
         text = f"values {seen}: {what} is person"
     if meaning.ignore:
         text += f", {list_values(meaning.ignore, meaning.kind == 'colours')} is ignored in loss and scores"
-    return text + (" (data.mask)" if is_said else "")
+    return text + (" (data.mask)" if is_stated else "")
 
 
 def _colours(looks: Sequence[Look]) -> str:
@@ -341,6 +341,6 @@ def _count_colours(file: MaskFile) -> dict[int, int] | None:
     if file.colours is None:
         return None
     rgb = file.colours.astype(np.int32)
-    found, counts = np.unique(rgb[..., 0] << 16 | rgb[..., 1] << 8 | rgb[..., 2], return_counts=True)
+    colours, counts = np.unique(rgb[..., 0] << 16 | rgb[..., 1] << 8 | rgb[..., 2], return_counts=True)
     # one more than is allowed tells that there are too many; a photo has a million
-    return {int(value): int(count) for value, count in zip(found[:1000], counts[:1000], strict=True)}
+    return {int(value): int(count) for value, count in zip(colours[:1000], counts[:1000], strict=True)}

@@ -48,12 +48,12 @@ def near_pairs(codes: UInt64[np.ndarray, "n 2 4"], most_bits: int = MOST_BITS) -
         codes: of n photos what `hashes` gives.
         most_bits: that may differ.
     """
-    own, parts = np.ascontiguousarray(codes[:, 0]), most_bits + 1
-    kept = np.flatnonzero(np.bitwise_count(own).sum(axis=1) >= _LEAST_BITS)
+    hashes, parts = np.ascontiguousarray(codes[:, 0]), most_bits + 1
+    kept = np.flatnonzero(np.bitwise_count(hashes).sum(axis=1) >= _LEAST_BITS)
     for side in range(2):
         other = np.ascontiguousarray(codes[:, side])
-        for part, first, second in _candidates(own, other, kept, parts):
-            differing = own[first] ^ other[second]
+        for part, first, second in _candidates(hashes, other, kept, parts):
+            differing = hashes[first] ^ other[second]
             bits = np.bitwise_count(differing).sum(axis=1, dtype=np.int64)
             is_new = bits <= most_bits
             # a pair that agrees in an earlier part too was seen there: nothing has to be kept of millions of them
@@ -61,7 +61,7 @@ def near_pairs(codes: UInt64[np.ndarray, "n 2 4"], most_bits: int = MOST_BITS) -
                 is_new[is_new] = (differing[is_new] & _mask(earlier, parts)).any(axis=1)
             first, second, bits = first[is_new], second[is_new], bits[is_new]
             unturned, mirrored = (
-                np.bitwise_count(own[first] ^ codes[second, which]).sum(axis=1, dtype=np.int64) for which in range(2)
+                np.bitwise_count(hashes[first] ^ codes[second, which]).sum(axis=1, dtype=np.int64) for which in range(2)
             )
             seen = (unturned <= most_bits) if side else np.zeros(len(first), bool)
             for pair in zip(first[~seen], second[~seen], np.minimum(unturned, mirrored)[~seen], strict=True):
@@ -85,9 +85,9 @@ def _candidates(
     for part, (order, low, lengths) in enumerate(tables):
         ends = np.cumsum(lengths, dtype=np.int64)
         for start in range(0, int(ends[-1]) if count else 0, _CHUNK):
-            places = np.arange(start, min(start + _CHUNK, int(ends[-1])))
-            rows = np.searchsorted(ends, places, "right")
-            columns = order[low[rows] + places - (ends[rows] - lengths[rows])]
+            positions = np.arange(start, min(start + _CHUNK, int(ends[-1])))
+            rows = np.searchsorted(ends, positions, "right")
+            columns = order[low[rows] + positions - (ends[rows] - lengths[rows])]
             is_pair = rows < columns
             yield part, kept[rows[is_pair]], kept[columns[is_pair]]
 

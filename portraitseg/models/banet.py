@@ -5,7 +5,7 @@ from it, by which a boundary feature mining branch looks at the photo for detail
 by what the whole photo says of them (the feature fusion module of BiSeNet, Yu et al., 2018).
 
 The paper itself could not be read here, only its abstract, summaries of it and a stranger's rebuilding: they give this
-structure, at most 64 filters, and 0.62 MB (155 thousand float32 weights). How many residual blocks a stage has, and the
+structure, at most 64 filters, and 0.62 MB (155 thousand float32 weights). How many residual blocks a level has, and the
 filters of the other two parts, they do not: here they are chosen so that the size fits.
 
 Changed for phones: mining and fusion work at half the photo's side, not at the whole, and mining sees the features of

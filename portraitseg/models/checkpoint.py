@@ -120,8 +120,8 @@ def read_note(path: Path) -> str:
     import h5py
 
     with h5py.File(path, "r") as file:
-        found = file.attrs.get(_NOTE, "")
-    return found if isinstance(found, str) else ""
+        note = file.attrs.get(_NOTE, "")
+    return note if isinstance(note, str) else ""
 
 
 def _open_packed(content: io.BytesIO) -> Any:
@@ -136,7 +136,7 @@ def _open_packed(content: io.BytesIO) -> Any:
     return h5py.File(h5py.h5f.create(b"packed", h5py.h5f.ACC_TRUNC, creation, access))
 
 
-def _pack(source: Any, target: Any) -> None:
+def _pack(source: Any, packed: Any) -> None:
     """Copies an h5 group into an empty one, without loss, compressed as every build of HDF5 can read it.
 
     Without the time at which a group was made, as Keras's own: equal weights are equal bytes.
@@ -145,13 +145,13 @@ def _pack(source: Any, target: Any) -> None:
 
     creation = h5py.h5p.create(h5py.h5p.GROUP_CREATE)
     creation.set_obj_track_times(False)
-    target.attrs.update(source.attrs)
+    packed.attrs.update(source.attrs)
     for name, item in source.items():
         if isinstance(item, h5py.Group):
-            _pack(item, h5py.Group(h5py.h5g.create(target.id, name.encode(), gcpl=creation)))
+            _pack(item, h5py.Group(h5py.h5g.create(packed.id, name.encode(), gcpl=creation)))
             continue
         packing = {} if item.size < _SMALLEST_PACKED else {"compression": "gzip", "shuffle": True}
-        target.create_dataset(name, data=item[()], **packing).attrs.update(item.attrs)
+        packed.create_dataset(name, data=item[()], **packing).attrs.update(item.attrs)
 
 
 def read_header(path: Path) -> Header:
@@ -220,9 +220,9 @@ def parse_header(text: bytes, path: Path) -> Header:
     except DAMAGED as error:
         reason = str(error).split("\n")[0][:200]
         raise InputError(f"checkpoint {path}: no model of one image input ({reason}): {_REMEDY}") from error
-    if found := classes & EXECUTABLE_LAYERS:
+    if executable := classes & EXECUTABLE_LAYERS:
         raise InputError(
-            f"checkpoint {path}: refused: it holds {', '.join(sorted(found))}, "
+            f"checkpoint {path}: refused: it holds {', '.join(sorted(executable))}, "
             f"a layer that runs foreign code: {_REMEDY}"
         )
     return Header(
@@ -261,15 +261,15 @@ def load_weights(model: Any, path: Path) -> None:
         raise InputError(
             f"checkpoint {path}: comes from quantization-aware training: give the float h5 (no -qat, not in qat/)"
         )
-    own = model.name.removeprefix("quant_")
-    if header.name != own:
-        raise InputError(f"checkpoint {path}: holds '{header.name}', not '{own}': name an h5 of the same network")
+    network = model.name.removeprefix("quant_")
+    if header.name != network:
+        raise InputError(f"checkpoint {path}: holds '{header.name}', not '{network}': name an h5 of the same network")
     try:
         model.load_weights(str(path))
     except DAMAGED as error:
         reason = str(error).split("\n")[0][:200]
         raise InputError(
-            f"checkpoint {path}: its weights do not fit '{own}': {reason}: name an undamaged h5 of the same network"
+            f"checkpoint {path}: its weights do not fit '{network}': {reason}: name an undamaged h5 of the same network"
         ) from error
 
 

@@ -22,7 +22,7 @@ from portraitseg.models.keras_route import keras
 
 layers = keras.layers
 
-#: Stages of EfficientNet-Lite0, of which the last is kept by the teacher alone: (kernel, stride, filters).
+#: Levels of EfficientNet-Lite0, of which the last is kept by the teacher alone: (kernel, stride, filters).
 LEVELS = ((3, 1, 16), (3, 2, 24), (5, 2, 40), (3, 2, 80), (5, 1, 112), (5, 2, 192))
 
 #: Filters of its stem.
@@ -39,8 +39,8 @@ class Variant:
     Attributes:
         detail: filters at half size, in front of the encoder and once more in the decoder; 0: the stem is one 4x4
             convolution of stride 4, and nothing is computed at half size.
-        expansion: of the inverted residuals of each stage; EfficientNet-Lite0 has 1, 6, 6, 6, 6, 6.
-        repeats: blocks per stage; EfficientNet-Lite0 has 1, 2, 2, 3, 3, 4.
+        expansion: of the inverted residuals of each level; EfficientNet-Lite0 has 1, 6, 6, 6, 6, 6.
+        repeats: blocks per level; EfficientNet-Lite0 has 1, 2, 2, 3, 3, 4.
         decoder: filters at strides 16, 8, 4 and, where something is computed at half size, 2.
         is_whole: True: the encoder sees the photo at its own side, as EfficientNet-Lite0 does: the stem's stride is 2.
     """

@@ -32,12 +32,12 @@ def with_layers(model: Any) -> Any:
     Args:
         model: functional Keras model.
     """
-    found = {layer.name: kind for layer in model.layers if (kind := merge_layer(layer)) is not None}
-    if not found:
+    kinds = {layer.name: kind for layer in model.layers if (kind := merge_layer(layer)) is not None}
+    if not kinds:
         return model
     config = model.get_config()
     for entry in config["layers"]:
-        if (kind := found.get(entry["name"])) is not None:
+        if (kind := kinds.get(entry["name"])) is not None:
             entry["class_name"] = kind
             entry["config"] = {key: entry["config"][key] for key in ("name", "trainable", "dtype")}
             ((name, node, tensor, other),) = entry["inbound_nodes"]

@@ -19,7 +19,7 @@ layers = keras.layers
 #: Variant → width multiplier of every channel count.
 VARIANTS: Mapping[str, float] = {"portraitnet": 1.0, "portraitnet_w050": 0.5}
 
-#: MobileNetV2's stages (Sandler et al., 2018, Table 2): (expansion, filters, repeats, stride).
+#: MobileNetV2's levels (Sandler et al., 2018, Table 2): (expansion, filters, repeats, stride).
 LEVELS = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
 STEM_FILTERS = 32
 

@@ -164,13 +164,13 @@ def gate(x: Any, squeeze: int, out: int, name: str) -> Any:
 
 def convolve(x: Any, filters: int, kernel: int = 1, stride: int = 1, relu: bool = False, name: str = "") -> Any:
     """Convolution with a bias (→ ReLU). (n, h, w, c) → (n, h/stride, w/stride, filters)."""
-    own = "relu" if relu else None
+    activation = "relu" if relu else None
     return layers.Conv2D(
         filters,
         kernel,
         strides=stride,
         padding="same",
-        activation=own,
+        activation=activation,
         kernel_initializer=keras.initializers.VarianceScaling(INITIAL_GAIN),
         name=f"{name}_conv",
     )(x)
@@ -178,12 +178,12 @@ def convolve(x: Any, filters: int, kernel: int = 1, stride: int = 1, relu: bool 
 
 def depthwise(x: Any, kernel: int, stride: int, relu: bool, name: str) -> Any:
     """Depthwise convolution with a bias (→ ReLU). (n, h, w, c) → (n, h/stride, w/stride, c)."""
-    own = "relu" if relu else None
+    activation = "relu" if relu else None
     return layers.DepthwiseConv2D(
         kernel,
         strides=stride,
         padding="same",
-        activation=own,
+        activation=activation,
         # Keras would divide by the number of channels too, of which a depthwise sum has one
         depthwise_initializer=keras.initializers.RandomNormal(stddev=INITIAL_GAIN**0.5 / kernel),
         name=f"{name}_dw",

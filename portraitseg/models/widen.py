@@ -9,7 +9,7 @@ import numpy as np
 _SEED = 7
 
 
-def copy_wider(source: Any, target: Any) -> None:
+def copy_wider(source: Any, wide: Any) -> None:
     """Gives a wider network the function of a narrower one: Net2WiderNet (Chen et al., ICLR 2016, arXiv:1511.05641).
 
     Channel j of the wide network is a copy of channel j modulo c of the narrow one, which has c; who reads the copies
@@ -22,7 +22,7 @@ def copy_wider(source: Any, target: Any) -> None:
         target: the same layers by name, none narrower; changed in place. Of equal widths, it gets the same weights.
     """
     rng = np.random.default_rng(_SEED)
-    for layer in target.layers:
+    for layer in wide.layers:
         if layer.weights:
             shapes = [tuple(weight.shape) for weight in layer.weights]
             values = source.get_layer(layer.name).get_weights()

@@ -82,20 +82,22 @@ def suggest(graph: Graph) -> list[str] | None:
     if image.rank != 4 or image.shape[0] != 1 or 3 not in (image.shape[1], image.shape[3]) or image.is_dynamic:
         return None
     size = (image.shape[2], image.shape[3]) if layout == "NCHW" else (image.shape[1], image.shape[2])
-    maps = [(tensor, found) for tensor in graph.outputs if (found := map_shape_of(tensor.shape, size)) is not None]
+    maps = [
+        (tensor, map_shape) for tensor in graph.outputs if (map_shape := map_shape_of(tensor.shape, size)) is not None
+    ]
     if not maps:
         return _with_size(graph, image, layout)
     # the finest map, of these the one with the fewest channels: side outputs are coarser, features have more
-    output, found = max(maps, key=lambda one: (one[1].height * one[1].width, -one[1].channels))
+    output, map_shape = max(maps, key=lambda one: (one[1].height * one[1].width, -one[1].channels))
     lines = _input_lines(image)
-    if "NCHW" in (layout, found.layout):
+    if "NCHW" in (layout, map_shape.layout):
         lines.append(f'layout = "{layout}"')
-        lines += [] if found.layout == layout else [f'output_layout = "{found.layout}"']
+        lines += [] if map_shape.layout == layout else [f'output_layout = "{map_shape.layout}"']
     if len(graph.outputs) > 1:
         lines.append(f'output = "{output.name}"')
-    if found.channels > 1:
-        lines.append(_channel_line(found.channels))
-    return [*lines, _activation_line(graph, output, found.channels)]
+    if map_shape.channels > 1:
+        lines.append(_channel_line(map_shape.channels))
+    return [*lines, _activation_line(graph, output, map_shape.channels)]
 
 
 def _with_size(graph: Graph, image: Tensor, layout: str) -> list[str] | None:

@@ -182,15 +182,15 @@ def _choose_output(
 ) -> tuple[dict[str, Any], MapShape]:
     """The output that is the mask, and how to read it."""
     fitting = []
-    for found in details:
-        shape = tuple(int(side) for side in found["shape"])
+    for detail in details:
+        shape = tuple(int(side) for side in detail["shape"])
         # what is four-dimensional has the layout of the input, unless it says another
         layout = spec.output_layout or (spec.layout if len(shape) == 4 else None)
         map_shape = map_shape_of(shape, spec.output_size or size, layout)
-        if spec.output in (None, found["name"]) and map_shape is not None and map_shape.channels > spec.output_channel:
-            fitting.append((found, map_shape))
+        if spec.output in (None, detail["name"]) and map_shape is not None and map_shape.channels > spec.output_channel:
+            fitting.append((detail, map_shape))
     if len(fitting) != 1:
-        shapes = ", ".join(f"'{found['name']}' {[int(side) for side in found['shape']]}" for found in details)
+        shapes = ", ".join(f"'{detail['name']}' {[int(side) for side in detail['shape']]}" for detail in details)
         what = "several outputs could be the mask: name one with output" if fitting else "no output fits"
         reason = f"{files.spec_path(path)}: {what} (output_channel = {spec.output_channel}; there are: {shapes})"
         raise refusal(path, reason)

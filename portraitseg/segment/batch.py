@@ -32,7 +32,7 @@ class Job:
     """One input and the file that is made of it."""
 
     source: Path
-    target: Path
+    destination: Path
 
     @property
     def is_video(self) -> bool:
@@ -72,7 +72,7 @@ class Batch:
             CheckFailed: a truncated video, of which the readable part was kept.
             KeyboardInterrupt: Ctrl-C, with a line of how far it came; what was made stays.
         """
-        todo = [job for job in jobs if self.overwrite or not job.target.exists()]
+        todo = [job for job in jobs if self.overwrite or not job.destination.exists()]
         if there := len(jobs) - len(todo):
             cli.say(f"{there} of {len(jobs)} are there already: left as they are (--overwrite makes them anew)")
         photos, videos = [job for job in todo if not job.is_video], [job for job in todo if job.is_video]
@@ -81,11 +81,11 @@ class Batch:
 
             require_av()
         done = self._photos(photos)
-        for place, job in enumerate(videos):
+        for index, job in enumerate(videos):
             try:
                 done += self._attempt(self._video, job)
             except KeyboardInterrupt as error:
-                raise KeyboardInterrupt(f"{place} of {len(videos)} videos are done") from error
+                raise KeyboardInterrupt(f"{index} of {len(videos)} videos are done") from error
         self._report(len(jobs))
         return done
 
@@ -142,17 +142,17 @@ class Batch:
         return True
 
     def _photo(self, segmenter: Segmenter, job: Job) -> str | None:
-        found = segmenter.segment(job.source)
-        pixels = pictures.render(found, self.output, self.background)
-        pictures.write(job.target, pixels, pictures.color_profile(job.source))
-        return f"photo {job.source}: nobody was found in it: the mask is empty" if found.is_empty else None
+        segmentation = segmenter.segment(job.source)
+        pixels = pictures.render(segmentation, self.output, self.background)
+        pictures.write(job.destination, pixels, pictures.color_profile(job.source))
+        return f"photo {job.source}: nobody was found in it: the mask is empty" if segmentation.is_empty else None
 
     def _video(self, job: Job) -> str | None:
         from portraitseg.segment.video import segment_video
 
         segmenter = self.make(self.threads)
         smoother = None if self.smooth is False else segmenter.smoother()
-        return segment_video(segmenter, job.source, job.target, self.output, self.background, smoother)
+        return segment_video(segmenter, job.source, job.destination, self.output, self.background, smoother)
 
 
 def plan(inputs: Sequence[str], out: Path, output: Output, recursive: bool = False) -> list[Job]:
@@ -169,30 +169,30 @@ def plan(inputs: Sequence[str], out: Path, output: Output, recursive: bool = Fal
         InputError: a missing input, an unknown kind of file, a folder or pattern without photos and videos, two inputs
             with one output, an output that is an input, an output of the wrong kind.
     """
-    places: dict[Path, Path] = {}
+    parents: dict[Path, Path] = {}
     for given in inputs:
-        root, found = _expand(given, out, recursive)
-        for path in found:
-            places.setdefault(path, path.parent.relative_to(root))
-    sources = list(places)
+        root, photos = _expand(given, out, recursive)
+        for path in photos:
+            parents.setdefault(path, path.parent.relative_to(root))
+    sources = list(parents)
     if len(sources) == 1 and len(inputs) == 1 and out.suffix and not out.is_dir() and not Path(inputs[0]).is_dir():
         jobs = [Job(sources[0], out)]
     else:
         if out.exists() and not out.is_dir():
             raise InputError(f"--out {out}: a file, and {len(sources)} outputs need a folder: name one")
-        jobs = [Job(path, out / place / f"{path.stem}{_suffix(path, output)}") for path, place in places.items()]
+        jobs = [Job(path, out / parent / f"{path.stem}{_suffix(path, output)}") for path, parent in parents.items()]
     taken: dict[Path, Path] = {}
     for job in jobs:
         _check_job(job, output)
-        if (other := taken.setdefault(job.target, job.source)) != job.source:
+        if (other := taken.setdefault(job.destination, job.source)) != job.source:
             raise InputError(
-                f"{other} and {job.source}: both would become {job.target}: rename one, or take two folders"
+                f"{other} and {job.source}: both would become {job.destination}: rename one, or take two folders"
                 " (--recursive keeps those inside a folder apart)"
             )
     real = {source.resolve() for source in sources}
     for job in jobs:
-        if job.target.resolve() in real:
-            raise InputError(f"--out {out}: {job.target} would replace an input: name another folder")
+        if job.destination.resolve() in real:
+            raise InputError(f"--out {out}: {job.destination} would replace an input: name another folder")
     return jobs
 
 
@@ -200,9 +200,9 @@ def _check_job(job: Job, output: Output) -> None:
     if job.is_video:
         from portraitseg.segment.video import check_container
 
-        check_container(job.target, output)
+        check_container(job.destination, output)
     else:
-        pictures.check_suffix(job.target, output)
+        pictures.check_suffix(job.destination, output)
 
 
 def _suffix(source: Path, output: Output) -> str:
@@ -216,19 +216,19 @@ def _expand(given: str, out: Path, recursive: bool) -> tuple[Path, list[Path]]:
     known = (*PHOTO_SUFFIXES, *VIDEO_SUFFIXES)
     path = Path(given)
     if path.is_dir():
-        found = sorted(_usable(_inside(path, recursive), path, out))
-        if not found:
+        usable = sorted(_usable(_inside(path, recursive), path, out))
+        if not usable:
             has_folders = not recursive and any(child.is_dir() for child in path.iterdir())
             below = " (there are folders in it: --recursive takes them too)" if has_folders else ""
             raise InputError(f"{path}: no photos or videos in it{below}: {', '.join(known)}")
-        return path, found
+        return path, usable
     if not path.exists() and glob.has_magic(given):
         names = glob.iglob(given, recursive=True)  # noqa: PTH207 - a pattern may begin at the root
         root = Path(*itertools.takewhile(lambda part: not glob.has_magic(part), path.parts))
-        found = sorted(_usable(map(Path, names), root, out))
-        if not found:
+        usable = sorted(_usable(map(Path, names), root, out))
+        if not usable:
             raise InputError(f"{given}: matches no photo or video")
-        return root, found
+        return root, usable
     if not path.exists():
         raise InputError(f"{path}: no such file or folder")
     if path.suffix.lower() not in known:
@@ -238,9 +238,9 @@ def _expand(given: str, out: Path, recursive: bool) -> tuple[Path, list[Path]]:
 
 def _inside(folder: Path, recursive: bool) -> Iterator[Path]:
     """The files of a folder; no links to folders are followed, which may lead in circles."""
-    for place, folders, names in os.walk(folder):
+    for parent, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if recursive and not name.startswith(".")]
-        yield from (Path(place) / name for name in names if not name.startswith("."))
+        yield from (Path(parent) / name for name in names if not name.startswith("."))
 
 
 def _usable(paths: Iterable[Path], root: Path, out: Path) -> Iterator[Path]:

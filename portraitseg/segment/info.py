@@ -35,9 +35,9 @@ def _entry(listed: Manifest, entry: FileEntry) -> list[tuple[str, str]]:
         scores = f"IoU {100 * score.iou:.2f}, boundary IoU {100 * score.boundary_iou:.2f}"
         rows.append((score.split, f"{scores} ({score.photos} photos)"))
     chosen = {"refine": listed.source.refine, "smooth": listed.source.smooth}
-    for name, found in chosen.items():
-        if found is not None:
-            values = found.parameters
-            on = f" (chosen on {found.chosen_on.split})" if found.chosen_on else ""
+    for name, part in chosen.items():
+        if part is not None:
+            values = part.parameters
+            on = f" (chosen on {part.chosen_on.split})" if part.chosen_on else ""
             rows.append((name, ", ".join(f"{key} {value:g}" for key, value in values.items()) + on))
     return [*rows, ("licence", terms.sentence(listed.source) or "not stated")]

@@ -17,8 +17,8 @@ _FOLDERS = (_PACKAGE / "released_files", _PACKAGE.parent / "android_assets")
 
 def names() -> list[str]:
     """The released networks that are here."""
-    found = {path.parent.name for folder in _FOLDERS for path in folder.glob(f"*/{RECOMMENDED_NAME}")}
-    return sorted(found)
+    runs = {path.parent.name for folder in _FOLDERS for path in folder.glob(f"*/{RECOMMENDED_NAME}")}
+    return sorted(runs)
 
 
 def find(name: str) -> Path:

@@ -249,8 +249,8 @@ def _open(path: Path, threads: int, is_ours: bool) -> Runner:
 
 def _check(image: np.ndarray) -> Image:
     if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-        found = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
-        raise ValueError(f"{found}: give RGB pixels as uint8 (height, width, 3), or a path")
+        given = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
+        raise ValueError(f"{given}: give RGB pixels as uint8 (height, width, 3), or a path")
     if not image.size:
         raise ValueError(f"{image.shape}: a picture without pixels")
     return image

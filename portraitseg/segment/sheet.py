@@ -47,9 +47,9 @@ def draw_sheet(photos: Sequence[Path], models: Sequence[str], out: Path, refine:
 
 def _row(path: Path, segmenters: Sequence[Segmenter]) -> list[Picture]:
     image = _fit(read_image(path)[0])
-    found = [segmenter.segment(image) for segmenter in segmenters]
-    cuts = [one.over((_WHITE, _WHITE, _WHITE)) for one in found]
-    return [image, *cuts, *(_difference(found[0], other) for other in found[1:])]
+    results = [segmenter.segment(image) for segmenter in segmenters]
+    cuts = [one.over((_WHITE, _WHITE, _WHITE)) for one in results]
+    return [image, *cuts, *(_difference(results[0], other) for other in results[1:])]
 
 
 def _difference(first: Segmentation, other: Segmentation) -> Picture:

@@ -68,25 +68,25 @@ def require_av() -> Any:
     return av
 
 
-def check_container(target: Path, output: Output) -> None:
+def check_container(out: Path, output: Output) -> None:
     """Whether a video's result can be saved under a name.
 
     Raises:
         InputError: an unknown suffix, or one that has no room for alpha.
     """
-    suffix = target.suffix.lower()
+    suffix = out.suffix.lower()
     if output == "cutout" and suffix not in _TRANSPARENT:
         raise InputError(
-            f"--out {target}: {suffix or 'this'} has no transparency: name a .webm (for browsers) or .mov (for editing)"
+            f"--out {out}: {suffix or 'this'} has no transparency: name a .webm (for browsers) or .mov (for editing)"
         )
     if suffix not in _OPAQUE:
-        raise InputError(f"--out {target}: save a video as {', '.join(_OPAQUE)}, or name a folder")
+        raise InputError(f"--out {out}: save a video as {', '.join(_OPAQUE)}, or name a folder")
 
 
 def segment_video(
     segmenter: Segmenter,
     source: Path,
-    target: Path,
+    destination: Path,
     output: Output,
     background: Background | None = None,
     smoother: MaskSmoother | None = None,
@@ -114,8 +114,8 @@ def segment_video(
         stream = _video_stream(container, source)
         total = stream.frames or None
         expected_s = _duration_s(container, stream)
-        found_person, count, last_s, fault = False, 0, 0.0, None
-        with files.replacing(target) as temporary, progress("frames", total, source.name) as advance:
+        has_person, count, last_s, fault = False, 0, 0.0, None
+        with files.replacing(destination) as temporary, progress("frames", total, source.name) as advance:
             writer = _Writer(av, temporary, container, stream, output)
             try:
                 for frame, sound in _decode(av, container, stream):
@@ -129,9 +129,9 @@ def segment_video(
                     steady = segmenter.predict(pixels)
                     if smoother:
                         steady = smoother(steady, time_s)
-                    found_person |= bool((steady > contract.PROBABILITY_THRESHOLD).any())
-                    found = Segmentation(pixels, steady, segmenter.matte(pixels, steady))
-                    writer.picture(pictures.render(found, output, background), frame)
+                    has_person |= bool((steady > contract.PROBABILITY_THRESHOLD).any())
+                    segmentation = Segmentation(pixels, steady, segmenter.matte(pixels, steady))
+                    writer.picture(pictures.render(segmentation, output, background), frame)
                     count, last_s = count + 1, time_s
                     advance(1)
                 if not count:
@@ -141,12 +141,12 @@ def segment_video(
                 writer.close()
     step_s = float(1 / stream.average_rate) if stream.average_rate else 0.0
     if fault or (expected_s and last_s + step_s < (1 - _MISSING_SHARE) * expected_s - step_s):
-        told = f" ({fault})" if fault else ""
+        detail = f" ({fault})" if fault else ""
         of = f" of {expected_s:.1f}" if expected_s else ""
         raise CheckFailed(
-            f"video {source}: truncated or damaged{told}: the first {last_s + step_s:.1f}{of} s are in {target}"
+            f"video {source}: truncated or damaged{detail}: the first {last_s + step_s:.1f}{of} s are in {destination}"
         )
-    return None if found_person else f"video {source}: nobody was found in any of its frames"
+    return None if has_person else f"video {source}: nobody was found in any of its frames"
 
 
 def _opened(av: Any, source: Path) -> Any:

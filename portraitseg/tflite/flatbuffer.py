@@ -107,8 +107,8 @@ def _append(content: bytes, data: bytes, name: str | None = None) -> bytes:
         schema.MetadataAddName(builder, title)
         schema.MetadataAddBuffer(builder, model.BuffersLength())
         entry = schema.MetadataEnd(builder)
-        places = [model.Metadata(i)._tab.Pos for i in range(model.MetadataLength())]
-        replaced[_MODEL_METADATA] = vector(places, entry)
+        entries = [model.Metadata(i)._tab.Pos for i in range(model.MetadataLength())]
+        replaced[_MODEL_METADATA] = vector(entries, entry)
     replaced[_MODEL_BUFFERS] = vector([model.Buffers(i)._tab.Pos for i in range(model.BuffersLength())], buffer)
     builder.Finish(_new_root(builder, schema, model, len(old), replaced), b"TFL3")
     return bytes(builder.Output())
@@ -153,8 +153,8 @@ def _new_root(builder: Any, schema: Any, model: Any, old_size: int, replaced: Ma
     for slot in range(_MODEL_FIELDS):
         where = model._tab.Offset(4 + 2 * slot)
         if where and slot != _MODEL_VERSION and slot not in replaced:
-            target = model._tab.Indirect(model._tab.Pos + where)
-            builder.PrependUOffsetTRelativeSlot(slot, old_size - target, 0)
+            pointed = model._tab.Indirect(model._tab.Pos + where)
+            builder.PrependUOffsetTRelativeSlot(slot, old_size - pointed, 0)
     for slot, offset in replaced.items():
         builder.PrependUOffsetTRelativeSlot(slot, offset, 0)
     return int(schema.ModelEnd(builder))

@@ -38,9 +38,9 @@ def build(sources: list[Path], jar: Path) -> str:
     command = ["java", "-Xmx1g", "-cp", os.pathsep.join(map(str, path)), "org.jetbrains.kotlin.cli.jvm.K2JVMCompiler"]
     options = ["-kotlin-home", str(LIBRARY.parent), "-no-reflect", "-jvm-target", "1.8", "-Werror", "-d", str(jar)]
     result = subprocess.run([*command, *options, *map(str, sources)], capture_output=True, text=True, check=False)
-    said = (result.stdout + result.stderr).strip()
-    assert (result.returncode == 0) == jar.exists() or said, result.returncode
-    return said
+    output = (result.stdout + result.stderr).strip()
+    assert (result.returncode == 0) == jar.exists() or output, result.returncode
+    return output
 
 
 def built() -> Path:
@@ -55,7 +55,7 @@ def built() -> Path:
         for old in TOOLS.glob("portrait-*.jar"):
             old.unlink()
         scratch = jar.with_suffix(f".{os.getpid()}.jar")
-        assert not (said := build(sources, scratch)), said
+        assert not (output := build(sources, scratch)), output
         scratch.replace(jar)
     return jar
 

@@ -73,9 +73,9 @@ def test_masks_and_mattes_are_pythons(engine: str, tmp_path: Path) -> None:
     name = {"GPU": "rgb-fp16", "CPU": "rgba-qat_wi8_ai8_u8"}[engine]
     segmenter = Segmenter(jvm.ASSETS / f"selfie_general-256x256-{name}.tflite")
     for index, image in enumerate(images):
-        found = np.fromfile(tmp_path / f"{index}.probability", np.float32).reshape(256, 256)
+        probability = np.fromfile(tmp_path / f"{index}.probability", np.float32).reshape(256, 256)
         # the same pixels, the same file, the same runtime: the same numbers
-        np.testing.assert_array_equal(found, segmenter.predict(image))
+        np.testing.assert_array_equal(probability, segmenter.predict(image))
         alpha = np.fromfile(tmp_path / f"{index}.alpha", np.uint8).reshape(image.shape[:2])
         expected = segmenter.segment(image).alpha
         difference = np.abs(alpha.astype(np.float32) / 255 - expected)
@@ -148,20 +148,20 @@ def test_a_signature_that_is_not_androids_is_found() -> None:
 
 def _declared(text: str) -> list[tuple[str, str, int]]:
     """(class, method, number of arguments) of every `fun`, and of every property as its getter and setter."""
-    owner, found = "", []
+    owner, members = "", []
     # a nested interface is another owner
     for line in re.sub(r"^    fun interface .*?^    }$", "", text, flags=re.MULTILINE | re.DOTALL).splitlines():
         if named := re.match(r"(?:abstract |open )?(?:class|object) (\w+)", line):
             owner = named[1]
             for name in re.findall(r"(?<!private )\bval (\w+):", line.split(") {")[0]):
-                found.append((owner, f"get{name[0].upper()}{name[1:]}", 0))
+                members.append((owner, f"get{name[0].upper()}{name[1:]}", 0))
         elif held := re.match(r"    (?:abstract )?(va[lr]) (\w+):", line):
             name = f"{held[2][0].upper()}{held[2][1:]}"
-            found += [(owner, f"get{name}", 0), (owner, f"set{name}", 1)][: 1 + (held[1] == "var")]
+            members += [(owner, f"get{name}", 0), (owner, f"set{name}", 1)][: 1 + (held[1] == "var")]
         elif declared := re.match(r"\s+(?:(?:override|abstract|protected|open) )*fun (\w+)\(([^)]*)\)", line):
             arguments = [part for part in declared[2].split(",") if ":" in part]
-            found.append((owner, declared[1], len(arguments)))
-    return found
+            members.append((owner, declared[1], len(arguments)))
+    return members
 
 
 @functools.cache
@@ -171,14 +171,14 @@ def _api(package: str) -> dict[str, dict[str, set[int]]]:
     if spec is None or not spec.submodule_search_locations:
         pytest.skip("stand-ins not compared with Android's API: `pip install chaquopy-stubs-android` (group dev)")
     folder = Path(spec.submodule_search_locations[0]).joinpath(*package.split(".")[1:])
-    found: dict[str, dict[str, set[int]]] = {}
+    api: dict[str, dict[str, set[int]]] = {}
     for node in ast.parse((folder / "__init__.pyi").read_text(encoding="utf-8")).body:
         if not isinstance(node, ast.ClassDef):
             continue
-        methods = found.setdefault(node.name, {})
+        methods = api.setdefault(node.name, {})
         for item in node.body:
             if isinstance(item, ast.FunctionDef):
                 is_static = any(getattr(mark, "id", "") == "staticmethod" for mark in item.decorator_list)
                 count = len(item.args.posonlyargs) + len(item.args.args) - (not is_static)
                 methods.setdefault(item.name, set()).add(count)
-    return found
+    return api

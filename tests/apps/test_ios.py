@@ -84,8 +84,10 @@ def test_the_sample_builds_with_a_released_folders_sources_alone() -> None:
 
 def test_orientation_is_never_optional() -> None:
     for path in PACKAGE.glob("Sources/**/*Segmenter.swift"):
-        for found in re.findall(r"orientation: CGImagePropertyOrientation[^,)\n]*", path.read_text(encoding="utf-8")):
-            assert "=" not in found and "?" not in found, found
+        for parameter in re.findall(
+            r"orientation: CGImagePropertyOrientation[^,)\n]*", path.read_text(encoding="utf-8")
+        ):
+            assert "=" not in parameter and "?" not in parameter, parameter
     assert ".scaleFill" in (PACKAGE / "Sources/Portrait/PortraitSegmenter.swift").read_text(encoding="utf-8")
 
 

@@ -64,8 +64,8 @@ def _agsl(given: dict[str, Any], source: Path, folder: Path) -> list[int]:
     command = ["node", str(jvm.ANDROID / "tests/agsl.mjs"), str(CANVASKIT), str(source), str(case)]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stdout + result.stderr
-    found: list[int] = json.loads(result.stdout)
-    return found
+    pixels: list[int] = json.loads(result.stdout)
+    return pixels
 
 
 def _glsl(given: dict[str, Any], source: str, folder: Path) -> list[int]:
@@ -80,23 +80,23 @@ def _glsl(given: dict[str, Any], source: str, folder: Path) -> list[int]:
         [*command, f"--user-data-dir={folder}/profile", "--dump-dom", page.as_uri()],
         capture_output=True, text=True, check=False, timeout=300,
     )  # fmt: skip
-    (said,) = re.findall(r'<pre id="found">(.*?)</pre>', result.stdout, re.DOTALL)
-    assert said.startswith("["), said
-    found: list[int] = json.loads(said)
-    return found
+    (output,) = re.findall(r'<pre id="found">(.*?)</pre>', result.stdout, re.DOTALL)
+    assert output.startswith("["), output
+    pixels: list[int] = json.loads(output)
+    return pixels
 
 
 @pytest.mark.full
 def test_agsl(given: dict[str, Any], tmp_path: Path) -> None:
-    found = _differences(given, _agsl(given, SHADERS / "matte.agsl", tmp_path))
-    assert found.max() <= MOST and found.mean() <= MEAN, (found.max(), found.mean())
+    differences = _differences(given, _agsl(given, SHADERS / "matte.agsl", tmp_path))
+    assert differences.max() <= MOST and differences.mean() <= MEAN, (differences.max(), differences.mean())
 
 
 @pytest.mark.full
 def test_glsl(given: dict[str, Any], tmp_path: Path) -> None:
     source = (SHADERS / "matte.frag").read_text(encoding="utf-8")
-    found = _differences(given, _glsl(given, source, tmp_path))
-    assert found.max() <= MOST and found.mean() <= MEAN, (found.max(), found.mean())
+    differences = _differences(given, _glsl(given, source, tmp_path))
+    assert differences.max() <= MOST and differences.mean() <= MEAN, (differences.max(), differences.mean())
 
 
 @pytest.mark.full
@@ -104,5 +104,5 @@ def test_a_shader_that_is_half_a_pixel_off_is_found(given: dict[str, Any], tmp_p
     text = (SHADERS / "matte.agsl").read_text(encoding="utf-8")
     wrong = tmp_path / "wrong.agsl"
     wrong.write_text(text.replace("at * scale - 0.5", "at * scale"))
-    found = _differences(given, _agsl(given, wrong, tmp_path))
-    assert found.max() > 2 * MOST
+    differences = _differences(given, _agsl(given, wrong, tmp_path))
+    assert differences.max() > 2 * MOST

@@ -103,4 +103,4 @@ def core_ml(workspace, monkeypatch):
 @pytest.fixture(autouse=True)
 def _no_new_processes(monkeypatch):
     """First runs in processes of their own take a second each; tests/benchmark/test_cold.py has the real ones."""
-    monkeypatch.setattr(measure, "cold_start", lambda target, threads: ColdStart(3.0, 2.0, 1.5))
+    monkeypatch.setattr(measure, "cold_start", lambda model_file, threads: ColdStart(3.0, 2.0, 1.5))

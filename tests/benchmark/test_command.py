@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from benchmark.__main__ import app
 from benchmark.measuring import latency, measure, refinement
-from benchmark.measuring.targets import FOREIGN, Target, choose_reference
+from benchmark.measuring.model_files import FOREIGN, ModelFile, choose_reference
 from benchmark.tables import results
 from portraitseg.config import DataConfig
 from portraitseg.data import open_dataset
@@ -304,15 +304,15 @@ finally:
 
 
 def test_default_reference():
-    peer = Target(Path("p/mediapipe_selfie_general_256.tflite"), "mp", FOREIGN, None, 1)
-    plain = Target(Path("a/m-8x8-rgb-fp32.tflite"), "m", "fp32", "rgb", 1, Path("a/manifest.json"))
-    onnx = Target(Path("o/m-8x8-nhwc-fp32.onnx"), "m", "fp32", "rgb", 1, Path("o/manifest.json"))
-    int8 = Target(Path("a/m-8x8-rgb-qat_wi8_ai8.tflite"), "m", "qat_wi8_ai8", "rgb", 1, Path("a/manifest.json"))
+    peer = ModelFile(Path("p/mediapipe_selfie_general_256.tflite"), "mp", FOREIGN, None, 1)
+    plain = ModelFile(Path("a/m-8x8-rgb-fp32.tflite"), "m", "fp32", "rgb", 1, Path("a/manifest.json"))
+    onnx = ModelFile(Path("o/m-8x8-nhwc-fp32.onnx"), "m", "fp32", "rgb", 1, Path("o/manifest.json"))
+    int8 = ModelFile(Path("a/m-8x8-rgb-qat_wi8_ai8.tflite"), "m", "qat_wi8_ai8", "rgb", 1, Path("a/manifest.json"))
     assert choose_reference([int8, onnx, plain, peer], None)[1] is peer
     assert choose_reference([int8, onnx, plain], None)[1] is plain
     assert choose_reference([int8], None) == ([int8], None)
     # what a release keeps: weights in float16, computed in float32
-    half = Target(Path("a/m-8x8-rgb-fp16.tflite"), "m", "fp16", "rgb", 1, Path("a/manifest.json"))
-    apple = Target(Path("i/m-8x8-fp16.mlpackage"), "m", "fp16", "rgb", 1, Path("i/manifest.json"))
+    half = ModelFile(Path("a/m-8x8-rgb-fp16.tflite"), "m", "fp16", "rgb", 1, Path("a/manifest.json"))
+    apple = ModelFile(Path("i/m-8x8-fp16.mlpackage"), "m", "fp16", "rgb", 1, Path("i/manifest.json"))
     assert choose_reference([apple, int8, onnx, half], None)[1] is half
     assert choose_reference([half, plain], None)[1] is plain and choose_reference([apple], None)[1] is None

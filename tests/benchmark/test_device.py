@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from benchmark.__main__ import app
-from benchmark.measuring.targets import Target
+from benchmark.measuring.model_files import ModelFile
 from benchmark.phone import adb
 from benchmark.phone.adb import Phone, Vanished, connect, parse_devices
 from benchmark.phone.device import Backend, DeviceMeasurement, Timing, backends, parse
@@ -70,7 +70,7 @@ def transcript(name: str) -> str:
 
 def test_noise_of_the_reference_spoils_the_ratios(tmp_path):
     calm, wild = (Timing(2.0, fastest, 2.0, 50, 3.0, 1.0, None, "all") for fastest in (1.9, 1.0))
-    ours, theirs = (Target(Path(f"{name}.tflite"), name, "fp32", "rgb", 1) for name in ("ours", "theirs"))
+    ours, theirs = (ModelFile(Path(f"{name}.tflite"), name, "fp32", "rgb", 1) for name in ("ours", "theirs"))
     measured = DeviceMeasurement(Phone(tmp_path, "P"), [ours, theirs], theirs, [GPU])
     measured.timings = {(ours.name, GPU): [calm, calm], (theirs.name, GPU): [calm, wild]}
     mine, other = measured.rows()

@@ -64,7 +64,7 @@ def test_a_file_that_blinks_is_told(workspace, monkeypatch):
     monkeypatch.setattr(type(runner), "predict", blinking)
     blinks = Flicker()
     list(blinks.measure({name: runner}, dataset, "test_a"))
-    steady, wild = (np.mean(found.done["test_a", name]["flipped_share"]) for found in (calm, blinks))
+    steady, wild = (np.mean(scores.done["test_a", name]["flipped_share"]) for scores in (calm, blinks))
     # the whole person comes and goes; at the outline a little changes anyway, since each frame is stretched anew
     assert steady < 0.02 < 0.1 < wild
 

@@ -68,8 +68,8 @@ def scores(shift: float = 0.0) -> dict[str, np.ndarray]:
 
 
 def of(changes: list[Change], what: str) -> Change:
-    (found,) = (change for change in changes if change.what.startswith(what))
-    return found
+    (only,) = (change for change in changes if change.what.startswith(what))
+    return only
 
 
 def test_scores_are_compared_photo_by_photo(tmp_path):

@@ -36,22 +36,24 @@ def test_pairs_find_what_separate_intervals_hide():
     generator = np.random.default_rng(1)
     hardness = generator.normal(0.9, 0.1, 200)
     a, b = hardness, hardness + generator.normal(0.005, 0.01, 200)
-    found = paired_difference(a, b)
-    assert found.low > 0 and not found.is_noise
+    difference = paired_difference(a, b)
+    assert difference.low > 0 and not difference.is_noise
     # the separate intervals overlap by most of their width
     assert bootstrap_interval(b)[0] < bootstrap_interval(a)[1]
     # SciPy's own bootstrap of the same mean; a fifth of the width for the resampling of both
     theirs = stats.bootstrap(((b - a),), np.mean, n_resamples=2000, method="percentile", rng=2).confidence_interval
     slack = 0.2 * (theirs.high - theirs.low)
-    assert found.low == pytest.approx(theirs.low, abs=slack) and found.high == pytest.approx(theirs.high, abs=slack)
+    assert difference.low == pytest.approx(theirs.low, abs=slack) and difference.high == pytest.approx(
+        theirs.high, abs=slack
+    )
 
 
 def test_a_difference_inside_the_noise_is_called_that():
     generator = np.random.default_rng(2)
     a = generator.normal(0.9, 0.05, 100)
     b = a + generator.normal(0, 0.02, 100)
-    found = paired_difference(a, b)
-    assert found.is_noise and "inside the noise" in describe_difference(found)
+    difference = paired_difference(a, b)
+    assert difference.is_noise and "inside the noise" in describe_difference(difference)
     assert "noise" not in describe_difference(paired_difference(a, a + 0.01))
     # twice the same scores: nothing differs
     assert paired_difference(a, a) == (0, 0, 0) and paired_difference(a, a).is_noise

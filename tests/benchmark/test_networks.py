@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from benchmark.__main__ import app
 from benchmark.measuring import latency
-from benchmark.studies import comparison, contest, networks, readme
+from benchmark.studies import contest, network_table, networks, readme
 from benchmark.tables import results
 from portraitseg import files, identity, manifest
 from portraitseg.config import load_config
@@ -121,7 +121,7 @@ def test_bad_use_of_networks(runs, arguments, message):
 def test_two_networks_of_one_name_are_refused_before_anything_is_measured(runs, monkeypatch):
     Path("peers").mkdir()
     write_tflite(Path("peers/b.tflite"), shape=(1, 24, 30, 3))
-    monkeypatch.setattr(comparison, "measure_together", lambda *_: pytest.fail("measured"))
+    monkeypatch.setattr(network_table.Study, "measure", lambda *_: pytest.fail("measured"))
     with pytest.raises(InputError, match="two networks are called 'b'"):
         command("networks", "--data", "photos", "--runs", "compare-a,compare-b", "--peers", "peers")
 

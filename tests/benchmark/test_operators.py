@@ -66,9 +66,9 @@ def test_operators_of_the_file_are_found_in_order():
     clamp = "Clamp (NC)"
     events = [(CONV, INSIDE_DELEGATE, 1, 0), (clamp, INSIDE_DELEGATE, 1, 1), (POOL, OPERATOR, 1, 2)]
     events += [(CONV, INSIDE_DELEGATE, 1, 0), (RESIZE, INSIDE_DELEGATE, 1, 1)]
-    assert [found and found.index for found in match(events, ops)] == [0, None, 2, 3, 4]
+    assert [matched and matched.index for matched in match(events, ops)] == [0, None, 2, 3, 4]
     # a convolution too few: none of them can be told, but TFLite's own one can
-    assert [found and found.index for found in match(events[1:], ops)] == [None, 2, None, None]
+    assert [matched and matched.index for matched in match(events[1:], ops)] == [None, 2, None, None]
 
 
 def test_another_form_of_events_is_refused():

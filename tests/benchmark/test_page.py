@@ -276,9 +276,9 @@ def test_in_a_browser(measured):
     other = page.with_name("driven.html")
     other.write_text(driven)
     content, console = browse(other)
-    found = re.search(r"<pre id=\"out\">(.*?)</pre>", content)
-    assert found and console == ""
-    result = json.loads(html.unescape(found[1]))
+    output = re.search(r"<pre id=\"out\">(.*?)</pre>", content)
+    assert output and console == ""
+    result = json.loads(html.unescape(output[1]))
     numbers = [float(value) for value in result["before"] if value]
     # what was not measured is last both ways
     assert result["rising"] == [f"{value:.2f}" for value in sorted(numbers)] + [""]

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from benchmark.__main__ import app
 from benchmark.measuring import intervals, latency, peers
-from benchmark.measuring.targets import FOREIGN, Target
+from benchmark.measuring.model_files import FOREIGN, ModelFile
 from portraitseg.errors import InputError
 from portraitseg.runners import tflite
 from tests.runners.tiny import WEIGHTS, write_tflite
@@ -21,18 +21,18 @@ def image() -> np.ndarray:
     return np.random.default_rng(1).integers(0, 256, (6, 8, 3), np.uint8)
 
 
-def target(path: Path) -> Target:
-    return Target(path, path.stem, FOREIGN, None, 1)
+def model_file(path: Path) -> ModelFile:
+    return ModelFile(path, path.stem, FOREIGN, None, 1)
 
 
 def opened(tmp_path: Path, toml: str, **values):
     path = write_tflite(tmp_path / "peer.tflite", shape=SHAPE, **values)
     path.with_suffix(".toml").write_text(toml)
-    return peers.open_target(target(path), threads=1)
+    return peers.open_file(model_file(path), threads=1)
 
 
 def test_without_a_description_it_is_a_file_like_ours(tmp_path):
-    runner = peers.open_target(target(write_tflite(tmp_path / "peer.tflite", shape=SHAPE)), threads=1)
+    runner = peers.open_file(model_file(write_tflite(tmp_path / "peer.tflite", shape=SHAPE)), threads=1)
     assert isinstance(runner, tflite.TfliteRunner)
     plain = runner.predict(image())
     # times 1/255 instead of divided by 255: the last bit of a float32
@@ -116,7 +116,7 @@ def test_a_damaged_file_with_a_description(tmp_path):
     path.write_bytes(b"no flatbuffer")
     path.with_suffix(".toml").write_text("")
     with pytest.raises(InputError, match=r"peer\.tflite"):
-        peers.open_target(target(path), threads=1)
+        peers.open_file(model_file(path), threads=1)
 
 
 def test_in_the_table(workspace, monkeypatch):

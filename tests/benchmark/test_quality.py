@@ -92,7 +92,7 @@ def test_percentile_and_worst_photos(tmp_path):
     assert scores.measures == ("iou",) and scores.fault is None and set(EXTREMES).isdisjoint(scores.measures)
 
 
-def test_photos_of_nobody_on_which_nothing_is_found(runner, monkeypatch, tmp_path):
+def test_background_only_photos_on_which_no_person_is_predicted(runner, monkeypatch, tmp_path):
     """They count as 1, and are counted; of nothing else there is no score."""
     nobody = sample(np.zeros((24, 30), np.uint8))
     monkeypatch.setattr(type(runner), "predict", lambda self, image: np.zeros((24, 30), np.float32))

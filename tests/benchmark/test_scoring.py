@@ -20,10 +20,10 @@ from benchmark.__main__ import app
 from benchmark.measuring import journal as journals
 from benchmark.measuring import latency, scoring
 from benchmark.measuring.journal import Journal, locked
-from benchmark.measuring.peers import open_target
+from benchmark.measuring.model_files import FOREIGN, ModelFile
+from benchmark.measuring.peers import open_file
 from benchmark.measuring.robustness import CLEAN, CONDITIONS
 from benchmark.measuring.scoring import CHUNK, LEAST_PHOTOS, Scoring, processes
-from benchmark.measuring.targets import FOREIGN, Target
 from portraitseg.config import DataConfig
 from portraitseg.data import open_dataset
 from portraitseg.data.mixed import MixedDataset
@@ -78,13 +78,13 @@ def test_what_a_kill_cut_short_or_a_disk_spoiled_is_made_again(tmp_path_factory,
     content = path.read_bytes()
     begin = content.index(b"\n") + 1
     damaged = bytearray(content[: max(begin, len(content) - cut)])
-    place = begin + flipped
-    if place < len(damaged):
-        damaged[place] ^= 1
+    position = begin + flipped
+    if position < len(damaged):
+        damaged[position] ^= 1
     path.write_bytes(damaged)
     again = Journal(path, {"file": "a"}, NAMES, 10)
     whole = (len(damaged) - begin) // 24
-    assert again.done.sum() == min(whole, flipped // 24 if place < len(damaged) else whole)
+    assert again.done.sum() == min(whole, flipped // 24 if position < len(damaged) else whole)
     # whatever was lost: it can be made again, and then all is as before
     missing = np.flatnonzero(~again.done)
     again.append(missing, np.stack([missing / 10, missing / 100], axis=1).astype(np.float64))
@@ -109,21 +109,21 @@ def photos(tmp_path, monkeypatch):
     return open_dataset(DataConfig(format="folder", root=tmp_path / "photos"), seed=7)
 
 
-def target(path: Path) -> Target:
-    return Target(path, path.stem, FOREIGN, None, 1)
+def model_file(path: Path) -> ModelFile:
+    return ModelFile(path, path.stem, FOREIGN, None, 1)
 
 
-def score(dataset, *targets: Target, conditions=(CLEAN,), workers: int = 1) -> Scoring:
-    runners = {one.name: open_target(one, threads=1) for one in targets} if workers == 1 else {}
+def score(dataset, *model_files: ModelFile, conditions=(CLEAN,), workers: int = 1) -> Scoring:
+    runners = {one.name: open_file(one, threads=1) for one in model_files} if workers == 1 else {}
     made = Scoring(
-        list(targets), dataset, "test_a", list(conditions), Path("journal"), workers=workers, runners=runners
+        list(model_files), dataset, "test_a", list(conditions), Path("journal"), workers=workers, runners=runners
     )
     deque(made.run(), maxlen=0)
     return made
 
 
 def test_processes_change_no_figure(photos):
-    files = [target(write_tflite(Path(f"{name}.tflite"), shape=(1, 24, 30, 3))) for name in "ab"]
+    files = [model_file(write_tflite(Path(f"{name}.tflite"), shape=(1, 24, 30, 3))) for name in "ab"]
     files[0] = replace(files[0], refine=Refine(**asdict(EdgeRefiner(side=15))))
     conditions = (CLEAN, *CONDITIONS)
     alone = score(photos, *files, conditions=conditions)
@@ -134,9 +134,9 @@ def test_processes_change_no_figure(photos):
     assert together.photos_done == 21
     # bit by bit, in whatever order they came
     assert {path.name: sorted_records(path) for path in Path("journal").glob("*.scores")} == before
-    found = together.result("jpeg_50")[files[1].name]
-    assert found.keys == tuple(sorted(photos.keys("test_a"))) and found.mean("iou") > 0.9
-    np.testing.assert_array_equal(found.values("iou"), alone.result("jpeg_50")[files[0].name].values("iou"))
+    quality = together.result("jpeg_50")[files[1].name]
+    assert quality.keys == tuple(sorted(photos.keys("test_a"))) and quality.mean("iou") > 0.9
+    np.testing.assert_array_equal(quality.values("iou"), alone.result("jpeg_50")[files[0].name].values("iou"))
 
 
 def sorted_records(path: Path) -> tuple[bytes, list[bytes]]:
@@ -146,7 +146,7 @@ def sorted_records(path: Path) -> tuple[bytes, list[bytes]]:
 
 
 def test_only_what_is_missing_is_scored(photos, monkeypatch):
-    first = target(write_tflite(Path("a.tflite"), shape=(1, 24, 30, 3)))
+    first = model_file(write_tflite(Path("a.tflite"), shape=(1, 24, 30, 3)))
     calls: list[str] = []
     original = tflite.TfliteRunner.run
     monkeypatch.setattr(tflite.TfliteRunner, "run", lambda self, x: calls.append(self.path.name) or original(self, x))
@@ -156,7 +156,7 @@ def test_only_what_is_missing_is_scored(photos, monkeypatch):
     score(photos, first)
     assert calls == []
     # a file more: the others keep their scores
-    score(photos, first, target(write_tflite(Path("b.tflite"), shape=(1, 24, 30, 3))))
+    score(photos, first, model_file(write_tflite(Path("b.tflite"), shape=(1, 24, 30, 3))))
     assert calls == ["b.tflite"] * 21
     calls.clear()
     # other bytes under the same name
@@ -179,7 +179,7 @@ def test_only_what_is_missing_is_scored(photos, monkeypatch):
 
 
 def test_a_process_that_dies_is_said_in_a_line(photos, monkeypatch):
-    one = target(write_tflite(Path("a.tflite"), shape=(1, 24, 30, 3)))
+    one = model_file(write_tflite(Path("a.tflite"), shape=(1, 24, 30, 3)))
 
     def die(future):
         raise scoring.BrokenProcessPool
@@ -204,9 +204,9 @@ def test_processes_are_sent_the_names_of_their_photos_alone(photos):
 
 
 def test_an_interrupted_process_leaves_its_chunk(photos):
-    one = target(write_tflite(Path("a.tflite"), shape=(1, 24, 30, 3)))
+    one = model_file(write_tflite(Path("a.tflite"), shape=(1, 24, 30, 3)))
     answers = iter([False, False, True])
-    worker = scoring._Worker([one], False, {one.name: open_target(one, threads=1)}, is_stopped=lambda: next(answers))
+    worker = scoring._Worker([one], False, {one.name: open_file(one, threads=1)}, is_stopped=lambda: next(answers))
     chunk = scoring.Chunk(photos.keys("test_a"), tuple(range(21)), ((one.name, CLEAN),))
     with pytest.raises(scoring.Stopped):
         worker.score(photos, chunk)
@@ -214,7 +214,7 @@ def test_an_interrupted_process_leaves_its_chunk(photos):
 
 
 def test_chunks_are_of_runs_not_of_photos(photos):
-    files = [target(write_tflite(Path(f"{index}.tflite"), shape=(1, 24, 30, 3))) for index in range(5)]
+    files = [model_file(write_tflite(Path(f"{index}.tflite"), shape=(1, 24, 30, 3))) for index in range(5)]
     made = Scoring(files, photos, "test_a", (CLEAN, *CONDITIONS), Path("journal"), workers=2)
     # thirty runs a photo
     assert [len(chunk.keys) for chunk in made._chunks()] == [1] * 21

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmark.measuring.peers import open_target
+from benchmark.measuring.model_files import FOREIGN, ModelFile
+from benchmark.measuring.peers import open_file
 from benchmark.measuring.robustness import CLEAN
 from benchmark.measuring.scoring import Scoring
-from benchmark.measuring.targets import FOREIGN, Target
 from portraitseg.config import DataConfig
 from portraitseg.data import open_dataset
 from tests import outside
@@ -32,12 +32,12 @@ def dataset():
 
 
 def scores(name: str, dataset, split: str, folder: Path) -> tuple[float, float]:
-    target = Target(outside.peers(f"{name}.tflite"), name, FOREIGN, None, 1)
-    runners = {target.name: open_target(target, threads=1)}
-    scoring = Scoring([target], dataset, split, [CLEAN], folder, runners=runners)
+    model_file = ModelFile(outside.peers(f"{name}.tflite"), name, FOREIGN, None, 1)
+    runners = {model_file.name: open_file(model_file, threads=1)}
+    scoring = Scoring([model_file], dataset, split, [CLEAN], folder, runners=runners)
     deque(scoring.run(), maxlen=0)
-    found = scoring.result(CLEAN)[target.name]
-    return 100 * found.mean("iou"), 100 * found.mean("boundary_iou")
+    quality = scoring.result(CLEAN)[model_file.name]
+    return 100 * quality.mean("iou"), 100 * quality.mean("boundary_iou")
 
 
 @pytest.mark.parametrize(("name", "split", "iou", "boundary_iou"), EXPECTED)

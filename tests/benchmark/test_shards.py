@@ -73,11 +73,11 @@ def made_nothing() -> bool:
 
 
 def test_two_shards_make_what_one_run_makes(of_one):
-    told = run("--shard", "2/2")
+    output = run("--shard", "2/2")
     # test_a has 4 photos, test_b 3: the second part is one photo less
-    assert "shard 2/2 is scored; of others this is not there yet: 1/2 (4 photos)" in told and made_nothing()
-    told = run("--shard", "1/2")
-    assert "not there yet" not in told and made() == of_one and not JOURNAL.exists()
+    assert "shard 2/2 is scored; of others this is not there yet: 1/2 (4 photos)" in output and made_nothing()
+    output = run("--shard", "1/2")
+    assert "not there yet" not in output and made() == of_one and not JOURNAL.exists()
 
 
 @pytest.mark.full
@@ -93,8 +93,8 @@ def test_conditions_are_shared_out_too(workspace):
 
 def test_a_run_of_all_takes_what_shards_have_and_scores_the_rest(of_one):
     run("--shard", "1/3")
-    told = run()
-    assert "quality on test_a: 2 of 4 photos are there from before" in told
+    output = run()
+    assert "quality on test_a: 2 of 4 photos are there from before" in output
     assert made() == of_one and not JOURNAL.exists()
 
 
@@ -103,8 +103,8 @@ def test_a_shard_goes_on_and_makes_again_what_is_damaged(of_one):
     path = max((JOURNAL / "shard-1-of-2").glob("*.scores"), key=lambda path: path.stat().st_size)
     content = path.read_bytes()
     path.write_bytes(content[:-3])
-    told = run("--shard", "1/2")
-    assert "1 of 2 photos are there from before" in told and path.read_bytes() == content
+    output = run("--shard", "1/2")
+    assert "1 of 2 photos are there from before" in output and path.read_bytes() == content
     # the other one finds the damage as well
     path.write_bytes(content[:-3] + b"abc")
     assert "1/2 (1 photos)" in run("--shard", "2/2") and made_nothing()

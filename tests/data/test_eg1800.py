@@ -174,7 +174,7 @@ def test_the_real_files_read_as_with_scipy() -> None:
     root = outside.photos("eg1800_as_distributed")
     for path in [root / "trainlist.mat", root / "testlist.mat", *sorted((root / eg1800.MASKS).glob("*.mat"))]:
         expected = {name: value for name, value in loadmat(path).items() if not name.startswith("__")}
-        found = eg1800.parse_mat(path.read_bytes(), str(path))
-        assert set(found) == set(expected)
-        for name in found:
-            np.testing.assert_array_equal(found[name], expected[name])
+        parsed = eg1800.parse_mat(path.read_bytes(), str(path))
+        assert set(parsed) == set(expected)
+        for name in parsed:
+            np.testing.assert_array_equal(parsed[name], expected[name])

@@ -134,9 +134,11 @@ def test_the_shared_splits() -> None:
     """The real list, where it is there."""
     path = outside.photos("splits.json")
     splits = read_splits(path)
-    said = json.loads(path.read_text())["sha256_16"]
-    assert said and {name: hash_keys(splits[name]) for name in said} == said
-    assert said["train"] == "eda2bfdd75888e41" and said["test_eg1800"] == "23fef48aca6ad7d6"  # as in docs/interface.md
+    hashes = json.loads(path.read_text())["sha256_16"]
+    assert hashes and {name: hash_keys(splits[name]) for name in hashes} == hashes
+    assert (
+        hashes["train"] == "eda2bfdd75888e41" and hashes["test_eg1800"] == "23fef48aca6ad7d6"
+    )  # as in docs/interface.md
 
 
 @pytest.mark.parametrize(

@@ -28,13 +28,13 @@ def opened(root: Path, **more: Any) -> FolderDataset:
     return data
 
 
-def write_splits(root: Path, place: Callable[[str, str], str], names: dict[str, str]) -> None:
+def write_splits(root: Path, path_of: Callable[[str, str], str], names: dict[str, str]) -> None:
     """Photos of each split; `place` (images or masks, name of the split) → folder."""
     for split, name in names.items():
         drawn.write(root / "made", [binary] * COUNTS[split], name=f"{split}{{}}")
         for kind in ("images", "masks"):
-            (root / place(kind, name)).parent.mkdir(parents=True, exist_ok=True)
-            (root / "made" / kind).rename(root / place(kind, name))
+            (root / path_of(kind, name)).parent.mkdir(parents=True, exist_ok=True)
+            (root / "made" / kind).rename(root / path_of(kind, name))
         (root / "made").rmdir()
 
 
@@ -68,8 +68,8 @@ LAYOUTS: dict[str, tuple[Callable[[str, str], str], dict[str, str]]] = {
 
 @pytest.mark.parametrize("what", LAYOUTS)
 def test_folders_are_the_splits(what: str, tmp_path: Path) -> None:
-    place, names = LAYOUTS[what]
-    write_splits(tmp_path, place, names)
+    path_of, names = LAYOUTS[what]
+    write_splits(tmp_path, path_of, names)
     data = opened(tmp_path)
     for split, name in names.items():
         assert data.splits[split] == tuple(f"{name}/{split}{index}" for index in range(COUNTS[split]))
@@ -83,8 +83,8 @@ def test_folders_are_the_splits(what: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("what", ["train/images (trainvaltest)", "images/train", "train_images"])
 def test_without_val_it_is_drawn_from_train(what: str, tmp_path: Path) -> None:
-    place, names = LAYOUTS[what]
-    write_splits(tmp_path, place, {name: names[name] for name in ("train", "test")})
+    path_of, names = LAYOUTS[what]
+    write_splits(tmp_path, path_of, {name: names[name] for name in ("train", "test")})
     data = opened(tmp_path, val_ratio=0.4)
     assert sorted(data.splits["train"] + data.splits["val"]) == [f"train/train{index}" for index in range(6)]
     assert data.splits["val"] and len(data.splits["test"]) == 2
@@ -92,8 +92,8 @@ def test_without_val_it_is_drawn_from_train(what: str, tmp_path: Path) -> None:
 
 
 def test_a_list_comes_before_folders(tmp_path: Path) -> None:
-    place, names = LAYOUTS["train/images (trainvaltest)"]
-    write_splits(tmp_path, place, names)
+    path_of, names = LAYOUTS["train/images (trainvaltest)"]
+    write_splits(tmp_path, path_of, names)
     keys = [f"{split}/{split}0" for split in COUNTS]
     (tmp_path / "splits.json").write_text('{"splits": {"train": ["val/val0", "test/test0"], "val": ["train/train0"]}}')
     assert opened(tmp_path).splits == {"train": ("val/val0", "test/test0"), "val": ("train/train0",)}
@@ -101,8 +101,8 @@ def test_a_list_comes_before_folders(tmp_path: Path) -> None:
 
 
 def test_a_set_beside_splits_is_of_none_of_them(tmp_path: Path) -> None:
-    place, names = LAYOUTS["train/images (trainvaltest)"]
-    write_splits(tmp_path, place, names)
+    path_of, names = LAYOUTS["train/images (trainvaltest)"]
+    write_splits(tmp_path, path_of, names)
     drawn.write(tmp_path / "more", [binary])
     with pytest.raises(InputError, match="'more' lies beside the splits test, train, val"):
         opened(tmp_path)
@@ -111,8 +111,8 @@ def test_a_set_beside_splits_is_of_none_of_them(tmp_path: Path) -> None:
 
 
 def test_loose_photos_beside_folders_of_splits(tmp_path: Path) -> None:
-    place, names = LAYOUTS["images/train"]
-    write_splits(tmp_path, place, names)
+    path_of, names = LAYOUTS["images/train"]
+    write_splits(tmp_path, path_of, names)
     Image.fromarray(drawn.photo(0)).save(tmp_path / "images/loose.png")
     with pytest.raises(InputError, match=r"loose\.png: lies beside the folders of splits \(test, train, val\)"):
         opened(tmp_path)

@@ -245,7 +245,7 @@ def test_0_1_masks_among_others_are_converted_with_a_note(tmp_path: Path) -> Non
     assert "mask: values 0/1" in data.load("p006").notes
 
 
-def test_few_photos_of_nobody_are_no_fault(tmp_path: Path) -> None:
+def test_few_background_only_photos_are_no_fault(tmp_path: Path) -> None:
     check_right(drawn.write(tmp_path, [ids(0, 15, 255)] * 6), 6, has_outline=True)
     data = opened(drawn.write(tmp_path / "more", [binary] * 6 + [ids(0, 0)] * 6))
     assert "mask: all black" in data.load("p007").notes

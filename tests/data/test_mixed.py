@@ -22,7 +22,7 @@ from train.stream import maker_of
 
 
 def folders(root: Path) -> Path:
-    """Eight photos with masks of 0 and 255, four with ids of which 15 is person, and two of nobody."""
+    """Eight photos with masks of 0 and 255, four with ids of which 15 is person, and two background-only."""
     drawn.write(root / "one", [drawn.binary] * 8)
     drawn.write(root / "two/train", [drawn.ids(0, 15, 255)] * 4)
     drawn.write(root / "two/test", [drawn.ids(0, 15, 255)] * 2)
@@ -100,7 +100,7 @@ def test_without_weights_an_epoch_has_each_once(tmp_path: Path) -> None:
     assert maker.runs == () and set(drawn_in(settings, 1)[0].values()) == {1}
 
 
-def test_photos_of_nobody_within_a_set(tmp_path: Path) -> None:
+def test_background_only_photos_within_a_set(tmp_path: Path) -> None:
     folders(tmp_path)
     sets = [{"name": "a", "root": "one", "weight": 2}, {"name": "c", "root": "one_with_blank"}]
     settings = config(tmp_path, *sets, train={"blank_share": 0.2})
@@ -154,8 +154,8 @@ def test_terms_of_each_set(tmp_path: Path) -> None:
     data = open_dataset(config(tmp_path).data, 0)
     assert data.terms_of("a") == terms.Terms(licence="CC0-1.0", use="any", citation="A, 2020")
     assert data.terms_of("b/train").use == "unknown" and data.terms_of("b/test").use == "non-commercial"
-    own = config(tmp_path, {"name": "b", "root": "two", "licence": "own photos", "use": "any"})
-    assert open_dataset(own.data, 0).terms_of("b/train").use == "any"
+    stated = config(tmp_path, {"name": "b", "root": "two", "licence": "own photos", "use": "any"})
+    assert open_dataset(stated.data, 0).terms_of("b/train").use == "any"
     (tmp_path / "one/terms.json").write_text('{"license": "MIT"}')
     with pytest.raises(InputError, match=r"terms\.json: license: "):
         open_dataset(config(tmp_path).data, 0)
@@ -203,8 +203,8 @@ def test_what_binds_is_named_once(tmp_path: Path) -> None:
     assert terms.use_of_source(source) == "non-commercial"
     assert terms.sentence(source).startswith("NON-COMMERCIAL USE ONLY; Apache-2.0; research")
     # a licence that begins with it needs no stamp, and files of before keep their bytes
-    said = source.model_copy(update={"data": (nc.model_copy(update={"licence": "non-commercial research: b"}),)})
-    assert terms.sentence(said).startswith("non-commercial research: b; unknown")
+    source_b = source.model_copy(update={"data": (nc.model_copy(update={"licence": "non-commercial research: b"}),)})
+    assert terms.sentence(source_b).startswith("non-commercial research: b; unknown")
     free = source.model_copy(update={"data": (of,), "derived_from": ()})
     assert terms.binding(free) == [] and terms.sentence(free) == "Apache-2.0"
     before = source.model_copy(update={"data": (nc.model_copy(update={"use": None}),), "derived_from": ()})
@@ -222,7 +222,7 @@ def test_packed_sets_keep_their_weights(tmp_path: Path, here: None) -> None:
     plain = config(tmp_path, train={"blank_share": 0, "workers": 1}, seed=0)
     assert drawn_in(shards, 4) != drawn_in(plain, 4)
     # a state of other weights is another training's
-    makers = [maker_of(open_dataset(own.data, 0), own) for own in (shards, plain)]
+    makers = [maker_of(open_dataset(mix.data, 0), mix) for mix in (shards, plain)]
     assert makers[0].keys == makers[1].keys
     model = SimpleNamespace(name="m")
     assert len({fingerprint(model, shards, Plan(1, 0.1), maker) for maker in makers}) == 2
@@ -233,11 +233,11 @@ def test_packed_sets_keep_their_weights(tmp_path: Path, here: None) -> None:
 def test_a_set_may_lie_in_an_object_store(tmp_path: Path, here: None) -> None:
     pytest.importorskip("fsspec")
     folders(tmp_path)
-    place = f"memory://mixed-{tmp_path.parent.name}/one"
-    pack.pack(config(tmp_path, {"name": "a", "root": "one"}, train={"workers": 1}), place, 100)
-    sets = [{"name": "a", "root": place, "format": "shards"}, {"name": "b", "root": "two"}]
+    store = f"memory://mixed-{tmp_path.parent.name}/one"
+    pack.pack(config(tmp_path, {"name": "a", "root": "one"}, train={"workers": 1}), store, 100)
+    sets = [{"name": "a", "root": store, "format": "shards"}, {"name": "b", "root": "two"}]
     data = open_dataset(config(tmp_path, *sets).data, 0)
     assert data.load(data.keys("train")[0]).mask is not None
     # and all of them, by a prefix
     beside = {"name": "c", "root": "one", "format": "shards"}
-    assert open_dataset(config(Path(place.removesuffix("/one")), beside).data, 0).keys("train")
+    assert open_dataset(config(Path(store.removesuffix("/one")), beside).data, 0).keys("train")

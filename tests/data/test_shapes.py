@@ -90,11 +90,11 @@ def supervisely_file(index: int) -> dict[str, Any]:
     bitmap = {"data": base64.b64encode(zlib.compress(png(cut))).decode(), "origin": [left, top]}
     if index == 1:
         hole = [[40, 80], [50, 80], [50, 90], [40, 90]]
-        found = [
+        polygons = [
             {"exterior": points.tolist(), "interior": [hole] if 95 in points else []} for points in outlines(person)
         ]
         of_kind = {"classTitle": "person_poly", "geometryType": "polygon"}
-        return {"size": size, "objects": [{**of_kind, "points": points} for points in found]}
+        return {"size": size, "objects": [{**of_kind, "points": points} for points in polygons]}
     if index == 0:
         return {"size": size, "objects": [{"classTitle": "person_bmp", "geometryType": "bitmap", "bitmap": bitmap}]}
     empty = {"exterior": [], "interior": []}
@@ -240,10 +240,10 @@ def test_coco_is_read_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     content = path.read_bytes()
     for size in (1, 7, 4096):
         monkeypatch.setattr("portraitseg.data.coco._CHUNK_BYTES", size)
-        found = list(objects(path))
+        listed = list(objects(path))
         for name in ("images", "annotations", "categories"):
-            assert [item for kind, item, _, _ in found if kind == name] == value[name]
-        assert all(json.loads(content[start : start + length]) == item for _, item, start, length in found)
+            assert [item for kind, item, _, _ in listed if kind == name] == value[name]
+        assert all(json.loads(content[start : start + length]) == item for _, item, start, length in listed)
 
 
 # --- CVAT
@@ -511,12 +511,12 @@ def load_all(root: Path, name: str) -> None:
             data.load(key)
 
 
-@pytest.mark.parametrize(("name", "damage", "said"), CASES, ids=[f"{n}-{i}" for i, (n, _, _) in enumerate(CASES)])
-def test_bad_input_is_one_line(tmp_path: Path, name: str, damage: Callable[[Path], None], said: str) -> None:
+@pytest.mark.parametrize(("name", "damage", "message"), CASES, ids=[f"{n}-{i}" for i, (n, _, _) in enumerate(CASES)])
+def test_bad_input_is_one_line(tmp_path: Path, name: str, damage: Callable[[Path], None], message: str) -> None:
     root = tmp_path / "DATA"
     root.mkdir()
     damage(WRITERS[name](root))
-    with pytest.raises(InputError, match=said) as caught:
+    with pytest.raises(InputError, match=message) as caught:
         load_all(root, name)
     assert "\n" not in str(caught.value) and "/" in str(caught.value)
 

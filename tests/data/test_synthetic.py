@@ -133,7 +133,7 @@ def test_bad_arguments_are_refused(index: int, size: tuple[int, int], seed: int)
 def test_weights_that_a_training_began_with_may_bind_it():
     with pytest.raises(InputError, match=r"DATA photos: .* leave DATA out, or FORMAT=folder"):
         open_synthetic(DataConfig(format="synthetic", root=Path("photos")), 7)
-    own = open_dataset(DataConfig(format="synthetic"), 7).terms_of("synthetic")
-    assert own.licence.startswith("Apache-2.0") and own.use == "any"
+    terms_of_set = open_dataset(DataConfig(format="synthetic"), 7).terms_of("synthetic")
+    assert terms_of_set.licence.startswith("Apache-2.0") and terms_of_set.use == "any"
     bound = open_dataset(DataConfig(format="synthetic", licence="non-commercial"), 7).terms_of("synthetic")
     assert bound.licence == bound.use == "non-commercial"

@@ -33,8 +33,8 @@ CHANGES = {
 
 
 def pairs(images: list[np.ndarray]) -> list[tuple[int, int]]:
-    found = np.stack([twins.hashes(image) for image in images])
-    return [(one, other) for one, other, _ in twins.near_pairs(found)]
+    hashes = np.stack([twins.hashes(image) for image in images])
+    return [(one, other) for one, other, _ in twins.near_pairs(hashes)]
 
 
 @pytest.mark.parametrize("change", CHANGES)
@@ -58,22 +58,22 @@ def test_groups_are_joined_through_others() -> None:
 def test_the_index_finds_what_comparing_all_finds() -> None:
     """Random hashes with near ones among them, plain ones, and many that share half of their bits."""
     rng = np.random.default_rng(0)
-    found = rng.integers(0, 2**64, (400, 2, 4), dtype=np.uint64)
-    found[300:, :, :2] = 0
-    found[:20] = 0
-    for place in range(120):
+    hashes = rng.integers(0, 2**64, (400, 2, 4), dtype=np.uint64)
+    hashes[300:, :, :2] = 0
+    hashes[:20] = 0
+    for index in range(120):
         first, second = rng.integers(0, 400, 2)
-        found[second, place % 2] = found[first, 0]
+        hashes[second, index % 2] = hashes[first, 0]
         for bit in rng.integers(0, 256, rng.integers(0, 26)):
-            found[second, place % 2, bit // 64] ^= np.uint64(1) << np.uint64(bit % 64)
-    own = found[:, 0]
-    is_plain = np.bitwise_count(own).sum(axis=1) < twins._LEAST_BITS
+            hashes[second, index % 2, bit // 64] ^= np.uint64(1) << np.uint64(bit % 64)
+    plain = hashes[:, 0]
+    is_plain = np.bitwise_count(plain).sum(axis=1) < twins._LEAST_BITS
     expected = []
     for first in np.flatnonzero(~is_plain):
-        bits = np.bitwise_count(own[first] ^ found).sum(axis=2).min(axis=1)
+        bits = np.bitwise_count(plain[first] ^ hashes).sum(axis=2).min(axis=1)
         near = np.flatnonzero((bits <= twins.MOST_BITS) & ~is_plain)
         expected += [(int(first), int(second), int(bits[second])) for second in near if second > first]
-    assert expected and sorted(twins.near_pairs(found)) == expected
+    assert expected and sorted(twins.near_pairs(hashes)) == expected
     # photos that are all alike: no index helps, all are compared
-    found[:] = found[200]
-    assert len(list(twins.near_pairs(found[:50]))) == 50 * 49 // 2
+    hashes[:] = hashes[200]
+    assert len(list(twins.near_pairs(hashes[:50]))) == 50 * 49 // 2

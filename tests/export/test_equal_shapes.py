@@ -78,9 +78,9 @@ def test_what_is_right_stays(name: str) -> None:
 
 def test_pre_flight_says_so_and_the_file_is_whole_int8(photos: np.ndarray) -> None:
     model = network(JOINED["subtract_gate"])
-    found = [one for one in preflight.check_model(model) if "GPU" in one.why]
-    assert [(one.layer, one.kind, one.fate) for one in found] == [("join", "Subtract", "rewritten")]
-    assert "16×16×6 with 1×1×6" in found[0].why
+    findings = [one for one in preflight.check_model(model) if "GPU" in one.why]
+    assert [(one.layer, one.kind, one.fate) for one in findings] == [("join", "Subtract", "rewritten")]
+    assert "16×16×6 with 1×1×6" in findings[0].why
     quantized = qat.quantize(model)
     qat.calibrate(quantized, model, photos)
     content = RECIPES["qat_wi8_ai8"].convert(quantized, photos)

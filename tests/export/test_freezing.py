@@ -56,8 +56,8 @@ def _kernel_ranges(model: Any) -> tuple[np.ndarray, np.ndarray]:
     """What the observers say, and what the kernels hold."""
     values = {weight.name: weight.numpy() for weight in model.weights}
     kernels = [name for name in values if name.endswith("/kernel:0")]
-    said = [values[next(n for n in values if n.endswith(f"{name.split('/')[0]}/kernel_max:0"))] for name in kernels]
-    return np.concatenate(said), np.concatenate([np.abs(values[name]).max(axis=(0, 1, 2)) for name in kernels])
+    stored = [values[next(n for n in values if n.endswith(f"{name.split('/')[0]}/kernel_max:0"))] for name in kernels]
+    return np.concatenate(stored), np.concatenate([np.abs(values[name]).max(axis=(0, 1, 2)) for name in kernels])
 
 
 def _fit(folder: Path, evaluate: Callable[[Any], float], plan: Plan = PLAN) -> Any:
@@ -97,6 +97,7 @@ def test_frozen_ranges_no_longer_move(whole: tuple[list[np.ndarray], Any]) -> No
     np.testing.assert_array_equal(seen[2], seen[3])
 
 
+@pytest.mark.full
 def test_a_stop_among_frozen_ranges_changes_nothing(whole: tuple[list[np.ndarray], Any], tmp_path: Path) -> None:
     _, model = whole
     epochs = []
@@ -123,8 +124,8 @@ def test_kernels_keep_their_own_ranges() -> None:
     kernel.assign(kernel * 50)
     model(photos, training=True)
     np.testing.assert_array_equal(_ranges(model), before)
-    said, held = _kernel_ranges(model)
-    np.testing.assert_allclose(said, held, rtol=1e-6)
+    stored, held = _kernel_ranges(model)
+    np.testing.assert_allclose(stored, held, rtol=1e-6)
     assert not {id(variable) for variable in frozen} & {id(weight) for weight in model.trainable_weights}
 
 

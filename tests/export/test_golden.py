@@ -53,9 +53,9 @@ def test_each_mistake_is_out_of_tolerance(copy: Path, mistake: str) -> None:
 
 
 def test_rounding_is_in_tolerance(copy: Path) -> None:
-    place = copy / "golden" / f"{ENTRY}.png"
-    mask = golden._read_png(place, 0).astype(int)
-    golden._write_png(place, np.clip(mask + np.where(mask > 127, 2, -2), 0, 255).astype(np.uint8))
+    path = copy / "golden" / f"{ENTRY}.png"
+    mask = golden._read_png(path, 0).astype(int)
+    golden._write_png(path, np.clip(mask + np.where(mask > 127, 2, -2), 0, 255).astype(np.uint8))
     assert golden.check(copy) == 1
 
 

@@ -40,8 +40,8 @@ def test_what_the_segmenter_cannot_be_given(channels: str, dtype: str, reason: s
     shape = (1, 8, 10, CHANNEL_COUNT[channels])
     quantized = {} if dtype == "float32" else {"scale": 1 / 255, "zero_point": -128 if dtype == "int8" else 0}
     path = write_tflite(tmp_path / f"m-8x10-{channels}-x.tflite", shape=shape, dtype=dtype, **quantized)
-    found = check.why_not(open_runner(path))
-    assert found is None if reason is None else reason in str(found)
+    reason_given = check.why_not(open_runner(path))
+    assert reason_given is None if reason is None else reason in str(reason_given)
 
 
 def test_a_file_that_takes_the_interpreter_down_does_not_take_the_check_down(tmp_path: Path) -> None:
@@ -51,8 +51,8 @@ def test_a_file_that_takes_the_interpreter_down_does_not_take_the_check_down(tmp
 
 def test_litert_benchmark_runs_and_refuses(exported: Exported, tmp_path: Path) -> None:
     _, path = exported.find("-rgba-qat_wi8_ai8_u8.tflite")
-    found = check.run_benchmark(path)
-    assert found.verdict == "passed" and found.median_ms is not None and found.median_ms > 0
+    result = check.run_benchmark(path)
+    assert result.verdict == "passed" and result.median_ms is not None and result.median_ms > 0
     short = tmp_path / path.name
     short.write_bytes(path.read_bytes()[:20_000])
     refused = check.run_benchmark(short)
@@ -76,10 +76,10 @@ def test_report(tmp_path: Path) -> None:
 
 
 def test_a_failed_file_fails_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    found = {result.path: result for result in RESULTS}
+    results = {result.path: result for result in RESULTS}
     monkeypatch.setattr(check, "install", lambda: None)
-    monkeypatch.setattr(check, "examine", lambda path: found[path.name])
-    paths = [tmp_path / name for name in found]
+    monkeypatch.setattr(check, "examine", lambda path: results[path.name])
+    paths = [tmp_path / name for name in results]
     with pytest.raises(InputError, match="no such file"):
         command.check_mediapipe(paths, None, None)
     for path in paths:
@@ -145,8 +145,8 @@ class TestSegmenter:
     @pytest.mark.parametrize("end", [*(f"-rgb-{recipe}" for recipe in RECIPES), "-rgba-fp16", "-rgba-qat_wi8_ai8"])
     def test_sound_files(self, exported: Exported, end: str) -> None:
         _, path = exported.find(f"{end}.tflite")
-        found = check.examine(path).segmenter
-        assert (found.verdict, found.reason, found.labels) == ("passed", None, ("person",))
+        segmented = check.examine(path).segmenter
+        assert (segmented.verdict, segmented.reason, segmented.labels) == ("passed", None, ("person",))
 
     def test_bytes_in_four_channels_fail_there(self, exported: Exported, monkeypatch: pytest.MonkeyPatch) -> None:
         """Were this to change, `why_not` would keep a file from the check for no reason."""
@@ -173,8 +173,8 @@ class TestSegmenter:
         path.write_bytes(attach(content, CARD))
         assert check.examine(path).segmenter.verdict == "passed"
         path.write_bytes(_damaged(content, damage, monkeypatch))
-        found = check.examine(path).segmenter
-        assert found.verdict == "failed" and found.reason
+        segmented = check.examine(path).segmenter
+        assert segmented.verdict == "failed" and segmented.reason
 
 
 def _damaged(content: bytes, damage: str, monkeypatch: pytest.MonkeyPatch) -> bytes:

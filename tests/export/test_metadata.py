@@ -58,12 +58,12 @@ def test_results_are_the_same_bits(bare: bytes, tmp_path: Path) -> None:
 def test_buffers_keep_their_alignment(bare: bytes) -> None:
     from ai_edge_litert import schema_py_generated
 
-    def places(content: bytes) -> list[int]:
+    def offsets(content: bytes) -> list[int]:
         model = schema_py_generated.Model.GetRootAs(content)
         buffers = [model.Buffers(index) for index in range(model.BuffersLength())]
         return [buffer._tab.Vector(buffer._tab.Offset(4)) for buffer in buffers if buffer.DataLength()]
 
-    old, new = places(bare), places(metadata.attach(bare, CARD))
+    old, new = offsets(bare), offsets(metadata.attach(bare, CARD))
     assert len({(b - a) % 16 for a, b in zip(old, new, strict=False)}) == 1
     assert all((b - a) % 16 == 0 for a, b in zip(old, new, strict=False)) and len(new) == len(old) + 1
     assert new[-1] % 16 == 0
@@ -76,8 +76,8 @@ def test_same_input_gives_the_same_bytes(bare: bytes) -> None:
 def test_what_it_says(bare: bytes, tmp_path: Path) -> None:
     path = tmp_path / "file.tflite"
     path.write_bytes(metadata.attach(bare, CARD))
-    found = info.read_info(path)
-    values = found.metadata
+    facts = info.read_info(path)
+    values = facts.metadata
     assert values is not None
     assert (values["name"], values["version"], values["author"]) == ("tiny", "0123456789ab", "portraitseg")
     assert "CC0-1.0, academic" in values["license"] and "0.9512" in values["description"]
@@ -86,7 +86,7 @@ def test_what_it_says(bare: bytes, tmp_path: Path) -> None:
     assert graph["inputs"][0]["content"]["properties"] == ("ImageProperties", {"color_space": schema.COLOR_RGB})
     assert graph["custom"][0]["name"] == "SEGMENTER_METADATA" and graph["custom"][0]["activation"] == "NONE"
     assert graph["outputs"][0]["associated_files"][0]["name"] == "labels.txt"
-    assert found.labels == {"labels.txt": ["person"]}
+    assert facts.labels == {"labels.txt": ["person"]}
     # what MediaPipe maps into memory
     with zipfile.ZipFile(io.BytesIO(path.read_bytes())) as archive:
         assert all(entry.compress_type == zipfile.ZIP_STORED for entry in archive.infolist())
@@ -102,8 +102,8 @@ def test_a_second_buffer_of_the_name_is_refused(bare: bytes) -> None:
 def test_file_without_metadata(bare: bytes, tmp_path: Path) -> None:
     path = tmp_path / "bare.tflite"
     path.write_bytes(bare)
-    found = info.read_info(path)
-    assert found.metadata is None and found.files == {}
+    facts = info.read_info(path)
+    assert facts.metadata is None and facts.files == {}
     assert ("metadata", "none") in info.describe(path)
 
 

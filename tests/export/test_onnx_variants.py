@@ -92,8 +92,8 @@ def test_scales_are_found_again(seed: int) -> None:
     depthwise[0] = 0
     for whole in (steps, depthwise):
         kernel = whole.astype(np.float32) * factors[:, None, None, None]
-        found, scales = split_scales(kernel)
-        np.testing.assert_allclose(found * scales[:, None, None, None], kernel, rtol=1e-5, atol=1e-9)
+        integers, scales = split_scales(kernel)
+        np.testing.assert_allclose(integers * scales[:, None, None, None], kernel, rtol=1e-5, atol=1e-9)
 
 
 def test_kernel_on_no_grid_is_rounded() -> None:

@@ -51,10 +51,10 @@ def _nested(x: Any) -> Any:
 @pytest.mark.parametrize("kind", REFUSED)
 def test_refused(kind: str) -> None:
     model = _model(REFUSED[kind])
-    (found,) = preflight.check_model(model)
-    assert (found.kind, found.fate) == (kind, "refused")
-    assert found.layer == "bad" or kind == "TFOpLambda"
-    assert found.why and found.remedy
+    (finding,) = preflight.check_model(model)
+    assert (finding.kind, finding.fate) == (kind, "refused")
+    assert finding.layer == "bad" or kind == "TFOpLambda"
+    assert finding.why and finding.remedy
     # what pre-flight says is what happens
     with pytest.raises(InputError, match="cannot be quantized"):
         qat.quantize(model)
@@ -67,7 +67,7 @@ def test_all_refusals_are_listed_not_the_first() -> None:
         return layers.Rescaling(2.0, name="three")(x)
 
     model = _model(middle)
-    assert [found.layer for found in preflight.check_model(model)] == ["one", "two", "three"]
+    assert [finding.layer for finding in preflight.check_model(model)] == ["one", "two", "three"]
     with pytest.raises(CheckFailed, match="3 of 7 layers"):
         preflight.report(model)
 
@@ -82,8 +82,8 @@ FLOAT: dict[str, Middle] = {
 @pytest.mark.parametrize("kind", FLOAT)
 def test_left_float(kind: str) -> None:
     model = _model(FLOAT[kind])
-    (found, *more) = preflight.check_model(model)
-    assert (found.layer, found.kind, found.fate) == ("bad", kind, "float")
+    (finding, *more) = preflight.check_model(model)
+    assert (finding.layer, finding.kind, finding.fate) == ("bad", kind, "float")
     assert all(other.fate == "float" for other in more)
     # the check of the file names the layer too
     with pytest.raises(CheckFailed, match=r"not whole int8: .* of layer '\S+' (reads|writes) FLOAT32"):
@@ -94,9 +94,9 @@ def test_conversion_finds_what_the_look_does_not() -> None:
     model = _model(_twice("Average"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(qat, "OUTPUT_ONLY", qat.OUTPUT_ONLY | {"Average"})
-        found = [finding for finding in preflight.check_model(model) if finding.fate == "float"]
-    assert [(finding.layer, finding.kind) for finding in found] == [("bad", "Average")]
-    assert "float32" in found[0].why
+        left_float = [finding for finding in preflight.check_model(model) if finding.fate == "float"]
+    assert [(finding.layer, finding.kind) for finding in left_float] == [("bad", "Average")]
+    assert "float32" in left_float[0].why
 
 
 @pytest.mark.parametrize("kind", ["Multiply", "Subtract", "Maximum", "Minimum", "Resizing"])
@@ -111,8 +111,8 @@ def test_rewritten_layers_are_whole_int8_and_keep_the_function(kind: str) -> Non
     # measured 0.002 to 0.011: 8 bits of weights and of four activations
     assert np.abs(model(photos) - quantized(photos, training=False)).max() < 0.03
     assert integer_faults(RECIPES["qat_wi8_ai8"].convert(quantized, photos)) == []
-    (found,) = preflight.check_model(model)
-    assert (found.layer, found.kind, found.fate) == ("bad", kind, "rewritten")
+    (finding,) = preflight.check_model(model)
+    assert (finding.layer, finding.kind, finding.fate) == ("bad", kind, "rewritten")
     preflight.report(model)
 
 
@@ -135,9 +135,9 @@ def test_operators_on_tensors_become_layers(kind: str, capsys: pytest.CaptureFix
     # as the other rewritten layers
     assert np.abs(model(photos) - quantized(photos, training=False)).max() < 0.03
     assert integer_faults(RECIPES["qat_wi8_ai8"].convert(quantized, photos)) == []
-    (found,) = preflight.check_model(model)
-    assert (found.kind, found.fate) == ("TFOpLambda", "rewritten") and f"layers.{kind}" in found.remedy
-    assert [found] == preflight.rewritten(model)
+    (finding,) = preflight.check_model(model)
+    assert (finding.kind, finding.fate) == ("TFOpLambda", "rewritten") and f"layers.{kind}" in finding.remedy
+    assert [finding] == preflight.rewritten(model)
     preflight.report(model)
     assert "1 by a rewrite that keeps the function" in "".join(capsys.readouterr())
 

@@ -105,11 +105,11 @@ def test_the_kernel_before_a_relu_layer_is_quantized(kind: str) -> None:
         return getattr(keras.layers, kind)(*filters, 3, padding="same", name="second", **more)
 
     behind = _small_model(lambda keras, x: keras.layers.ReLU(name="relu")(layer_of(keras)(x)))
-    own = _small_model(lambda keras, x: layer_of(keras, activation="relu")(x))
-    own.set_weights(behind.get_weights())
+    fused = _small_model(lambda keras, x: layer_of(keras, activation="relu")(x))
+    fused.set_weights(behind.get_weights())
     photos = np.random.default_rng(0).random((4, 8, 8, 3), np.float32)
     quantized = []
-    for model in (behind, own):
+    for model in (behind, fused):
         quantized.append(qat.quantize(model))
         qat.calibrate(quantized[-1], model, photos)
     names = {weight.name for weight in quantized[0].weights}
@@ -119,6 +119,7 @@ def test_the_kernel_before_a_relu_layer_is_quantized(kind: str) -> None:
     assert np.abs(quantized[0](photos).numpy() - behind(photos).numpy()).max() > 1e-4
 
 
+@pytest.mark.full
 def test_a_network_without_int8_kernels_takes_its_other_form() -> None:
     from export.quantization import preflight
     from portraitseg import models
@@ -128,8 +129,8 @@ def test_a_network_without_int8_kernels_takes_its_other_form() -> None:
     assert form.name == "selfie_swish" and models.quantizable(form) is form
     for ours, theirs in zip(form.get_weights(), general.get_weights(), strict=True):
         np.testing.assert_array_equal(ours, theirs)
-    found = preflight.rewritten(general)[0]
-    assert (found.layer, found.remedy) == ("selfie_general", "quantized as 'selfie_swish'")
+    finding = preflight.rewritten(general)[0]
+    assert (finding.layer, finding.remedy) == ("selfie_general", "quantized as 'selfie_swish'")
     assert qat.quantize(general).name.removeprefix("quant_") == "selfie_swish"
 
 

@@ -151,9 +151,9 @@ def test_the_int8_file_is_what_selects(exported: Exported, qat_model: Any) -> No
         assert sample.mask is not None
         mask = contract.probability_to_mask(runner.predict(sample.image), sample.mask.shape)
         ious.append(metrics.iou(mask, contract.truth_to_mask(sample.mask)))
-    found = TfliteEvaluator(dataset, keys)(qat_model)
-    assert found == pytest.approx(np.mean(ious), abs=1e-12)
-    assert 0 < found < 1
+    score = TfliteEvaluator(dataset, keys)(qat_model)
+    assert score == pytest.approx(np.mean(ious), abs=1e-12)
+    assert 0 < score < 1
 
 
 def _with_input_scale(content: bytes, scale: float, zero_point: int) -> bytes:

@@ -55,12 +55,12 @@ def test_any_alpha_gives_the_same_bits(recipe: str, is_padded: bool) -> None:
 def test_buffers_keep_their_alignment() -> None:
     photos = np.random.default_rng(0).random((1, *SIZE, 3), np.float32)
     rgb = recipes.RECIPES["fp32"].convert(network(), photos)
-    *before, new = [place % 16 for place in _places(rgba_twin(rgb))]
-    assert before == [place % 16 for place in _places(rgb)]
+    *before, new = [offset % 16 for offset in _offsets(rgba_twin(rgb))]
+    assert before == [offset % 16 for offset in _offsets(rgb)]
     assert new == 0
 
 
-def _places(content: bytes) -> list[int]:
+def _offsets(content: bytes) -> list[int]:
     from ai_edge_litert import schema_py_generated as schema
 
     model = schema.Model.GetRootAs(content)

@@ -17,15 +17,15 @@ RELEASED = sorted([*ROOT.glob("android_assets/*/manifest.json"), *ROOT.glob("ios
 
 
 @pytest.fixture(params=["android_assets/selfie_general/kotlin/portrait", "ios_assets/selfie_general/swift/Portrait"])
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+def app_sources(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     """The sources in a copy of a released folder."""
     platform, run, *rest = request.param.split("/")
     shutil.copytree(ROOT / platform / run, tmp_path / run)
     return (tmp_path / run).joinpath(*rest)
 
 
-def test_a_copy_is_sound_and_writing_it_anew_changes_nothing(place: Path) -> None:
-    folder = place.parents[1]
+def test_a_copy_is_sound_and_writing_it_anew_changes_nothing(app_sources: Path) -> None:
+    folder = app_sources.parents[1]
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     assert handout.check(folder) >= 8
     assert handout.rewrite(folder)
@@ -37,27 +37,27 @@ def test_every_released_folder_has_its_sources(path: Path) -> None:
     assert handout.check(path.parent) >= 8
 
 
-def test_a_changed_constant_a_lost_and_a_stray_source_are_found(place: Path) -> None:
-    folder = place.parents[1]
-    (model,) = place.glob("PortraitModel.*")
+def test_a_changed_constant_a_lost_and_a_stray_source_are_found(app_sources: Path) -> None:
+    folder = app_sources.parents[1]
+    (model,) = app_sources.glob("PortraitModel.*")
     text = model.read_text()
     model.write_text(re.sub(r"width([ =:]+)256", r"width\g<1>224", text))
     with pytest.raises(CheckFailed, match=rf"{model.name}: .*export handout"):
         handout.check(folder)
     model.write_text(text)
-    (place / f"Stray{model.suffix}").write_text("")
+    (app_sources / f"Stray{model.suffix}").write_text("")
     with pytest.raises(CheckFailed, match="Stray"):
         handout.check(folder)
-    (place / f"Stray{model.suffix}").unlink()
-    (place / f"MaskMath{model.suffix}").unlink()
+    (app_sources / f"Stray{model.suffix}").unlink()
+    (app_sources / f"MaskMath{model.suffix}").unlink()
     with pytest.raises(CheckFailed, match="MaskMath"):
         handout.check(folder)
     handout.rewrite(folder)
     assert handout.check(folder) >= 8
 
 
-def test_labels_are_those_that_the_files_carry(place: Path) -> None:
-    folder = place.parents[1]
+def test_labels_are_those_that_the_files_carry(app_sources: Path) -> None:
+    folder = app_sources.parents[1]
     labels = folder / metadata.LABELS_NAME
     assert labels.read_text() == "person\n"
     labels.write_text("background\nperson\n")
@@ -74,12 +74,12 @@ def test_labels_are_those_that_the_files_carry(place: Path) -> None:
             handout.check(folder)
 
 
-def test_constants_are_the_manifests(place: Path) -> None:
-    folder = place.parents[1]
+def test_constants_are_the_manifests(app_sources: Path) -> None:
+    folder = app_sources.parents[1]
     listed = manifest.read(Manifest, folder / manifest.MANIFEST_NAME)
     refine, smooth = listed.source.refine, listed.source.smooth
     assert refine and smooth
-    (text,) = [path.read_text() for path in place.glob("PortraitModel.*")]
+    (text,) = [path.read_text() for path in app_sources.glob("PortraitModel.*")]
     for name, value in (("radius", refine.radius), ("epsilon", refine.epsilon), ("keep", smooth.keep)):
         assert re.search(rf"{name}[ =:]+{value}", text), name
     # chosen anew, the constants follow
@@ -89,20 +89,20 @@ def test_constants_are_the_manifests(place: Path) -> None:
     assert re.search(r"radius[ =:]+7", text) and re.search(r"epsilon[ =:]+0\.00001", text)
 
 
-def test_without_the_files_that_they_run_there_are_no_sources(place: Path) -> None:
-    folder = place.parents[1]
+def test_without_the_files_that_they_run_there_are_no_sources(app_sources: Path) -> None:
+    folder = app_sources.parents[1]
     listed = manifest.read(Manifest, folder / manifest.MANIFEST_NAME)
     few = listed.model_copy(update={"files": tuple(entry for entry in listed.files if entry.channels != "rgba")})
     recommended = handout.read_recommended(folder)
     if folder.joinpath("kotlin").exists():
-        assert not sources.write(folder, few, recommended) and not place.exists()
+        assert not sources.write(folder, few, recommended) and not app_sources.exists()
     else:
-        assert not sources.write(folder, listed, {}) and not place.exists()
+        assert not sources.write(folder, listed, {}) and not app_sources.exists()
     assert handout.check(folder) == 0
 
 
-def test_a_damaged_recommendation_is_bad_input(place: Path) -> None:
-    folder = place.parents[1]
+def test_a_damaged_recommendation_is_bad_input(app_sources: Path) -> None:
+    folder = app_sources.parents[1]
     (folder / manifest.RECOMMENDED_NAME).write_text("[]")
     with pytest.raises(InputError, match=r"recommended\.json"):
         handout.check(folder)

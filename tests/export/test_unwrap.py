@@ -38,21 +38,22 @@ def _copy(model: Any) -> Any:
 
 
 def test_untrained_qat_is_the_float_network(float_model: Any, qat_model: Any) -> None:
-    found = unwrap(qat_model)
-    assert [weight.name for weight in found.weights] == [weight.name for weight in float_model.weights]
-    for ours, theirs in zip(found.get_weights(), float_model.get_weights(), strict=True):
+    unwrapped = unwrap(qat_model)
+    assert [weight.name for weight in unwrapped.weights] == [weight.name for weight in float_model.weights]
+    for ours, theirs in zip(unwrapped.get_weights(), float_model.get_weights(), strict=True):
         np.testing.assert_array_equal(ours, theirs)
 
 
+@pytest.mark.full
 def test_kernels_and_batch_norm_are_those_of_qat(float_model: Any, qat_model: Any, tmp_path: Path) -> None:
     trained = _copy(qat_model)
     for weight in trained.weights:
         if weight.name in ("down0_conv/kernel:0", "down0_bn/moving_mean:0", "logits/bias:0"):
             weight.assign(weight + 0.125)
     checkpoint.save(trained, tmp_path / "qat.h5")
-    found = {weight.name: weight.numpy() for weight in unwrap(qat.load_qat(tmp_path / "qat.h5")).weights}
+    unwrapped = {weight.name: weight.numpy() for weight in unwrap(qat.load_qat(tmp_path / "qat.h5")).weights}
     before = {weight.name: weight.numpy() for weight in float_model.weights}
-    moved = {name for name in before if (found[name] != before[name]).any()}
+    moved = {name for name in before if (unwrapped[name] != before[name]).any()}
     assert moved == {"down0_conv/kernel:0", "down0_bn/moving_mean:0", "logits/bias:0"}
 
 

@@ -25,11 +25,11 @@ it is `folder`.
 
 def commands() -> dict[str, Any]:
     """`<stage> <command>` → click's command, in the order of the help."""
-    found: dict[str, Any] = {}
+    by_name: dict[str, Any] = {}
     for stage in STAGES:
         group = typer.main.get_command(importlib.import_module(f"{stage}.__main__").app)
-        found |= {f"{stage} {name}": command for name, command in group.commands.items()}  # type: ignore[attr-defined]
-    return found
+        by_name |= {f"{stage} {name}": command for name, command in group.commands.items()}  # type: ignore[attr-defined]
+    return by_name
 
 
 def document() -> str:

@@ -105,7 +105,7 @@ def _ties() -> dict[str, Any]:
     values = [0.0, 1 / 510, 0.25, 127 / 255, np.nextafter(half, np.float32(0)), 0.5, np.nextafter(half, np.float32(1))]
     values = np.array([*values, 128 / 255, 0.75, 254.5 / 255, 1.0], np.float32)
     stored = np.arange(126, 131, dtype=np.uint8)
-    said = contract.outputs_to_probability(stored.reshape(1, 1, -1, 1), 1 / 256, 0).ravel()
+    probabilities = contract.outputs_to_probability(stored.reshape(1, 1, -1, 1), 1 / 256, 0).ravel()
     return {
         "about": "one half is background: probability > 0.5, byte > 127; of two bytes as near, the lower",
         "probability": [float(value) for value in values],
@@ -115,8 +115,8 @@ def _ties() -> dict[str, Any]:
             "scale": 1 / 256,
             "zero_point": 0,
             "byte": stored.tolist(),
-            "probability": said.tolist(),
-            "person": (said > contract.PROBABILITY_THRESHOLD).tolist(),
+            "probability": probabilities.tolist(),
+            "person": (probabilities > contract.PROBABILITY_THRESHOLD).tolist(),
         },
     }
 

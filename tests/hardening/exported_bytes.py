@@ -182,8 +182,8 @@ def _write_artifact(name: str, source: manifest.Source, assets: Path) -> None:
     """What an export reads of the training: the committed files say their scores themselves."""
     for stage, recipe in (("train", "fp16"), ("qat", "qat_wi8_ai8")):
         content = (assets / f"{name}-256x256-rgb-{recipe}.tflite").read_bytes()
-        found = re.search(rb"IoU (\d\.\d{4}) on val in training", content)
-        facts = {"best_val_iou": float(found.group(1))} if found else {}
+        match = re.search(rb"IoU (\d\.\d{4}) on val in training", content)
+        facts = {"best_val_iou": float(match.group(1))} if match else {}
         manifest.add_stage(Path("runs") / name / manifest.ARTIFACT_NAME, source, stage, facts)
 
 

@@ -23,6 +23,7 @@ def test_details_are_mined_where_the_outline_is() -> None:
     assert seen[..., -1].min() >= 0 and seen[..., -1].max() <= 1
 
 
+@pytest.mark.full
 def test_quantization_keeps_the_order_of_inputs() -> None:
     from export.quantization import qat
     from tests.models.test_sinet import _inputs

@@ -59,17 +59,17 @@ def test_an_h5_is_smaller_than_keras_makes_it_and_says_the_same(network: Any, sa
     loose = tmp_path / "keras.h5"
     network.save(loose, save_format="h5", include_optimizer=False)
     assert saved.stat().st_size < 0.9 * loose.stat().st_size
-    with h5py.File(loose) as expected, h5py.File(saved) as found:
+    with h5py.File(loose) as expected, h5py.File(saved) as actual:
         names: list[str] = []
         expected.visit(names.append)
         assert names
         for name in ["/", *names]:
-            assert {key: np.array(value).tolist() for key, value in found[name].attrs.items()} == {
+            assert {key: np.array(value).tolist() for key, value in actual[name].attrs.items()} == {
                 key: np.array(value).tolist() for key, value in expected[name].attrs.items()
             }
             if isinstance(expected[name], h5py.Dataset):
-                assert found[name].dtype == expected[name].dtype
-                np.testing.assert_array_equal(found[name][()], expected[name][()])
+                assert actual[name].dtype == expected[name].dtype
+                np.testing.assert_array_equal(actual[name][()], expected[name][()])
     # Keras's own reader, which is what people have
     again = keras.models.load_model(saved, compile=False)
     np.testing.assert_array_equal(again.get_weights()[0], network.get_weights()[0])
@@ -96,8 +96,8 @@ def test_a_disk_that_fills_leaves_the_old_file(network: Any, saved: Path) -> Non
 
 def test_quantized_ones_are_told(tmp_path: Path) -> None:
     write_h5(tmp_path / "x.h5", name="quant_fast_scnn", layer="QuantizeWrapperV2")
-    found = read_header(tmp_path / "x.h5")
-    assert found.is_quantized and found.name == "fast_scnn"
+    header = read_header(tmp_path / "x.h5")
+    assert header.is_quantized and header.name == "fast_scnn"
     with pytest.raises(InputError, match="quantization-aware training: give the float h5"):
         checkpoint.load(tmp_path / "x.h5")
 
@@ -130,7 +130,7 @@ def test_layers_that_carry_code_are_found_at_any_depth(layer: str) -> None:
 
 
 def test_load_model_is_called_nowhere() -> None:
-    found = subprocess.run(
+    result = subprocess.run(
         ["grep", "-rnE", r"load_model\(|pickle\.load|allow_pickle=True", "--include=*.py", "."]
         + [f"--exclude-dir={name}" for name in (".venv", "tests", ".cache", ".git")],
         cwd=ROOT,
@@ -138,7 +138,7 @@ def test_load_model_is_called_nowhere() -> None:
         text=True,
         check=False,
     )
-    assert found.stdout == ""
+    assert result.stdout == ""
 
 
 # ---- those of other networks, and damaged ones

@@ -1,10 +1,8 @@
 """What every network must survive on its way to a phone; a line added to MODELS is tested by these.
 
-By default the narrowest variant of each network becomes an fp16 file, and two networks go through quantization; all
-the rest takes minutes and is `full`.
+By default our own networks become fp16 files, and one goes through quantization; the rest takes minutes and is `full`.
 """
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -18,6 +16,7 @@ from portraitseg.checks.gpu import rules
 from portraitseg.models import blocks
 from portraitseg.models.keras_route import keras
 from portraitseg.tflite.graph import parameters, parse_graph
+from tests.models.variants import NARROWEST, variants
 
 SIZE = (64, 96)
 
@@ -45,17 +44,8 @@ PARAMETERS = {
     "sinet_w050": 28_300,
 }
 
-#: Network → the variant that is named last, the narrowest.
-NARROWEST = {build.func.__module__: name for name, build in models.MODELS.items()}  # type: ignore[attr-defined]
-
-#: Those that go through QAT by default: one concatenates a sigmoid, whose range is fixed, to features; the other is
-#: what `make` exports, and its head concatenates and reshapes logits.
-QUANTIZED = {"mattingnet_small", "contour_small"}
-
-
-def variants(default: set[str]) -> Iterator[Any]:
-    for name in models.MODELS:
-        yield pytest.param(name, marks=() if name in default else pytest.mark.full)
+#: What `make` exports; its head concatenates and reshapes logits. The others' quantization is `full`.
+QUANTIZED = {"contour_small"}
 
 
 def photos(size: tuple[int, int], count: int = 2) -> np.ndarray:
@@ -94,7 +84,7 @@ def refusals(content: bytes) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("name", list(variants(set(NARROWEST.values()))))
+@pytest.mark.parametrize("name", list(variants()))
 def test_fp16_is_wholly_on_the_gpu(name: str) -> None:
     content = RECIPES["fp16"].convert(build(name), photos(SIZE))
     assert refusals(content) == []
@@ -102,7 +92,7 @@ def test_fp16_is_wholly_on_the_gpu(name: str) -> None:
     assert parameters(parse_graph(content, "file")) == pytest.approx(PARAMETERS[name], rel=0.02)
 
 
-@pytest.mark.parametrize("name", models.MODELS)
+@pytest.mark.parametrize("name", list(variants(set(NARROWEST.values()))))
 def test_no_network_has_grown(name: str) -> None:
     model = models.build(name, SIZE)
     norms = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]

@@ -47,6 +47,7 @@ def test_the_mask_depends_on_the_boundary_map(inputs):
     assert np.abs(network(inputs).numpy() - before).max() > 1e-4
 
 
+@pytest.mark.full
 def test_big_is_wider_and_deeper_than_small():
     big, small = (mattingnet.VARIANTS[f"mattingnet_{size}"] for size in ("big", "small"))
     assert all(one > other for one, other in zip(big.filters, small.filters, strict=True))
@@ -56,6 +57,7 @@ def test_big_is_wider_and_deeper_than_small():
     assert 4 < ratio < 6
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("variant", mattingnet.VARIANTS)
 def test_every_convolution_has_whole_slices_of_channels(variant):
     network = models.build(variant, SIZE)

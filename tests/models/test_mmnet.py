@@ -46,6 +46,7 @@ def test_the_last_convolution_may_come_before_the_upsampling(network):
     np.testing.assert_allclose(before, behind, atol=1e-5)
 
 
+@pytest.mark.full
 def test_width_is_in_whole_slices_of_channels():
     half = models.build("mmnet_w050", SIZE)
     for layer in half.layers:

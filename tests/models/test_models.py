@@ -1,4 +1,4 @@
-"""What every network must do; a line added to MODELS is tested by these: by default the narrowest variant of a file."""
+"""What every network must do; a line added to MODELS is tested by these."""
 
 import numpy as np
 import pytest
@@ -7,6 +7,7 @@ from portraitseg import models
 from portraitseg.errors import InputError
 from portraitseg.models import blocks, checkpoint
 from portraitseg.models.keras_route import keras, tf
+from tests.models.variants import BY_DEFAULT, variants
 
 SIZE = (64, 96)  # not square: swapped sides would show
 
@@ -14,19 +15,8 @@ SIZE = (64, 96)  # not square: swapped sides would show
 LEAST_GRADIENT = 1e-6
 
 
-#: The last of each file, the narrowest. The wider ones are of the same layers, and `full`; that each of them can be
-#: built, test_contract_of_export says by default.
-NARROWEST = set({build.func.__module__: name for name, build in models.MODELS.items()}.values())  # type: ignore[attr-defined]
-
-#: The one whose activation is not ReLU's.
-BY_DEFAULT = {*NARROWEST, "selfie_general"}
-
-
-def variants(default):
-    return [pytest.param(name, marks=() if name in default else pytest.mark.full) for name in models.MODELS]
-
-
-@pytest.fixture(scope="module", params=variants(BY_DEFAULT))
+# the activation of selfie_general is no ReLU
+@pytest.fixture(scope="module", params=variants(BY_DEFAULT | {"selfie_general"}))
 def network(request):
     return models.build(request.param, SIZE)
 
@@ -100,7 +90,7 @@ def _shifts_taken_away(model):
     }
 
 
-@pytest.mark.parametrize("name", variants(NARROWEST))
+@pytest.mark.parametrize("name", variants())
 def test_every_weight_gets_a_gradient(name):
     # not the fixture: it has other heads, and weights of another test
     keras.utils.set_random_seed(0)

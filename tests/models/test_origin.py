@@ -56,7 +56,7 @@ def residual(x: Any, filters: int, stride: int = 1) -> Any:
 
 
 def constructed() -> Any:
-    """Encoder like mattingnet_small's with one block a stage less at the end; a decoder of its own."""
+    """Encoder like mattingnet_small's with one block a level less at the end; a decoder of its own."""
     keras.backend.clear_session()
     image = keras.Input((64, 64, 3))
     x = layers.ReLU()(

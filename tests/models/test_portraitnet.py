@@ -12,6 +12,7 @@ def test_has_the_papers_size() -> None:
     assert models.build("portraitnet", (224, 224)).count_params() == pytest.approx(2.1e6, rel=0.1)
 
 
+@pytest.mark.full
 def test_halving_the_width_quarters_the_weights() -> None:
     # as much as rounding to multiples of 8 allows
     ratio = models.build("portraitnet_w050", SIZE).count_params() / models.build("portraitnet", SIZE).count_params()
@@ -27,6 +28,7 @@ def test_the_boundary_head_is_only_there_in_training() -> None:
     assert extra == {"boundary", "boundary_logits"}
 
 
+@pytest.mark.full
 def test_the_mask_does_not_depend_on_the_boundary_head() -> None:
     deployed = models.build("portraitnet_w050", SIZE)
     training = models.build_for_training("portraitnet_w050", SIZE)

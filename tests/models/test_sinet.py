@@ -19,6 +19,7 @@ def test_has_the_papers_size() -> None:
     assert network.count_params() - sum(halves) / 2 == pytest.approx(86.9e3, rel=0.05)
 
 
+@pytest.mark.full
 def test_half_of_the_width_is_smaller_everywhere() -> None:
     wide, narrow = models.build("sinet", SIZE), models.build("sinet_w050", SIZE)
     for layer in narrow.layers:
@@ -52,6 +53,7 @@ def test_fine_features_are_blocked_where_the_coarse_mask_is_sure() -> None:
     assert np.abs(doubt - p).max() > 0.5
 
 
+@pytest.mark.full
 def test_quantization_keeps_the_order_of_inputs() -> None:
     """TFMOT 0.8.1 hands a Concatenate its inputs in the order of its own list of layers, which its rewrites change."""
     from export.quantization import qat

@@ -72,9 +72,9 @@ def described(folder: Path, name: str) -> Path:
 
 @pytest.mark.parametrize("name", FOREIGN)
 def test_the_description_that_a_refusal_shows_opens_the_file(name: str, tmp_path: Path) -> None:
-    found = open_foreign(described(tmp_path, name)).predict(PHOTO)
-    assert found.shape == (SIDE, SIDE)
-    assert 0 <= found.min() < found.max() <= 1
+    probability = open_foreign(described(tmp_path, name)).predict(PHOTO)
+    assert probability.shape == (SIDE, SIDE)
+    assert 0 <= probability.min() < probability.max() <= 1
 
 
 @pytest.mark.parametrize(
@@ -150,9 +150,9 @@ def test_a_flat_mask_of_another_size_than_the_photo(tmp_path: Path) -> None:
     ],
 )
 def test_shapes(shape: tuple[int, ...], expected: tuple[int, int, int, str]) -> None:
-    found = map_shape_of(shape, (4, 6))
-    assert found is not None
-    assert (found.height, found.width, found.channels, found.layout) == expected
+    map_shape = map_shape_of(shape, (4, 6))
+    assert map_shape is not None
+    assert (map_shape.height, map_shape.width, map_shape.channels, map_shape.layout) == expected
 
 
 @pytest.mark.parametrize("shape", [(1, 25), (2, 4, 6, 1), (), (1, 4, -1, 2)])

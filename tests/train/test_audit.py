@@ -51,13 +51,13 @@ def found_in(sample: Sample, truth: np.ndarray, held: faults.Held = "person") ->
 def planted(kind: Plant) -> tuple[Sample, np.ndarray]:
     """A photo with the fault, and the truth of what it shows now."""
     for index in range(40):
-        own, other = drawn(index), drawn(index + 1)
-        assert own.mask is not None
-        changed = planting.plant(own, other, Planting(kind, other.key, index))
+        sample, other = drawn(index), drawn(index + 1)
+        assert sample.mask is not None
+        changed = planting.plant(sample, other, Planting(kind, other.key, index))
         if changed is not None:
             # where pixels are new, a person came into the photo
-            came = (changed.image != own.image).any(axis=2)
-            return changed, np.where(came, np.uint8(255), own.mask)
+            came = (changed.image != sample.image).any(axis=2)
+            return changed, np.where(came, np.uint8(255), sample.mask)
     raise AssertionError(kind)
 
 
@@ -80,15 +80,18 @@ def test_true_masks_have_no_faults() -> None:
 def test_the_mask_of_another_photo_is_recognised() -> None:
     seen = []
     for index in range(6):
-        own, mask = drawn(index), drawn((index + 1) % 6 if index < 2 else index).mask
-        assert own.mask is not None and mask is not None
-        person, probabilities = mask > 127, networks(own.mask)
+        sample, mask = drawn(index), drawn((index + 1) % 6 if index < 2 else index).mask
+        assert sample.mask is not None and mask is not None
+        person, probabilities = mask > 127, networks(sample.mask)
         consensus = probabilities.mean(axis=0) > 0.5
         signatures = survey.sign(person), survey.sign(consensus)
         iou = np.count_nonzero(person & consensus) / np.count_nonzero(person | consensus)
         seen.append(
             Seen(
-                own.key, iou, faults=tuple(faults.find_faults(own.image, person, probabilities)), signatures=signatures
+                sample.key,
+                iou,
+                faults=tuple(faults.find_faults(sample.image, person, probabilities)),
+                signatures=signatures,
             )
         )
     worst = stage.rank(seen)[:2]
@@ -186,11 +189,11 @@ def audited(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_worst_come_first_and_the_page_is_whole(audited: Path) -> None:
-    found = json.loads((audited / stage.JSON_NAME).read_text())
-    assert {row["key"] for row in found["photos"][:2]} == {"a/2", "a/7"}
-    assert found["photos"][0]["faults"][0]["kind"] == "inverted"
+    audit = json.loads((audited / stage.JSON_NAME).read_text())
+    assert {row["key"] for row in audit["photos"][:2]} == {"a/2", "a/7"}
+    assert audit["photos"][0]["faults"][0]["kind"] == "inverted"
     assert (
-        found["sets"]["a"]["photos"] == 8 and 0 < found["sets"]["a"]["iou"]["low"] < found["sets"]["a"]["iou"]["high"]
+        audit["sets"]["a"]["photos"] == 8 and 0 < audit["sets"]["a"]["iou"]["low"] < audit["sets"]["a"]["iou"]["high"]
     )
     text = (audited / stage.PAGE_NAME).read_text()
     assert not re.findall(r"(?:src|href)=\"(?!data:)", text) and "default-src 'none'" in text
@@ -258,7 +261,7 @@ def test_training_leaves_out_what_was_decided_against(root: Path, tmp_path: Path
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         (None, "no such file"),
         ("{", "not JSON"),
@@ -268,11 +271,11 @@ def test_training_leaves_out_what_was_decided_against(root: Path, tmp_path: Path
         (json.dumps({"schema_version": 1, "decisions": {f"a/{n}": "drop" for n in range(8)}}), "leaves no photo"),
     ],
 )
-def test_bad_decisions_are_told(root: Path, tmp_path: Path, content: str | None, told: str) -> None:
+def test_bad_decisions_are_told(root: Path, tmp_path: Path, content: str | None, message: str) -> None:
     path = tmp_path / "decisions.json"
     if content is not None:
         path.write_text(content)
-    with pytest.raises(InputError, match=told):
+    with pytest.raises(InputError, match=message):
         open_dataset(config_of(root, decisions=str(path)).data, 7)
 
 
@@ -349,9 +352,9 @@ def test_decisions_by_keyboard(audited: Path, tmp_path: Path) -> None:
     content, console = browse(file)
     assert "data-foreign" not in content and "Content Security Policy" in console
     file.write_text(re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', f"<script>{_DRIVER}</script>", text))
-    found = re.search(r"<pre id=\"out\">(.*?)</pre>", browse(file)[0])
-    assert found
-    result = json.loads(html.unescape(found[1]))
+    output = re.search(r"<pre id=\"out\">(.*?)</pre>", browse(file)[0])
+    assert output
+    result = json.loads(html.unescape(output[1]))
     keys = re.findall(r'data-key="([^"]+)"', text)
     assert result["saved"]["decisions"] == {keys[0]: "keep", keys[1]: "drop"}
     assert result["state"] == ["keep", "drop"] and result["broken"] == 0 and result["saved"]["schema_version"] == 1

@@ -28,12 +28,12 @@ def test_every_weight_is_the_mean(trained, tmp_path):
     out = tmp_path / "new" / "mean.h5"
     average(trained, out)
     every = [checkpoint.load(path).get_weights() for path in trained]
-    found = checkpoint.load(out).get_weights()
-    for array, *given in zip(found, *every, strict=True):
+    mean = checkpoint.load(out).get_weights()
+    for array, *given in zip(mean, *every, strict=True):
         np.testing.assert_allclose(array, sum(given) / 3, rtol=1e-6)
     # and in another order the same file
     average(trained[::-1], tmp_path / "other.h5")
-    for array, same in zip(found, checkpoint.load(tmp_path / "other.h5").get_weights(), strict=True):
+    for array, same in zip(mean, checkpoint.load(tmp_path / "other.h5").get_weights(), strict=True):
         np.testing.assert_array_equal(array, same)
 
 

@@ -22,7 +22,7 @@ def written(root: Path, val: list[Any]) -> Config:
     return parse_config({"data": {"format": "folder", "root": str(root)}}, "test")
 
 
-def test_a_split_of_nobody_is_refused(tmp_path: Path) -> None:
+def test_a_background_only_split_is_refused(tmp_path: Path) -> None:
     config = written(tmp_path, [NOBODY] * 2)
     data = open_dataset(config.data, 0)
     with pytest.raises(InputError, match=r"split 'val': 2 of 2 masks show nobody: an empty mask would be right"):
@@ -31,7 +31,7 @@ def test_a_split_of_nobody_is_refused(tmp_path: Path) -> None:
     assert check_data(data, ("train", "val")).peopled == {"train": 8, "val": 0}
 
 
-def test_what_photos_of_nobody_lend_is_said(
+def test_what_background_only_photos_lend_is_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from train import stage
@@ -43,7 +43,7 @@ def test_what_photos_of_nobody_lend_is_said(
     scores = [(0.5, False), (1.0, True), (0.0, True)]
     monkeypatch.setattr(stage.KerasEvaluator, "scores", lambda self, model: iter(scores))
     capsys.readouterr()
-    stage.say_of_nobody(None, data, config, checked)
+    stage.say_of_background_only(None, data, config, checked)
     said = " ".join("".join(capsys.readouterr()).split())
     assert "2 of 3 validation photos show nobody; on 1 of them nothing was found, which counts as IoU 1" in said
     assert said.endswith("the others alone have 50.00 %")

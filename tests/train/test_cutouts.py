@@ -75,7 +75,7 @@ def test_what_a_cutout_covers_is_known(red: Path) -> None:
     assert not ignore[disc].any() and (ignore == 255).mean() > 0.5
 
 
-def test_photos_of_nobody_stay_of_nobody() -> None:
+def test_background_only_photos_stay_background_only() -> None:
     paste = Cutouts((), 1.0, "person")
     image, mask = photo()
     pasted, target, _ = paste(image, np.zeros_like(mask), None, np.random.default_rng(1))

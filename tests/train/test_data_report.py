@@ -45,22 +45,22 @@ def test_planted_faults_come_first(folder: Path, tmp_path: Path) -> None:
     Image.new("L", (72, 96)).save(folder / "masks/p3.png")
     Image.fromarray(np.asarray(Image.open(folder / "images/p4.png")) // 12).save(folder / "images/p4.png")
     Image.open(folder / "images/p5.png").convert("L").save(folder / "images/p5.png")
-    found, page = reported(folder, tmp_path / "report")
-    order = [photo["key"] for photo in found["photos"]]
+    report, page = reported(folder, tmp_path / "report")
+    order = [photo["key"] for photo in report["photos"]]
     assert order[0] == "p2" and set(order[1:3]) == {"p1", "p7"} and order[3] == "p3" and order[4] == "p4"
     assert len(order) == PHOTOS
-    assert found["near_duplicates"][0]["photos"] == ["p1", "p7"]
-    by_key = {photo["key"]: photo for photo in found["photos"]}
+    assert report["near_duplicates"][0]["photos"] == ["p1", "p7"]
+    by_key = {photo["key"]: photo for photo in report["photos"]}
     assert "the file is empty" in by_key["p2"]["error"]
     assert "nearly the same as p7 in val" in by_key["p1"]["notes"][-1]
     assert "mask: all black" in by_key["p3"]["notes"] and by_key["p3"]["person"] == 0
     assert (
-        found["notes"]["photo: very dark"]
-        == found["notes"]["photo: grayscale"]
-        == found["notes"]["cannot be used"]
+        report["notes"]["photo: very dark"]
+        == report["notes"]["photo: grayscale"]
+        == report["notes"]["cannot be used"]
         == 1
     )
-    assert found["splits"]["val"]["photos"] == 2
+    assert report["splits"]["val"]["photos"] == 2
     assert page.index("<b>p2</b>") < page.index("<b>p3</b>") < page.index("<b>p4</b>")
 
 
@@ -89,9 +89,9 @@ def test_a_burst_is_listed_in_short_and_is_no_worse_than_a_broken_file(folder: P
         for kind in ("images", "masks"):
             (folder / kind / f"p{number}.png").write_bytes((folder / kind / "p0.png").read_bytes())
     (folder / "images/p8.png").write_bytes(b"")
-    found, page = reported(folder, tmp_path / "report")
-    assert found["pairs_of_near_duplicates"] == len(found["near_duplicates"]) == 7 * 6 // 2
-    assert [photo["key"] for photo in found["photos"][:8]] == ["p8", *(f"p{number}" for number in range(7))]
-    first = found["photos"][1]
-    assert first["twins"] == 6 and len(first["notes"]) == 5 and found["notes"]["nearly the same as another"] == 7
+    report, page = reported(folder, tmp_path / "report")
+    assert report["pairs_of_near_duplicates"] == len(report["near_duplicates"]) == 7 * 6 // 2
+    assert [photo["key"] for photo in report["photos"][:8]] == ["p8", *(f"p{number}" for number in range(7))]
+    first = report["photos"][1]
+    assert first["twins"] == 6 and len(first["notes"]) == 5 and report["notes"]["nearly the same as another"] == 7
     assert "8 photos. Each beside itself" in page

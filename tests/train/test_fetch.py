@@ -136,8 +136,8 @@ CONTENT = bytes(range(256)) * 4000
 @pytest.mark.parametrize("answer", [whole, cut_off, without_ranges, wrong_once, busy_twice])
 def test_a_bad_network_is_got_over(tmp_path: Path, serve: Callable[..., Server], answer: Answer) -> None:
     server = serve(CONTENT, answer)
-    found = downloading.download(server.archive, tmp_path)
-    assert found.read_bytes() == CONTENT
+    fetched = downloading.download(server.archive, tmp_path)
+    assert fetched.read_bytes() == CONTENT
     assert [path.name for path in tmp_path.iterdir()] == ["a.zip"]
     if answer is cut_off:
         # it goes on where it was
@@ -252,15 +252,15 @@ HOSTILE: list[tuple[str, bytes, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("name", "content", "said"), HOSTILE, ids=[name for name, _, _ in HOSTILE])
+@pytest.mark.parametrize(("name", "content", "message"), HOSTILE, ids=[name for name, _, _ in HOSTILE])
 def test_hostile_archives_leave_nothing_outside(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, content: bytes, said: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, content: bytes, message: str
 ) -> None:
     monkeypatch.setattr("train.unpack.LEAST_BOUND_BYTES", 1_000_000)
     archive, folder = tmp_path / name, tmp_path / "in/here"
     archive.write_bytes(content)
     folder.mkdir(parents=True)
-    with pytest.raises(InputError, match=said) as caught:
+    with pytest.raises(InputError, match=message) as caught:
         unpack(archive, folder)
     assert "\n" not in str(caught.value) and str(caught.value).startswith(str(archive))
     assert {path.name for path in tmp_path.iterdir()} == {name, "in"} and len(list((tmp_path / "in").iterdir())) == 1
@@ -318,13 +318,13 @@ def test_a_set_is_fetched_checked_and_says_what_binds_it(
     tmp_path: Path, entry: tuple[Entry, list[Server]], capsys: pytest.CaptureFixture[str]
 ) -> None:
     fetch.fetch("drawn", tmp_path / "D")
-    told = capsys.readouterr().err
+    output = capsys.readouterr().err
     assert (
-        told.index("licence: academic; commercial use not allowed")
-        < told.index("cite: Nobody, 2026")
-        < told.index("fetching photos.zip")
+        output.index("licence: academic; commercial use not allowed")
+        < output.index("cite: Nobody, 2026")
+        < output.index("fetching photos.zip")
     )
-    assert "train 6, val 2 photos" in told
+    assert "train 6, val 2 photos" in output
     assert {path.name for path in (tmp_path / "D").iterdir()} == {"VOC", "fetched.json"}
     data = open_dataset(DataConfig(format="voc", root=tmp_path / "D/VOC"), 0)
     assert data.terms_of("").use == "non-commercial" and data.terms_of("").citation == "Nobody, 2026"
@@ -358,8 +358,8 @@ def test_hostile_archives_leave_the_folder_as_it_was(
 
 def test_a_set_behind_a_form(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     fetch.fetch("ppm100", None)
-    told = capsys.readouterr().err
-    assert "CC BY-NC-SA 4.0" in told and "1. download PPM-100" in told and "3. make data DATASET=ppm100" in told
+    output = capsys.readouterr().err
+    assert "CC BY-NC-SA 4.0" in output and "1. download PPM-100" in output and "3. make data DATASET=ppm100" in output
     with pytest.raises(InputError, match="no such folder yet"):
         fetch.fetch("ppm100", tmp_path / "none")
     for name in ("image", "matte"):
@@ -381,8 +381,8 @@ def test_a_set_behind_a_form(tmp_path: Path, capsys: pytest.CaptureFixture[str])
 
 def test_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:
     fetch.show_sets()
-    told = capsys.readouterr().out
-    assert all(name in told for name in catalogue.CATALOGUE) and "fetched, 20.4 GB" in told
+    output = capsys.readouterr().out
+    assert all(name in output for name in catalogue.CATALOGUE) and "fetched, 20.4 GB" in output
     with pytest.raises(InputError, match="no such set"):
         fetch.fetch("cocoa", None)
     with pytest.raises(InputError, match="give the folder"):

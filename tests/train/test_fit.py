@@ -242,7 +242,10 @@ def test_the_stage_writes_an_artifact_that_holds(tmp_path, monkeypatch):
         begun == {"file": "best.h5", "sha256": artifact.source.weights_sha256}
         and "init" not in artifact.stages["train"]
     )
-    other = _config(epochs=1).model_copy(update={"model": config.model.model_copy(update={"name": "contour_small"})})
+    again = models.build(small_network.NAME, (64, 64))
+    another = keras.Model(again.input, again.output, name="another")
+    monkeypatch.setitem(models.MODELS, "another", lambda size: another)
+    other = _config(epochs=1).model_copy(update={"model": config.model.model_copy(update={"name": "another"})})
     with pytest.raises(InputError, match="same network"):
         train_run(Run("c"), other, init=run.best)
 
@@ -279,8 +282,8 @@ def test_a_training_is_prepared_once(tmp_path, monkeypatch):
 
         return call
 
-    for place, name in ((together, "Optimization"), (stage, "maker_of")):
-        monkeypatch.setattr(place, name, counted(name, getattr(place, name)))
+    for module, name in ((together, "Optimization"), (stage, "maker_of")):
+        monkeypatch.setattr(module, name, counted(name, getattr(module, name)))
     checkpoint.save(models.build(small_network.NAME, (64, 64)), Path("begun.h5"))
     stage.train_run(Run("a"), _config(epochs=0), init=Path("begun.h5"))
     assert sorted(built) == ["Optimization", "maker_of"]
@@ -328,7 +331,7 @@ def test_the_stage_records_teachers_and_tells_of_blank_photos_that_are_not_there
     facts = manifest.read(manifest.Artifact, Run("a").artifact).stages["train"]
     assert facts["distill"] == {"files_sha256": [files.sha256(teacher)], "blend": 0.5, "mixup": 0.5}
     assert "blank_photos" not in facts
-    assert "train.blank_share: " in (said := capsys.readouterr().err) and "training goes without" in said
+    assert "train.blank_share: " in (output := capsys.readouterr().err) and "training goes without" in output
     # before anything is written
     with pytest.raises(InputError, match=r"none\.tflite: no such file"):
         train_run(Run("b"), config.model_copy(update={"distill": DistillConfig(files=(Path("none.tflite"),))}))

@@ -105,6 +105,7 @@ def test_the_command(file: Path, model: Any, tmp_path: Path) -> None:
     np.testing.assert_allclose(after, before / 8, atol=1e-4)
 
 
+@pytest.mark.full
 def test_a_wider_form_begins_with_the_same_function(model: Any, file: Path, tmp_path: Path) -> None:
     report = foreign.import_tflite(file, tmp_path / "a.h5", "selfie_swish_d200", divisor=1.0)
     assert report.network == "selfie_swish_d200" and not report.is_equal_form

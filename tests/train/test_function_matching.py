@@ -99,7 +99,7 @@ def test_plain_photos_are_mixed_as_the_others_are(teacher):
     assert all(not np.array_equal(mixed[i], images[i]) for i in range(3))
 
 
-def test_the_masks_of_photos_of_nobody_stay(teacher):
+def test_the_masks_of_background_only_photos_stay(teacher):
     images = np.random.default_rng(0).integers(0, 256, (3, 24, 30, 3), np.uint8)
     targets = np.zeros((3, 24, 30), np.uint8)
     matching = function_matching.FunctionMatching((teacher,), 0.5, 0.0)
@@ -112,7 +112,7 @@ def test_the_masks_of_photos_of_nobody_stay(teacher):
     assert answers[1].any()
 
 
-def test_batches_say_which_photos_show_nobody(teacher, monkeypatch):
+def test_batches_say_which_photos_are_background_only(teacher, monkeypatch):
     dataset, config = _open({"files": [str(teacher)]})
     maker = maker_of(dataset, config)
     seen = []

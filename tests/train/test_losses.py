@@ -216,9 +216,9 @@ def test_edge_weighted_bce_is_bce_without_an_outline_and_dearer_near_one():
 @hypothesis.given(seeds, sides, sides, st.integers(1, 3), st.sampled_from([3, 5, 9]))
 def test_band_of_edge_weighted_bce_is_a_dilation(seed, height, width, n, side):
     maps = np.random.default_rng(seed).random((n, height, width), np.float32)
-    found = losses._greatest_within(tf.constant(maps[..., None]), side).numpy()[..., 0]
+    dilated = losses._greatest_within(tf.constant(maps[..., None]), side).numpy()[..., 0]
     expected = [cv2.dilate(single, np.ones((side, side), np.uint8)) for single in maps]
-    np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(dilated, expected)
 
 
 @pytest.mark.parametrize(("height", "width", "reach"), [(256, 256, 4), (192, 256, 3), (128, 128, 2), (32, 32, 1)])

@@ -63,11 +63,12 @@ def test_the_guided_filter_is_nearer_to_the_truth_than_the_mask() -> None:
 
 @pytest.mark.full
 def test_every_method_is_nearer_to_the_truth_than_a_drawn_mask() -> None:
-    found = mattes.measure(3, mattes.BAND)
+    errors = mattes.measure(3, mattes.BAND)
     for method in ("guided", "knn", "closed_form"):
-        row = found[f"drawn, {method}"]
+        row = errors[f"drawn, {method}"]
         assert (
-            row["mad"] < 0.8 * found["drawn, mask"]["mad"] and row["gradient"] < 0.6 * found["drawn, mask"]["gradient"]
+            row["mad"] < 0.8 * errors["drawn, mask"]["mad"]
+            and row["gradient"] < 0.6 * errors["drawn, mask"]["gradient"]
         )
 
 

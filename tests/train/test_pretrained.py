@@ -26,11 +26,13 @@ def photos():
 def _agreements(model, norms, inputs):
     """Batch norm → correlation over channels of the variance that it sees with the one that it has stored."""
     layers = [model.get_layer(name) for name in norms]
-    found = {}
+    agreements = {}
     for layer, seen in zip(layers, keras.Model(model.input, [x.input for x in layers])(inputs), strict=True):
         variance = seen.numpy().reshape(-1, seen.shape[-1]).var(axis=0)
-        found[layer.name] = np.corrcoef(np.log(variance + 1e-9), np.log(layer.moving_variance.numpy() + 1e-9))[0, 1]
-    return found
+        agreements[layer.name] = np.corrcoef(np.log(variance + 1e-9), np.log(layer.moving_variance.numpy() + 1e-9))[
+            0, 1
+        ]
+    return agreements
 
 
 # one whose stem sees the photo at half its side, and one that sees it as EfficientNet-Lite0 does
@@ -85,6 +87,7 @@ def test_the_stem_of_four_is_the_one_of_three_on_half_the_side():
     np.testing.assert_allclose(tf.nn.conv2d(photo, pretrained._in_four(kernel), 4, "SAME"), expected, atol=1e-5)
 
 
+@pytest.mark.full
 def test_a_smaller_size_begins_with_what_a_larger_one_learnt_and_imagenet_elsewhere(tmp_path):
     keras.utils.set_random_seed(1)
     large = models.build("contour_large", (64, 64))

@@ -24,22 +24,23 @@ def test_operators_of_a_step_by_kind():
 
     images = tf.random.uniform((1, 64, 64, 8))
     step(images)
-    found = {item.kind: item for item in profile(lambda: step(images), 4)}
-    assert found["Conv2D"].count == 3 and found["MaxPool"].count == 1
-    assert found["Conv2D"].milliseconds > 0
-    assert sum(item.share for item in found.values()) == pytest.approx(1)
-    milliseconds = [item.milliseconds for item in found.values()]
+    by_kind = {item.kind: item for item in profile(lambda: step(images), 4)}
+    assert by_kind["Conv2D"].count == 3 and by_kind["MaxPool"].count == 1
+    assert by_kind["Conv2D"].milliseconds > 0
+    assert sum(item.share for item in by_kind.values()) == pytest.approx(1)
+    milliseconds = [item.milliseconds for item in by_kind.values()]
     assert milliseconds == sorted(milliseconds, reverse=True)
 
 
+@pytest.mark.full
 def test_checkpoints_cost_what_they_take(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     given = {"data": {"synthetic_photos": 8}, "model": {"name": small_network.NAME, "size": [32, 32]}}
     config = parse_config({**given, "train": {"batch_size": 4, "workers": 1, "blank_share": 0}}, "test")
     monkeypatch.setattr(speed, "_saving_seconds", lambda optimization: 8.0)
-    found = speed.measure_speed(config, 1)
+    measured = speed.measure_speed(config, 1)
     # an epoch of 8 photos that takes 8 seconds longer
-    assert found["saving"] == pytest.approx(8 / (8 / found["both"] + 8)) and found["saving"] < 1
+    assert measured["saving"] == pytest.approx(8 / (8 / measured["both"] + 8)) and measured["saving"] < 1
     monkeypatch.undo()
     monkeypatch.chdir(tmp_path)
     written = []

@@ -37,9 +37,9 @@ def config_of(root: Path, **train: object) -> Config:
 
 
 def read(path: Path) -> np.ndarray:
-    found = cv2.imread(str(path))
-    assert found is not None
-    return found[..., ::-1]
+    image = cv2.imread(str(path))
+    assert image is not None
+    return image[..., ::-1]
 
 
 def test_samples_are_the_photos_their_masks_and_bands(root: Path, tmp_path: Path) -> None:

@@ -47,11 +47,11 @@ def splits(folder: Path, **options: Any) -> dict[str, tuple[str, ...]]:
 
 
 def test_groups_stay_together(folder: Path) -> None:
-    found = splits(folder, by=r"^(s\d+)_")
-    assert sorted(key for keys in found.values() for key in keys) == sorted(
+    by_split = splits(folder, by=r"^(s\d+)_")
+    assert sorted(key for keys in by_split.values() for key in keys) == sorted(
         p.stem for p in (folder / "images").iterdir()
     )
-    people = {name: {key.partition("_")[0] for key in keys} for name, keys in found.items()}
+    people = {name: {key.partition("_")[0] for key in keys} for name, keys in by_split.items()}
     assert not people["train"] & people["val"] and not people["train"] & people["test"]
     assert not people["val"] & people["test"]
     # the mirrored copy ties its person to the first
@@ -111,9 +111,9 @@ def test_the_copy_is_corrected_and_the_original_untouched(tmp_path: Path) -> Non
     (root / "images/p001.png").write_bytes((root / "images/p001.png").read_bytes()[:60])
     (root / "masks/p002.png").write_bytes(b"")
     Image.fromarray(drawn.photo(3)).convert("L").save(root / "images/p003.png")
-    found = fixed(root, tmp_path / "b")
-    assert sorted(found["left_out"]) == ["p001", "p002"]
-    assert found["changed"] == {
+    fixes = fixed(root, tmp_path / "b")
+    assert sorted(fixes["left_out"]) == ["p001", "p002"]
+    assert fixes["changed"] == {
         "p000": ["photo: EXIF rotation", "mask: turned as its photo"],
         "p003": ["photo: grayscale"],
     }

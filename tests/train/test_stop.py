@@ -43,9 +43,9 @@ def test_ctrl_c_goes_to_every_process_and_the_named_command_goes_on() -> None:
         time.sleep(0.02)
     # as a terminal does
     os.killpg(started.pid, signal.SIGINT)
-    _, told = started.communicate(timeout=120)
-    assert started.returncode == 130 and "Traceback" not in told
-    last = told.strip().splitlines()[-1]
+    _, output = started.communicate(timeout=120)
+    assert started.returncode == 130 and "Traceback" not in output
+    last = output.strip().splitlines()[-1]
     assert last.startswith("error: interrupted: stopped after step") and "go on with: " in last
     command = shlex.split(last.partition("go on with: ")[2])
     subprocess.run(command, check=True, capture_output=True)
@@ -62,7 +62,7 @@ def test_too_little_memory_is_one_line_and_nothing_half_written() -> None:
         resource.setrlimit(resource.RLIMIT_AS, (1_500_000_000, 1_500_000_000))
 
     started = _start("a", preexec_fn=limit)
-    _, told = started.communicate(timeout=600)
-    assert started.returncode == 2, told[-2000:]
-    assert "Traceback" not in told and "memory" in told.strip().splitlines()[-1]
+    _, output = started.communicate(timeout=600)
+    assert started.returncode == 2, output[-2000:]
+    assert "Traceback" not in output and "memory" in output.strip().splitlines()[-1]
     assert not list(Path().rglob(".tmp-portraitseg-*")) and not list(Path().rglob("*.h5"))

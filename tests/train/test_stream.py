@@ -38,7 +38,7 @@ def test_shapes_and_types():
 
 
 @pytest.mark.parametrize("start", [0, 3])
-def test_workers_make_the_same_batches_as_the_recipe(start):
+def test_workers_make_the_same_batches_as_the_maker(start):
     maker = _maker()
     with BatchStream(maker, start, workers=2) as stream:
         for step, batch in zip(range(start, start + 4), stream, strict=False):
@@ -133,7 +133,7 @@ def folder(tmp_path):
     return tmp_path
 
 
-def _recipe_of(folder, needs=(), augment=None, **train):
+def _maker_of(folder, needs=(), augment=None, **train):
     config = parse_config(
         {
             "data": {"format": "folder", "root": str(folder)},
@@ -151,7 +151,7 @@ def _greys(batch):
 
 
 def test_a_share_of_an_epoch_is_blank(folder):
-    maker = _recipe_of(folder, blank_share=0.25)
+    maker = _maker_of(folder, blank_share=0.25)
     # 9 of train are three quarters
     assert maker.steps_per_epoch == 12 // 4
     all_blank = []
@@ -166,8 +166,8 @@ def test_a_share_of_an_epoch_is_blank(folder):
     assert sorted(all_blank) == [101, 101, 101, 102, 102, 102]
 
 
-def test_pasting_leaves_the_share_of_nobody(folder):
-    maker = _recipe_of(folder, blank_share=0.25, paste_share=1.0)
+def test_pasting_leaves_the_background_only_share(folder):
+    maker = _maker_of(folder, blank_share=0.25, paste_share=1.0)
     for epoch in range(4):
         targets = [target for position in range(3) for target in maker.make(3 * epoch + position).targets]
         assert sum(not target.any() for target in targets) == 3
@@ -178,22 +178,22 @@ def test_the_benchmark_counts_the_photos_of_an_epoch_as_training_does(folder, sh
     train = {"batch_size": 4, "blank_share": share}
     data = {"format": "folder", "root": str(folder)}
     config = parse_config({"data": data, "train": train}, "test")
-    dataset, maker = open_dataset(config.data, 0), _recipe_of(folder, blank_share=share)
+    dataset, maker = open_dataset(config.data, 0), _maker_of(folder, blank_share=share)
     assert photos_per_epoch(config, dataset) == maker.steps_per_epoch * maker.batch_size
 
 
-def test_where_there_is_nobodys_photo_an_epoch_has_none(folder):
+def test_without_a_background_only_photo_an_epoch_has_none(folder):
     """The configurations ask for a share that an ordinary folder cannot give."""
     splits = json.loads((folder / "splits.json").read_text())["splits"]
     only_measured = {name: keys for name, keys in splits.items() if name != "nobody"}
     (folder / "splits.json").write_text(json.dumps({"splits": only_measured}))
-    maker = _recipe_of(folder, blank_share=0.25)
+    maker = _maker_of(folder, blank_share=0.25)
     assert maker.blank_keys == () and maker.steps_per_epoch == 9 // 4
     assert all(target.any() for step in range(4) for target in maker.make(step).targets)
 
 
 def test_edges_lie_on_the_outlines_of_the_augmented_targets(folder):
-    maker = _recipe_of(folder, ["edge"], {"horizontal_flip": {"p": 0.5}})
+    maker = _maker_of(folder, ["edge"], {"horizontal_flip": {"p": 0.5}})
     batch = maker.make(0)
     assert batch.edges.shape == batch.targets.shape == (4, 32, 32)
     assert batch.edges.dtype == np.uint8 and set(np.unique(batch.edges)) <= {0, 85, 170, 255}
@@ -204,7 +204,7 @@ def test_edges_lie_on_the_outlines_of_the_augmented_targets(folder):
         # Canny takes the one to either side
         assert (edge[:, last : last + 2].max(axis=1) == 255).all()
         assert not edge[:, : last - 1].any() and not edge[:, last + 3 :].any()
-    assert _recipe_of(folder).make(0).edges is None
+    assert _maker_of(folder).make(0).edges is None
 
 
 def test_plain_is_what_the_geometric_augmentations_alone_make():
@@ -230,9 +230,9 @@ def test_plain_is_what_the_geometric_augmentations_alone_make():
 # ---- copy-paste
 
 
-def test_a_person_is_put_before_a_photo_of_nobody_or_of_others(folder):
-    maker = _recipe_of(folder, blank_share=0.1, paste_share=1.0)
-    alone = _recipe_of(folder, blank_share=0.1)
+def test_a_person_is_put_before_a_background_only_photo_or_one_of_others(folder):
+    maker = _maker_of(folder, blank_share=0.1, paste_share=1.0)
+    alone = _maker_of(folder, blank_share=0.1)
     behind = set()
     for step in range(12):
         batch, before = maker.make(step), alone.make(step)
@@ -253,13 +253,13 @@ def test_a_person_is_put_before_a_photo_of_nobody_or_of_others(folder):
     assert behind <= {*range(1, 10), 101, 102} and behind & {101, 102} and behind & {*range(1, 10)}
 
 
-def test_where_nobody_is_asked_for_others_stand_behind(folder):
-    maker = _recipe_of(folder, paste_share=1.0)
+def test_where_no_background_only_photo_is_asked_for_others_stand_behind(folder):
+    maker = _maker_of(folder, paste_share=1.0)
     assert {int(image[0, -1, 0]) for step in range(6) for image in maker.make(step).images} <= {*range(1, 10)}
 
 
 def test_a_share_of_the_photos_is_pasted_and_the_others_stay(folder):
-    batches = [(_recipe_of(folder, paste_share=0.5).make(step), _recipe_of(folder).make(step)) for step in range(20)]
+    batches = [(_maker_of(folder, paste_share=0.5).make(step), _maker_of(folder).make(step)) for step in range(20)]
     changed = [
         bool((image != before).any())
         for pasted, alone in batches
@@ -271,17 +271,17 @@ def test_a_share_of_the_photos_is_pasted_and_the_others_stay(folder):
 
 def test_the_plain_copy_has_the_same_person_before_the_same_photo(folder):
     augment = {"horizontal_flip": {"p": 0.5}, "add": {"p": 1.0, "low": 100.0, "high": 100.0}}
-    batch = _recipe_of(folder, ["plain_logits"], augment, paste_share=1.0).make(0)
+    batch = _maker_of(folder, ["plain_logits"], augment, paste_share=1.0).make(0)
     # both photos of each are a hundred levels brighter
     np.testing.assert_array_equal(batch.images, batch.plain + 100)
 
 
 def test_a_share_of_the_pasted_is_small(folder):
     """Persons are whole photos' halves here; made small, they cover less, and up to three do."""
-    large, small = _recipe_of(folder, paste_share=1.0), _recipe_of(folder, paste_share=1.0, shrink_share=1.0)
+    large, small = _maker_of(folder, paste_share=1.0), _maker_of(folder, paste_share=1.0, shrink_share=1.0)
     covered = [[(t > 127).mean() for step in range(12) for t in maker.make(step).targets] for maker in (large, small)]
     assert np.mean(covered[1]) < np.mean(covered[0])
-    mixed = _recipe_of(folder, paste_share=1.0, shrink_share=0.5)
+    mixed = _maker_of(folder, paste_share=1.0, shrink_share=0.5)
     pairs = [(mixed.make(step), large.make(step)) for step in range(20)]
     # the other half is what it is without; 80 draws, within four deviations
     same = sum(bool((a == b).all()) for one, two in pairs for a, b in zip(one.images, two.images, strict=True))
@@ -291,7 +291,7 @@ def test_a_share_of_the_pasted_is_small(folder):
 
 def test_the_plain_copy_has_the_same_small_persons(folder):
     augment = {"add": {"p": 1.0, "low": 100.0, "high": 100.0}}
-    maker = _recipe_of(folder, ["plain_logits"], augment, paste_share=1.0, shrink_share=1.0)
+    maker = _maker_of(folder, ["plain_logits"], augment, paste_share=1.0, shrink_share=1.0)
     for step in range(3):
         batch = maker.make(step)
         # a level of rounding where a photo is made small
@@ -299,10 +299,10 @@ def test_the_plain_copy_has_the_same_small_persons(folder):
 
 
 def test_cutouts_and_matched_light_change_what_they_should_and_nothing_else(folder):
-    plain, cut = _recipe_of(folder), _recipe_of(folder, cutout_share=1.0)
+    plain, cut = _maker_of(folder), _maker_of(folder, cutout_share=1.0)
     one, other = plain.make(0), cut.make(0)
     assert (one.images != other.images).any(axis=(1, 2, 3)).mean() > 0.8
-    pasted, matched = _recipe_of(folder, paste_share=1.0), _recipe_of(folder, paste_share=1.0, match_light=1.0)
+    pasted, matched = _maker_of(folder, paste_share=1.0), _maker_of(folder, paste_share=1.0, match_light=1.0)
     one, other = pasted.make(0), matched.make(0)
     assert (one.images != other.images).any()
     # who stands where is as before

@@ -32,8 +32,8 @@ def run(vectors: dict[str, Any], folder: Path) -> dict[str, dict[str, Any]]:
     """Name of a case → what node found: difference, tolerance, passed."""
     path = folder / "vectors.json"
     path.write_text(json.dumps(vectors))
-    said = subprocess.run(["node", str(SCRIPT), str(path)], capture_output=True, text=True, timeout=120, check=True)
-    return {case["name"]: case for case in json.loads(said.stdout)}
+    result = subprocess.run(["node", str(SCRIPT), str(path)], capture_output=True, text=True, timeout=120, check=True)
+    return {case["name"]: case for case in json.loads(result.stdout)}
 
 
 def failed(cases: dict[str, dict[str, Any]]) -> list[str]:

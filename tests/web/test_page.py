@@ -186,9 +186,9 @@ def test_no_request_leaves_this_machine(portraits: list[Path], drive: Drive, tmp
 def test_the_policy_blocks_what_is_foreign(drive: Drive) -> None:
     elsewhere: web.Site = {"x.js": b"window.foreign = true;", "x.png": b""}
     with serving(elsewhere, headers={"Access-Control-Allow-Origin": "*"}) as other:
-        said = drive([["call", "trespass", other]])["results"][0]
-    assert {"script-src-elem", "img-src", "frame-src", "connect-src"} <= set(said.pop("violated"))
-    assert said == {"fetched": False, "sent": False, "foreign": False, "inline": False}
+        answer = drive([["call", "trespass", other]])["results"][0]
+    assert {"script-src-elem", "img-src", "frame-src", "connect-src"} <= set(answer.pop("violated"))
+    assert answer == {"fetched": False, "sent": False, "foreign": False, "inline": False}
 
 
 def test_without_the_policy_it_would_be_reached(drive: Drive, site: web.Site) -> None:
@@ -198,10 +198,10 @@ def test_without_the_policy_it_would_be_reached(drive: Drive, site: web.Site) ->
     bare = {**site, "index.html": page.replace(b"Content-Security-Policy", b"x-none")}
     elsewhere: web.Site = {"x.js": b"window.foreign = true;", "x.png": b""}
     with serving(elsewhere, headers={"Access-Control-Allow-Origin": "*"}) as other:
-        said = drive([["call", "trespass", other]], bare, {})["results"][0]
-    assert said["fetched"]
-    assert said["foreign"]
-    assert said["inline"]
+        answer = drive([["call", "trespass", other]], bare, {})["results"][0]
+    assert answer["fetched"]
+    assert answer["foreign"]
+    assert answer["inline"]
 
 
 def huge_png(width: int, height: int) -> bytes:
@@ -388,12 +388,12 @@ def test_webgpu(drive: Drive, portraits: list[Path], tmp_path: Path) -> None:
 
 def test_the_shader_is_the_arithmetic(drive: Drive) -> None:
     """Coefficients → mask on the GPU against refine.mjs on the CPU, in the page."""
-    said = drive([["call", "compareShader"]])["results"][0]
+    answer = drive([["call", "compareShader"]])["results"][0]
     # coefficients in half precision, alpha in bytes
-    assert said["right"][0] < 5e-4
-    assert said["right"][1] < 2e-3
-    assert said["mirrored"][0] > 10 * 5e-4
-    assert said["rough"][1] > 2e-3
+    assert answer["right"][0] < 5e-4
+    assert answer["right"][1] < 2e-3
+    assert answer["mirrored"][0] > 10 * 5e-4
+    assert answer["rough"][1] > 2e-3
 
 
 @pytest.mark.parametrize("kind", ["drop", "paste"])
@@ -411,13 +411,13 @@ def test_the_keyboard_alone(drive: Drive) -> None:
     assert {"file", "camera", "cutout", "network", "engine", "own", "refine", "smooth"} <= set(seen["results"])
     steps = [["press", SAMPLE], ["call", "focus", "#split"], ["keys", *["ArrowRight"] * 7], ["call", "value", "#split"]]
     steps += [["call", "focus", "[value=cutout]"], ["keys", "ArrowDown"], ["call", "look"]]
-    assert [said for said in drive(steps)["results"] if said is not None] == ["7", "blur"]
+    assert [answer for answer in drive(steps)["results"] if answer is not None] == ["7", "blur"]
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(320, "light"), (360, "dark"), (1280, "dark")])
 def test_narrow_screens_and_contrast(width: int, scheme: str, drive: Drive) -> None:
     """Nothing runs out at the side, and text stands out from its ground as WCAG asks for (4.5)."""
     context = {"viewport": {"width": width, "height": 700}, "colorScheme": scheme}
-    said = drive([["press", SAMPLE], ["call", "measureLayout"]], context=context)["results"][0]
-    assert said["over"] <= 0
-    assert min(said["contrasts"]) >= 4.5, said["contrasts"]
+    answer = drive([["press", SAMPLE], ["call", "measureLayout"]], context=context)["results"][0]
+    assert answer["over"] <= 0
+    assert min(answer["contrasts"]) >= 4.5, answer["contrasts"]

@@ -97,22 +97,24 @@ def test_every_address_that_is_named_is_there(pages: web.Site) -> None:
     index = pages["litert/index.js"]
     assert isinstance(index, bytes)
     assert b'from "./wasm-utils.js"' in index
-    said = described(pages)
-    names = [entry["name"] for entry in said["networks"]]
+    description = described(pages)
+    names = [entry["name"] for entry in description["networks"]]
     assert names[:2] == [released.DEFAULT, "mediapipe"]
     assert sorted(names) == sorted([*released.names(), "mediapipe"])
-    assert [entry["name"] for entry in said["networks"] if entry.get("isDefault")] == [released.DEFAULT]
+    assert [entry["name"] for entry in description["networks"] if entry.get("isDefault")] == [released.DEFAULT]
     # what may not be used for money says so
-    assert {entry["name"] for entry in said["networks"] if "research only" not in entry["title"]} == set(names[:2])
-    for entry in said["networks"]:
+    assert {entry["name"] for entry in description["networks"] if "research only" not in entry["title"]} == set(
+        names[:2]
+    )
+    for entry in description["networks"]:
         for file in entry["files"].values():
             content = pages[file["url"]]
             assert isinstance(content, bytes)
             assert (hashlib.sha256(content).hexdigest(), len(content)) == (file["sha256"], file["bytes"])
         if entry["name"] != "mediapipe":
             assert {entry["golden"]["portrait"], *entry["golden"]["masks"].values()} <= pages.keys()
-    assert len(said["samples"]) == 4
-    assert set(said["samples"]) <= pages.keys()
+    assert len(description["samples"]) == 4
+    assert set(description["samples"]) <= pages.keys()
 
 
 def test_ids_that_the_page_looks_for_exist() -> None:
@@ -123,9 +125,9 @@ def test_ids_that_the_page_looks_for_exist() -> None:
 
 
 def test_defaults_of_a_network_without_parameters_are_pythons(stand_in: Path, tmp_path: Path) -> None:
-    own = tmp_path / "own.tflite"
-    own.write_bytes(b"    TFL3")
-    pages = web.collect(stand_in, [own])
+    model = tmp_path / "own.tflite"
+    model.write_bytes(b"    TFL3")
+    pages = web.collect(stand_in, [model])
     entry = described(pages)["networks"][-1]
     assert (entry["name"], entry["files"]["wasm"]["bytes"]) == ("own", 8)
     text = (web.SOURCES / "page.mjs").read_text(encoding="utf-8")
@@ -135,7 +137,7 @@ def test_defaults_of_a_network_without_parameters_are_pythons(stand_in: Path, tm
         values = {key: float(value) for key, value in re.findall(r"(\w+): ([\d.e-]+)", written[1])}
         assert values == entry[kind], kind
     with pytest.raises(InputError, match="two files of this name"):
-        web.collect(stand_in, [own, own])
+        web.collect(stand_in, [model, model])
     with pytest.raises(InputError, match="no such file"):
         web.collect(stand_in, [tmp_path / "none.tflite"])
 
@@ -145,8 +147,8 @@ def test_static_files_are_the_same(pages: web.Site, tmp_path: Path) -> None:
     web.build(folder, pages)
     (folder / "old.js").write_text("")
     web.build(folder, pages)
-    found = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
-    assert found == {*pages, "_headers"}
+    built = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    assert built == {*pages, "_headers"}
     for address, content in pages.items():
         assert (folder / address).read_bytes() == (content if isinstance(content, bytes) else content.read_bytes())
     headers = (folder / "_headers").read_text()

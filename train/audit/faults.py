@@ -159,8 +159,8 @@ def find_faults(
     view = _View(mask, consensus, surety, skin(image), math.sqrt(area))
     if metrics.iou(~mask, consensus) > max(0.6, metrics.iou(mask, consensus) + 0.3):
         return [Finding("inverted", (1 - metrics.iou(mask, consensus)) / USUAL["inverted"], (0.0, 0.0, 1.0, 1.0))]
-    found = [*_holes(view), *_missing(view, held), *_extra(view), *_outline(view)]
-    return sorted((item for item in found if item.severity >= 0.5), key=lambda item: -item.severity)
+    faults = [*_holes(view), *_missing(view, held), *_extra(view), *_outline(view)]
+    return sorted((item for item in faults if item.severity >= 0.5), key=lambda item: -item.severity)
 
 
 def _holes(view: _View) -> Iterator[Finding]:
@@ -178,9 +178,9 @@ def _missing(view: _View, held: Held) -> Iterator[Finding]:
     for piece in _pieces(outside, view):
         is_whole = np.count_nonzero(piece) > _WHOLE * np.count_nonzero(view.mask) or not (piece & near).any()
         kind: Kind = "missing_person" if is_whole else "cut_away"
-        found = _finding(kind, piece, view)
-        if is_whole or held == "person" or found.is_skin:
-            yield found
+        finding = _finding(kind, piece, view)
+        if is_whole or held == "person" or finding.is_skin:
+            yield finding
 
 
 def _extra(view: _View) -> Iterator[Finding]:
@@ -291,7 +291,7 @@ def _lines(mask: Bool[np.ndarray, "h w"]) -> list[Float32[np.ndarray, "_ 2"]]:
     """The outline (x, y) in runs of neighbours, without where the photo's edge cuts it off."""
     height, width = mask.shape
     contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    found = []
+    lines = []
     for contour in contours:
         points = contour[:, 0].astype(np.float32)
         inner = (points >= _EDGE_PX).all(axis=1) & (points < (width - _EDGE_PX, height - _EDGE_PX)).all(axis=1)
@@ -302,8 +302,8 @@ def _lines(mask: Bool[np.ndarray, "h w"]) -> list[Float32[np.ndarray, "_ 2"]]:
             else [points]
         )
         runs = [run[1:] for run in runs] if cuts.size else runs
-        found += [run for run in runs if len(run) >= 20]
-    return found
+        lines += [run for run in runs if len(run) >= 20]
+    return lines
 
 
 def _signed_distance(mask: Bool[np.ndarray, "h w"]) -> Float32[np.ndarray, "h w"]:
@@ -315,8 +315,8 @@ def _signed_distance(mask: Bool[np.ndarray, "h w"]) -> Float32[np.ndarray, "h w"
 def _sample(plane: Float32[np.ndarray, "h w ..."], points: Float32[np.ndarray, "n 2"]) -> Float32[np.ndarray, "n ..."]:
     """Bilinear values at (x, y)."""
     # OpenCV's maps are limited to 32,767 points a side
-    found = cv2.remap(plane, points[:, None, 0], points[:, None, 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    return found[:, 0]
+    values = cv2.remap(plane, points[:, None, 0], points[:, None, 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return values[:, 0]
 
 
 def skin(image: UInt8[np.ndarray, "h w 3"]) -> Bool[np.ndarray, "h w"]:

@@ -63,10 +63,10 @@ def plant(sample: Sample, partner: Sample, planting: Planting) -> Sample | None:
         raise ValueError(f"{sample.key}: no mask")
     pixels = sample.image, contract.truth_to_mask(sample.mask)
     other = partner.image, contract.truth_to_mask(partner.mask)
-    found = _PLANTS[planting.plant](pixels, other, np.random.default_rng(planting.seed))
-    if found is None:
+    planted = _PLANTS[planting.plant](pixels, other, np.random.default_rng(planting.seed))
+    if planted is None:
         return None
-    return replace(sample, image=found[0], mask=np.where(found[1], np.uint8(255), np.uint8(0)))
+    return replace(sample, image=planted[0], mask=np.where(planted[1], np.uint8(255), np.uint8(0)))
 
 
 def _hand(photo: Pixels, other: Pixels, rng: np.random.Generator) -> Pixels | None:
@@ -140,17 +140,17 @@ def _inverted(photo: Pixels, other: Pixels, rng: np.random.Generator) -> Pixels 
 
 def _bystander_in_mask(photo: Pixels, other: Pixels, rng: np.random.Generator) -> Pixels | None:
     """A person of another photo in the mask alone, where nobody is."""
-    found = _beside(photo, other, rng)
-    return None if found is None else (photo[0], photo[1] | found[1])
+    bystander = _beside(photo, other, rng)
+    return None if bystander is None else (photo[0], photo[1] | bystander[1])
 
 
 def _bystander_in_photo(photo: Pixels, other: Pixels, rng: np.random.Generator) -> Pixels | None:
     """A person of another photo behind this one; the mask knows nothing of them."""
-    found = _beside(photo, other, rng)
-    if found is None:
+    bystander = _beside(photo, other, rng)
+    if bystander is None:
         return None
-    soft = cv2.GaussianBlur(found[1].astype(np.float32), (0, 0), 0.8)[..., None]
-    image = np.rint(soft * found[0] + (1 - soft) * photo[0]).astype(np.uint8)
+    soft = cv2.GaussianBlur(bystander[1].astype(np.float32), (0, 0), 0.8)[..., None]
+    image = np.rint(soft * bystander[0] + (1 - soft) * photo[0]).astype(np.uint8)
     return np.where(photo[1][..., None], photo[0], image), photo[1]
 
 

@@ -49,10 +49,10 @@ class Subject:
         Raises:
             InputError: no such split, or none of the sets is in it.
         """
-        found = tuple(dict.fromkeys(key for split in self.splits for key in dataset.keys(split)))
-        kept = tuple(key for key in found if not self.sets or set_of(key) in self.sets)
+        listed = tuple(dict.fromkeys(key for split in self.splits for key in dataset.keys(split)))
+        kept = tuple(key for key in listed if not self.sets or set_of(key) in self.sets)
         if not kept:
-            there = ", ".join(sorted({set_of(key) for key in found}))
+            there = ", ".join(sorted({set_of(key) for key in listed}))
             raise InputError(
                 f"--only {', '.join(self.sets)}: no such set in {', '.join(self.splits)} (there are: {there})"
             )
@@ -169,16 +169,16 @@ def recall(ranked: Sequence[Seen], planted: Mapping[str, Planting]) -> dict[str,
     by_key = {seen.key: seen for seen in ranked}
     result: dict[str, Any] = {}
     for kind in dict.fromkeys(item.plant for item in planted.values()):
-        own = {key for key, item in planted.items() if item.plant == kind}
+        of_kind = {key for key, item in planted.items() if item.plant == kind}
         # without the others, which would fill the top
-        alone = [seen.key for seen in ranked if seen.key in own or seen.key not in planted]
-        best = set(alone[: max(len(own), round(TOP_SHARE * len(alone)))])
-        first = [by_key[key].faults[0].kind if by_key[key].faults else "" for key in own]
+        alone = [seen.key for seen in ranked if seen.key in of_kind or seen.key not in planted]
+        best = set(alone[: max(len(of_kind), round(TOP_SHARE * len(alone)))])
+        first = [by_key[key].faults[0].kind if by_key[key].faults else "" for key in of_kind]
         result[kind] = {
-            "planted": len(own),
-            "top_5_percent": len(own & best) / len(own),
-            "top_n": len(own & top) / len(own),
-            "named": sum(name in NAMES[kind] for name in first) / len(own),
+            "planted": len(of_kind),
+            "top_5_percent": len(of_kind & best) / len(of_kind),
+            "top_n": len(of_kind & top) / len(of_kind),
+            "named": sum(name in NAMES[kind] for name in first) / len(of_kind),
         }
     return result
 
@@ -193,18 +193,18 @@ def plan(dataset: Dataset, keys: Sequence[str], count: int, seed: int) -> dict[s
     free = [keys[index] for index in rng.permutation(len(keys))]
     planted: dict[str, Planting] = {}
     for kind in NAMES:
-        found: dict[str, Planting] = {}
+        chosen: dict[str, Planting] = {}
         for key in [key for key in free if key not in planted]:
-            wanted = Planting(kind, keys[int(rng.integers(len(keys)))], int(rng.integers(2**31)))
-            if wanted.partner == key:
+            drawn = Planting(kind, keys[int(rng.integers(len(keys)))], int(rng.integers(2**31)))
+            if drawn.partner == key:
                 continue
-            if planting.plant(dataset.load(key), dataset.load(wanted.partner), wanted) is not None:
-                found[key] = wanted
-            if len(found) == count:
+            if planting.plant(dataset.load(key), dataset.load(drawn.partner), drawn) is not None:
+                chosen[key] = drawn
+            if len(chosen) == count:
                 break
-        if len(found) < count:
-            raise InputError(f"--plant {count}: only {len(found)} photos lend themselves to '{kind}': more --photos")
-        planted |= found
+        if len(chosen) < count:
+            raise InputError(f"--plant {count}: only {len(chosen)} photos lend themselves to '{kind}': more --photos")
+        planted |= chosen
     return planted
 
 
@@ -215,17 +215,17 @@ def _swaps(photos: Sequence[Seen]) -> dict[str, str]:
     if not suspects or len(whole) < 2:
         return {}
     consensus = unpack([seen.signatures[1] for seen in whole])
-    places = {seen.key: place for place, seen in enumerate(whole)}
-    found = {}
+    index_of = {seen.key: index for index, seen in enumerate(whole)}
+    swaps = {}
     for seen in suspects:
         mask = unpack([seen.signatures[0]])[0]
         both = consensus @ mask
         iou = both / np.maximum(consensus.sum(axis=1) + mask.sum() - both, 1)
-        own, iou[places[seen.key]] = iou[places[seen.key]], 0.0
+        with_own, iou[index_of[seen.key]] = iou[index_of[seen.key]], 0.0
         best = int(np.argmax(iou))
-        if iou[best] > max(_SWAP_IOU, own + _SWAP_GAIN):
-            found[seen.key] = whole[best].key
-    return found
+        if iou[best] > max(_SWAP_IOU, with_own + _SWAP_GAIN):
+            swaps[seen.key] = whole[best].key
+    return swaps
 
 
 def _swapped(seen: Seen, other: str) -> Seen:

@@ -55,9 +55,9 @@ class Job:
             InputError: it cannot be read.
         """
         sample = self.dataset.load(key)
-        if (wanted := self.planted.get(key)) is None:
+        if (drawn := self.planted.get(key)) is None:
             return sample
-        changed = planting.plant(sample, self.dataset.load(wanted.partner), wanted)
+        changed = planting.plant(sample, self.dataset.load(drawn.partner), drawn)
         assert changed is not None
         return changed
 
@@ -148,8 +148,8 @@ def survey(job: Job, keys: Sequence[str], log: Path, origin: Mapping[str, Any], 
 
 
 def _look_at(keys: Sequence[str], pool: Executor, lines: TextIO, done: dict[str, Seen]) -> None:
-    found = pool.map(look, keys, chunksize=_CHUNK)
-    for seen in track(found, "auditing", len(keys), console=console, transient=True, disable=not console.is_terminal):
+    views = pool.map(look, keys, chunksize=_CHUNK)
+    for seen in track(views, "auditing", len(keys), console=console, transient=True, disable=not console.is_terminal):
         lines.write(json.dumps(asdict(seen)) + "\n")
         lines.flush()
         done[seen.key] = seen

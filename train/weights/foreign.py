@@ -110,12 +110,12 @@ def import_tflite(path: Path, out: Path, network: str | None = None, divisor: fl
             "its layers are connected in another way: not imported"
         )
     divide_logits(model, divisor)
-    target = models.build(network or model.name, model.input_shape[1:3])
-    copy_wider(model, target)
-    checkpoint.save(target, out)
+    rebuilt = models.build(network or model.name, model.input_shape[1:3])
+    copy_wider(model, rebuilt)
+    checkpoint.save(rebuilt, out)
     checkpoint.annotate(out, note_of(of_file(path)))
-    numbers = selfie.VARIANTS[target.name]
-    return Report(target.name, tuple(matches), model.input_shape[1:3], difference, numbers.is_hard)
+    numbers = selfie.VARIANTS[rebuilt.name]
+    return Report(rebuilt.name, tuple(matches), model.input_shape[1:3], difference, numbers.is_hard)
 
 
 def rebuild(path: Path) -> tuple[Any, list[Match]]:
@@ -129,14 +129,14 @@ def rebuild(path: Path) -> tuple[Any, list[Match]]:
     """
     content = read_content(path)
     graph = parse_graph(content, str(path))
-    found = [op for op in graph.ops if op.name in _CONVOLUTIONS]
+    convolutions = [op for op in graph.ops if op.name in _CONVOLUTIONS]
     height, width = _size(path, graph)
     model = models.build("selfie_landscape" if width > height else "selfie_general", (height, width))
-    _check_structure(path, graph, found, model)
+    _check_structure(path, graph, convolutions, model)
     (head,) = (op for op in graph.ops if op.name == _HEAD)
     constants = float_constants(content, graph, str(path))
     given: list[tuple[str, str, list[np.ndarray]]] = []
-    for name, op in zip(convolution_names(), found, strict=True):
+    for name, op in zip(convolution_names(), convolutions, strict=True):
         kernel, bias = _weights(path, op, constants)
         # OHWI → HWIO; depthwise 1HWC → HWC1
         given.append((name, op.outputs[0].name, [kernel.transpose(1, 2, 3, 0), bias]))
@@ -221,8 +221,8 @@ def _check_structure(path: Path, graph: Graph, actual: Sequence[Op], model: Any)
     Raises:
         InputError: another structure, with the first place at which it differs.
     """
-    wanted = [_form_of_layer(model.get_layer(layer)) for layer in convolution_names()]
-    for index, (ours, op) in enumerate(itertools.zip_longest(wanted, actual)):
+    expected = [_form_of_layer(model.get_layer(layer)) for layer in convolution_names()]
+    for index, (ours, op) in enumerate(itertools.zip_longest(expected, actual)):
         theirs = None if op is None else _form_of_op(op)
         if ours != theirs:
             raise InputError(f"{path}: convolution {index} is {theirs or 'missing'}, not {ours or 'there'}: {_KNOWN}")
@@ -257,7 +257,7 @@ def _weights(path: Path, op: Op, constants: Constants) -> tuple[np.ndarray, np.n
     Raises:
         InputError: one that has not both as constants.
     """
-    found = [constants.get(tensor.index) for tensor in op.inputs[1:3] if tensor is not None]
-    if len(found) != 2 or found[0] is None or found[1] is None or found[0].ndim != 4 or found[1].ndim != 1:
+    weights = [constants.get(tensor.index) for tensor in op.inputs[1:3] if tensor is not None]
+    if len(weights) != 2 or weights[0] is None or weights[1] is None or weights[0].ndim != 4 or weights[1].ndim != 1:
         raise InputError(f"{path}: '{op.outputs[0].name}' has no kernel and bias as float constants: {_KNOWN}")
-    return found[0], found[1]
+    return weights[0], weights[1]

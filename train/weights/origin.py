@@ -148,8 +148,8 @@ def load(model: Any, path: Path) -> Report:
         if isinstance(layer, keras.layers.BatchNormalization)
     }
     ours = [layer for layer in model.layers if isinstance(layer, _CONVOLUTIONS)]
-    ours = [ours[place] for place in separable_order([_key(layer) for layer in ours])]
-    theirs = [theirs[place] for place in separable_order([(unit.kind, unit.kernel.shape) for unit in theirs])]
+    ours = [ours[index] for index in separable_order([_key(layer) for layer in ours])]
+    theirs = [theirs[index] for index in separable_order([(unit.kind, unit.kernel.shape) for unit in theirs])]
     our_keys = [_key(layer) for layer in ours]
     their_keys = [(unit.kind, unit.kernel.shape) for unit in theirs]
     pairs = align(our_keys, their_keys)
@@ -162,16 +162,16 @@ def load(model: Any, path: Path) -> Report:
         loaded=tuple((ours[one].name, theirs[other].name) for one, other in pairs.items()),
         missing=tuple(
             (layer.name, _why(key, their_keys, "the file"))
-            for place, (layer, key) in enumerate(zip(ours, our_keys, strict=True))
-            if place not in pairs
+            for index, (layer, key) in enumerate(zip(ours, our_keys, strict=True))
+            if index not in pairs
         ),
         unused=tuple(
             (unit.name, _why(key, our_keys, model.name))
-            for place, (unit, key) in enumerate(zip(theirs, their_keys, strict=True))
-            if place not in taken
+            for index, (unit, key) in enumerate(zip(theirs, their_keys, strict=True))
+            if index not in taken
         )
         + tuple(unused),
-        loaded_weights=sum(math.prod(our_keys[place][1]) for place in pairs),
+        loaded_weights=sum(math.prod(our_keys[index][1]) for index in pairs),
         weights=sum(math.prod(shape) for _, shape in our_keys),
     )
 
@@ -188,12 +188,12 @@ def separable_order(keys: Sequence[Key]) -> list[int]:
     """
     order: list[int] = []
     waiting: list[int] = []
-    for place, (kind, shape) in enumerate(keys):
+    for index, (kind, shape) in enumerate(keys):
         if kind == "DepthwiseConv2D":
-            waiting.append(place)
+            waiting.append(index)
             continue
         read = [other for other in waiting if math.prod(keys[other][1][2:]) == shape[2] and shape[:2] == (1, 1)][:1]
-        order += [*read, place]
+        order += [*read, index]
         waiting = [other for other in waiting if other not in read]
     return order + waiting
 
@@ -326,13 +326,13 @@ def _gather(
         config = configs.get(name, _Config())
         if "moving_mean" in weights:
             norm = _read_norm(weights, config.epsilon)
-            place = _find_convolution(units, config, len(norm.mean))
-            if place is None:
+            index = _find_convolution(units, config, len(norm.mean))
+            if index is None:
                 others.append((name, "a batch norm behind no convolution of its width"))
             else:
-                units[place] = replace(units[place], norm=norm)
-        elif found := list(_read_convolutions(name, weights, config.kind)):
-            units += found
+                units[index] = replace(units[index], norm=norm)
+        elif convolutions := list(_read_convolutions(name, weights, config.kind)):
+            units += convolutions
         else:
             others.append((name, f"{config.kind or 'a layer'} with {', '.join(weights)}: our networks have none"))
     return units, others
@@ -340,15 +340,17 @@ def _gather(
 
 def _read_convolutions(name: str, weights: Weights, kind: str) -> Iterator[Unit]:
     kinds = {which: weights[which] for which in ("depthwise_kernel", "pointwise_kernel", "kernel") if which in weights}
-    for place, (which, kernel) in enumerate(kinds.items()):
+    for index, (which, kernel) in enumerate(kinds.items()):
         if kernel.ndim != 4:
             # Dense, Conv1D
             return
         is_transposed = kind == "Conv2DTranspose" or (not kind and "transpose" in name)
-        own = "DepthwiseConv2D" if which == "depthwise_kernel" else "Conv2DTranspose" if is_transposed else "Conv2D"
-        unit = Unit(name, own, kernel, bias=None)
+        class_name = (
+            "DepthwiseConv2D" if which == "depthwise_kernel" else "Conv2DTranspose" if is_transposed else "Conv2D"
+        )
+        unit = Unit(name, class_name, kernel, bias=None)
         # a separable convolution has its bias behind the second kernel
-        has_bias = "bias" in weights and place == len(kinds) - 1
+        has_bias = "bias" in weights and index == len(kinds) - 1
         yield replace(unit, bias=_read_vector(weights, "bias", unit.channels)) if has_bias else unit
 
 
@@ -372,9 +374,9 @@ def _read_vector(weights: Weights, which: str, count: int) -> Float32[np.ndarray
 
 def _find_convolution(units: Sequence[Unit], config: _Config, channels: int) -> int | None:
     """The convolution before a batch norm: by the graph where the file has one, else the last one of its width."""
-    free = [place for place, unit in enumerate(units) if unit.norm is None and unit.channels == channels]
+    free = [index for index, unit in enumerate(units) if unit.norm is None and unit.channels == channels]
     if config.inputs:
-        free = [place for place in free if units[place].name in config.inputs]
+        free = [index for index in free if units[index].name in config.inputs]
     return free[-1] if free else None
 
 

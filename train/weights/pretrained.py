@@ -107,10 +107,10 @@ def _as_array(storage: np.ndarray, shape: tuple[int, ...], strides: tuple[int, .
 
 
 def _checkpoint_path() -> Path:
-    found = importlib.util.find_spec(_PACKAGE)
-    if found is None or found.origin is None:
+    spec = importlib.util.find_spec(_PACKAGE)
+    if spec is None or spec.origin is None:
         raise InputError(f"model.pretrained: the package {_PACKAGE} is not installed: make takes it from the lock")
-    return Path(found.origin).parent / _FILE
+    return Path(spec.origin).parent / _FILE
 
 
 def _fill_stem(model: Any, weights: Weights, numbers: contour.Variant) -> None:

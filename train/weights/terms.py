@@ -24,27 +24,27 @@ def derived_from(
     config: Config, dataset: Dataset, blank_keys: Sequence[str], init: Path | None, init_sha256: str
 ) -> tuple[Derived, ...]:
     """All of it, for the manifest."""
-    found: list[Derived] = []
+    sources: list[Derived] = []
     if init is not None:
-        found += of_h5(init, init_sha256, config.train.init_licence)
+        sources += of_h5(init, init_sha256, config.train.init_licence)
     elif config.model.pretrained == "imagenet" or (
         config.model.pretrained == "auto" and pretrained.is_known(config.model.name)
     ):
-        found.append(_IMAGENET)
+        sources.append(_IMAGENET)
     for path in config.distill.files:
-        found += of_file(path, config.distill.licence)
+        sources += of_file(path, config.distill.licence)
     for name in sorted({set_of(key) for key in blank_keys}):
-        own = dataset.terms_of(name)
-        found.append(Derived(kind="blank", name=name or dataset.name, licence=own.licence, use=own.use))
-    return tuple(dict.fromkeys(found))
+        stated = dataset.terms_of(name)
+        sources.append(Derived(kind="blank", name=name or dataset.name, licence=stated.licence, use=stated.use))
+    return tuple(dict.fromkeys(sources))
 
 
-def of_weights(path: Path, said: str = "unknown") -> list[Derived]:
+def of_weights(path: Path, licence: str = "unknown") -> list[Derived]:
     """What binds an h5, or an exported file."""
-    return of_h5(path, files.sha256(path), said) if path.suffix == ".h5" else of_file(path, said)
+    return of_h5(path, files.sha256(path), licence) if path.suffix == ".h5" else of_file(path, licence)
 
 
-def of_h5(path: Path, sha256: str, said: str = "unknown") -> list[Derived]:
+def of_h5(path: Path, sha256: str, licence: str = "unknown") -> list[Derived]:
     """What binds the weights of an h5: what it says itself, what was released with it, or what the user says."""
     note = checkpoint.read_note(path)
     try:
@@ -54,7 +54,7 @@ def of_h5(path: Path, sha256: str, said: str = "unknown") -> list[Derived]:
     if not listed and (source := _released_as(sha256)) is not None:
         listed = _LIST.validate_json(terms.note(source))
     if not listed:
-        return [Derived(kind="init", name=path.name, licence=said, use=terms.use_of(said), sha256=sha256)]
+        return [Derived(kind="init", name=path.name, licence=licence, use=terms.use_of(licence), sha256=sha256)]
     # of a chain of trainings the first file's name tells most
     named = (item.name if ".h5: " in item.name else f"{path.name}: {item.name}" for item in listed)
     return [
@@ -63,7 +63,7 @@ def of_h5(path: Path, sha256: str, said: str = "unknown") -> list[Derived]:
     ]
 
 
-def of_file(path: Path, said: str = "unknown") -> list[Derived]:
+def of_file(path: Path, licence: str = "unknown") -> list[Derived]:
     """What binds an exported file that is learnt from: a known one, what its manifest says, or what the user says."""
     sha256 = files.sha256(path)
     if (name := terms.KNOWN_WEIGHTS.get(sha256)) is not None:
@@ -76,7 +76,7 @@ def of_file(path: Path, said: str = "unknown") -> list[Derived]:
                 item.model_copy(update={"kind": "teacher", "name": f"{path.name}: {item.name}", "sha256": sha256})
                 for item in _LIST.validate_json(terms.note(listed.source))
             ]
-    return [Derived(kind="teacher", name=path.name, licence=said, use=terms.use_of(said), sha256=sha256)]
+    return [Derived(kind="teacher", name=path.name, licence=licence, use=terms.use_of(licence), sha256=sha256)]
 
 
 def note_of(parts: Iterable[Derived]) -> str:

@@ -35,36 +35,34 @@ def widen(weights: Path, name: str, out: Path) -> float:
     if out.exists():
         raise InputError(f"{out}: is there already: name another --out, or remove it")
     source = checkpoint.load(weights)
-    target = models.build(name, source.input_shape[1:3])
-    _check_fits(source, target)
-    copy_wider(source, target)
-    difference = max(_difference(source, target, photo) for photo in portraits())
+    wide = models.build(name, source.input_shape[1:3])
+    _check_fits(source, wide)
+    copy_wider(source, wide)
+    difference = max(_difference(source, wide, photo) for photo in portraits())
     if not difference <= EQUAL:
         raise CheckFailed(
             f"{name}: widened, it differs by {difference:.2g} in probability from {source.name}: its channels are "
             "concatenated somewhere: it cannot begin as a copy"
         )
-    checkpoint.save(target, out)
+    checkpoint.save(wide, out)
     checkpoint.annotate(out, note_of(of_weights(weights)))
     return difference
 
 
-def _difference(source: keras.Model, target: keras.Model, photo: np.ndarray) -> float:
+def _difference(source: keras.Model, wide: keras.Model, photo: np.ndarray) -> float:
     inputs = contract.image_to_inputs(photo, source.input_shape[1:3])
-    return float(np.abs(source(inputs).numpy() - target(inputs).numpy()).max())
+    return float(np.abs(source(inputs).numpy() - wide(inputs).numpy()).max())
 
 
-def _check_fits(source: keras.Model, target: keras.Model) -> None:
-    ours, theirs = ({layer.name: layer for layer in model.layers if layer.weights} for model in (target, source))
+def _check_fits(source: keras.Model, wide: keras.Model) -> None:
+    ours, theirs = ({layer.name: layer for layer in model.layers if layer.weights} for model in (wide, source))
     if ours.keys() != theirs.keys():
         odd = sorted(ours.keys() ^ theirs.keys())[0]
-        raise InputError(
-            f"--model {target.name}: '{odd}' is in one of it and {source.name} alone: name a wider variant"
-        )
+        raise InputError(f"--model {wide.name}: '{odd}' is in one of it and {source.name} alone: name a wider variant")
     for name, layer in ours.items():
         for have, want in zip(theirs[name].weights, layer.weights, strict=True):
             if have.shape[:-2] != want.shape[:-2] or any(a > b for a, b in zip(have.shape, want.shape, strict=True)):
                 raise InputError(
-                    f"--model {target.name}: '{name}' has {tuple(want.shape)} where {source.name} has "
+                    f"--model {wide.name}: '{name}' has {tuple(want.shape)} where {source.name} has "
                     f"{tuple(have.shape)}: name a wider variant"
                 )

@@ -58,16 +58,16 @@ def _runtime_fault(op: Op, first: Tensor, second: Tensor, one: Shape, other: Sha
 
 def _constant_fault(op: Op, first: Tensor, second: Tensor) -> Fault | None:
     constant, image = (first, second) if first.is_constant else (second, first)
-    known, own = _constant_hwc(constant), _hwc(image)
-    if known is None or own is None:
+    known, shape = _constant_hwc(constant), _hwc(image)
+    if known is None or shape is None:
         return None
     layer = LAYERS.get(op.name, op.name)
     shapes = f"{sides(image.shape)} with a constant of {sides(constant.shape)}"
-    if not _fits(known, own):
+    if not _fits(known, shape):
         reason = f"{shapes}, which is larger: its numbers are wrong"
         return Fault(reason, f"give the tensor the constant's shape first ({_WIDEN})")
     is_vector = known[:2] == (1, 1)
-    if is_vector or op.name == "ADD" or (op.name == "MUL" and known[:2] == own[:2]):
+    if is_vector or op.name == "ADD" or (op.name == "MUL" and known[:2] == shape[:2]):
         return None
     if op.name == "MUL":
         return Fault(f"{shapes}: its numbers are wrong", "store the constant with the tensor's own height and width")

@@ -126,13 +126,13 @@ def cast_types(op: Op, graph: Graph) -> Fault | None:
     """Classic CAST: between bool and float, and between float32 and int32."""
     del graph
     source = op.inputs[0].dtype if op.inputs and op.inputs[0] is not None else "?"
-    target = op.outputs[0].dtype
+    result = op.outputs[0].dtype
     floats, numbers = ("FLOAT16", "FLOAT32"), ("FLOAT32", "INT32")
-    if (source == "BOOL" and target in floats) or (source in floats and target == "BOOL"):
+    if (source == "BOOL" and result in floats) or (source in floats and result == "BOOL"):
         return None
-    if source in numbers and target in numbers:
+    if source in numbers and result in numbers:
         return None
-    return Fault(f"CAST from {source} to {target}", "stay in float32")
+    return Fault(f"CAST from {source} to {result}", "stay in float32")
 
 
 def depthwise_shapes(op: Op, graph: Graph) -> Fault | None:

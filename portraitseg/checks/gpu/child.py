@@ -63,11 +63,11 @@ def measure_range(path: str, inputs: list[list[np.ndarray]], results: Path) -> N
         for details, values in zip(interpreter.get_input_details(), tensors, strict=True):
             interpreter.set_tensor(details["index"], values)
         interpreter.invoke()
-        for index, found in greatest.items():
+        for index, maxima in greatest.items():
             most = float(np.abs(interpreter.get_tensor(index)).max(initial=0.0))
-            found.append(most if np.isfinite(most) else -1.0)
-    own = {details["index"] for details in interpreter.get_input_details()}
-    constants = [index for index in read if kinds.get(index) is np.float32 and index not in own]
+            maxima.append(most if np.isfinite(most) else -1.0)
+    fed = {details["index"] for details in interpreter.get_input_details()}
+    constants = [index for index in read if kinds.get(index) is np.float32 and index not in fed]
     vanishing = [index for index in constants if _vanishes(interpreter.get_tensor(index))]
     _say(results / "range.json", greatest=greatest, vanishing=vanishing)
 
@@ -103,7 +103,7 @@ def run_gpu(path: str, inputs: list[list[np.ndarray]], results: Path, is_fp32: b
     for tensors in inputs:
         outputs.append(_run_once(model, [tensors[position] for position in order.get("inputs") or range(len(tensors))]))
     if positions := order.get("outputs"):
-        outputs = [[run[positions.index(place)] for place in range(len(run))] for run in outputs]
+        outputs = [[run[positions.index(index)] for index in range(len(run))] for run in outputs]
     np.savez(results / "gpu.npz", **_flatten(outputs))
 
 

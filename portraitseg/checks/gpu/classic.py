@@ -66,10 +66,10 @@ def install() -> None:
 def _python() -> str:
     if sys.version_info < PYTHON_END:
         return sys.executable
-    found = next((path for name in ("python3.12", "python3.11") if (path := shutil.which(name))), None)
-    if found is None:
+    program = next((path for name in ("python3.12", "python3.11") if (path := shutil.which(name))), None)
+    if program is None:
         raise InputError("mediapipe 0.10.21 has wheels up to Python 3.12: install python3.12")
-    return found
+    return program
 
 
 def missing() -> str | None:
@@ -82,11 +82,11 @@ def missing() -> str | None:
 
 
 @dataclass(frozen=True)
-class Said:
+class ChildResult:
     """What the child left behind."""
 
     ended: Ended
-    found: Log
+    log: Log
     gpu: Inputs | None
 
     @property
@@ -110,9 +110,9 @@ def run_file(subject: Subject) -> list[GpuRun]:
         return [GpuRun(ROUTE, "not_run", reason, nodes=nodes)]
     images = make_images(graph, subject.photos)
     start = time.monotonic()
-    said = _ask_child(subject, images)
-    verdict, reason = _verdict(said, subject)
-    renderer = said.renderer
+    result = _ask_child(subject, images)
+    verdict, reason = _verdict(result, subject)
+    renderer = result.renderer
     run = GpuRun(
         route=ROUTE,
         verdict=verdict,
@@ -121,15 +121,15 @@ def run_file(subject: Subject) -> list[GpuRun]:
         library=renderer[1] if renderer else None,
         precision=PRECISION,
         nodes=nodes,
-        delegated=_delegated(said, nodes),
+        delegated=_delegated(result, nodes),
         seconds=round(time.monotonic() - start, 2),
-        refused=said.found.refused,
+        refused=result.log.refused,
     )
     if verdict != "passed":
         return [run]
-    assert said.gpu is not None
+    assert result.gpu is not None
     reference = run_reference(subject.path, graph, image_inputs(graph, images), subject.time_limit_s)
-    return [compared(run, graph, reference, said.gpu, PRECISION)]
+    return [compared(run, graph, reference, result.gpu, PRECISION)]
 
 
 def _not_float(subject: Subject) -> str | None:
@@ -138,33 +138,33 @@ def _not_float(subject: Subject) -> str | None:
     return None
 
 
-def _verdict(said: Said, subject: Subject) -> tuple[Verdict, str | None]:
+def _verdict(result: ChildResult, subject: Subject) -> tuple[Verdict, str | None]:
     """Every way to fail before there is anything to compare, the most telling one first."""
-    if said.ended.code is None:
+    if result.ended.code is None:
         return "failed", f"MediaPipe {VERSION}: no result within {subject.time_limit_s:g} s"
-    if said.ended.code == NO_MEDIAPIPE:
-        return "not_run", _line(said.ended.log, "no mediapipe: ") or "mediapipe does not start"
-    if said.renderer is None and _has_no_egl(said.ended.log):
+    if result.ended.code == NO_MEDIAPIPE:
+        return "not_run", _line(result.ended.log, "no mediapipe: ") or "mediapipe does not start"
+    if result.renderer is None and _has_no_egl(result.ended.log):
         return "not_run", f"EGL offers no context: {PACKAGES}"
-    if said.found.refused:
-        return "failed", f"the classic delegate refused: {'; '.join(said.found.refused[:3])}"
-    if said.gpu is None or said.renderer is None:
-        return "failed", _last_words(said)
+    if result.log.refused:
+        return "failed", f"the classic delegate refused: {'; '.join(result.log.refused[:3])}"
+    if result.gpu is None or result.renderer is None:
+        return "failed", _last_words(result)
     # in all of these mediapipe raises nothing and returns a mask, often a wrong one
-    if said.found.delegated is not None:
-        return "failed", f"only {said.found.delegated} operators on the GPU"
-    if not said.has_delegate:
+    if result.log.delegated is not None:
+        return "failed", f"only {result.log.delegated} operators on the GPU"
+    if not result.has_delegate:
         return "failed", "TFLite made no GPU delegate, or left operators to the CPU"
     if (reason := why_not_comparable(subject.graph)) is not None:
         return "not_run", reason
     return "passed", None
 
 
-def _last_words(said: Said) -> str:
-    assert said.ended.code is not None
-    told = next((error for error in said.found.errors if "TfLiteGpuDelegate Prepare" in error), None)
-    words = told or next(iter(said.found.errors), None) or said.found.fatal or said.found.exception
-    return f"MediaPipe {VERSION}: {exit_words(said.ended.code)}" + (f": {words}" if words else "")
+def _last_words(result: ChildResult) -> str:
+    assert result.ended.code is not None
+    prepare_error = next((error for error in result.log.errors if "TfLiteGpuDelegate Prepare" in error), None)
+    words = prepare_error or next(iter(result.log.errors), None) or result.log.fatal or result.log.exception
+    return f"MediaPipe {VERSION}: {exit_words(result.ended.code)}" + (f": {words}" if words else "")
 
 
 def _has_no_egl(log: str) -> bool:
@@ -175,13 +175,13 @@ def _line(log: str, start: str) -> str | None:
     return next((line[:200] for line in log.splitlines() if line.startswith(start)), None)
 
 
-def _delegated(said: Said, nodes: int) -> int | None:
-    if said.found.delegated is not None:
-        return said.found.delegated
-    return nodes if said.gpu is not None and said.has_delegate else None
+def _delegated(result: ChildResult, nodes: int) -> int | None:
+    if result.log.delegated is not None:
+        return result.log.delegated
+    return nodes if result.gpu is not None and result.has_delegate else None
 
 
-def _ask_child(subject: Subject, images: UInt8[np.ndarray, "n h w c"]) -> Said:
+def _ask_child(subject: Subject, images: UInt8[np.ndarray, "n h w c"]) -> ChildResult:
     with tempfile.TemporaryDirectory(prefix="check-gpu-") as name:
         folder = Path(name)
         np.save(folder / "images.npy", images)
@@ -189,4 +189,4 @@ def _ask_child(subject: Subject, images: UInt8[np.ndarray, "n h w c"]) -> Said:
         command = [str(FOLDER / "bin" / "python"), str(CHILD)]
         command += [str(folder / part) for part in ("model.tflite", "images.npy", "gpu.npz")]
         ended = run_limited(command, folder, subject.time_limit_s, VARIABLES)
-        return Said(ended, read_log(ended.log), read_runs(folder / "gpu.npz"))
+        return ChildResult(ended, read_log(ended.log), read_runs(folder / "gpu.npz"))

@@ -32,9 +32,9 @@ def main(arguments: list[str]) -> None:
         for run, pixels in enumerate(np.load(images, allow_pickle=False)):
             # files of three channels fail on four, and the other way round
             image_format = mediapipe.ImageFormat.SRGB if pixels.shape[2] == 3 else mediapipe.ImageFormat.SRGBA
-            found = segmenter.segment(mediapipe.Image(image_format=image_format, data=pixels))
+            segmented = segmenter.segment(mediapipe.Image(image_format=image_format, data=pixels))
             # a mask is a view of memory that the segmenter uses again
-            masks = [np.array(mask.numpy_view(), np.float32) for mask in found.confidence_masks]
+            masks = [np.array(mask.numpy_view(), np.float32) for mask in segmented.confidence_masks]
             outputs[f"{run}_0"] = np.stack(masks, axis=-1)[None]
     np.savez(result, **outputs)
 

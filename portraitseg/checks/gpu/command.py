@@ -56,10 +56,10 @@ def check_gpu_command(
     console.print(_table(reports))
     for one in reports:
         for check in report.to_checks(one):
-            said = [f": {check.reason}"] if check.reason else []
-            said += [f" computed by {check.conditions}"] if check.adapter and check.conditions else []
-            said += [f", to be known: {warning}" for warning in check.warnings]
-            for words in said:
+            notes = [f": {check.reason}"] if check.reason else []
+            notes += [f" computed by {check.conditions}"] if check.adapter and check.conditions else []
+            notes += [f", to be known: {warning}" for warning in check.warnings]
+            for words in notes:
                 console.print(f"{one.path.name}, {check.route}{words}", markup=False, soft_wrap=True)
         if report_folder is not None:
             report.write(one, report_folder)

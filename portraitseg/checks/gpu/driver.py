@@ -87,8 +87,8 @@ def find_drivers() -> list[Driver]:
     if named := os.environ.get("VK_ICD_FILENAMES") or os.environ.get("VK_DRIVER_FILES"):
         icds = [Path(name) for name in named.split(os.pathsep) if Path(name).is_file()]
     else:
-        found = [path for folder in ICD_FOLDERS if folder.is_dir() for path in sorted(folder.glob("*.json"))]
-        icds = [path for path in (cache / ICD, *found) if path.is_file()]
+        paths = [path for folder in ICD_FOLDERS if folder.is_dir() for path in sorted(folder.glob("*.json"))]
+        icds = [path for path in (cache / ICD, *paths) if path.is_file()]
     by_route: dict[str, list[tuple[Path, str]]] = {}
     for icd in icds:
         library, version = _describe(icd)
@@ -113,12 +113,12 @@ def named(name: str) -> Driver:
     Raises:
         InputError: it is not there.
     """
-    found = {driver.route.removeprefix("litert_"): driver for driver in find_drivers()}
+    drivers = {driver.route.removeprefix("litert_"): driver for driver in find_drivers()}
     if name not in _REMEDIES:
         raise InputError(f"DRIVER={name}: there are {', '.join(_REMEDIES)}")
-    if name not in found:
-        raise InputError(f"no driver '{name}' (there are: {', '.join(found) or 'none'}): {_REMEDIES[name]}")
-    return found[name]
+    if name not in drivers:
+        raise InputError(f"no driver '{name}' (there are: {', '.join(drivers) or 'none'}): {_REMEDIES[name]}")
+    return drivers[name]
 
 
 def cache_folder() -> Path:
@@ -161,9 +161,9 @@ def fetch(folder: Path | None = None) -> Path:
     Raises:
         InputError: neither client is there, or none of them brought what was expected.
     """
-    target = folder or cache_folder()
-    if is_whole(target):
-        return target
+    destination = folder or cache_folder()
+    if is_whole(destination):
+        return destination
     routes: list[tuple[str, Callable[[Path], str]]] = [("npm", _fetch_npm), ("apt-get", _fetch_apt)]
     failures = []
     for client, route in routes:
@@ -171,11 +171,11 @@ def fetch(folder: Path | None = None) -> Path:
             failures.append(f"{client}: not installed")
             continue
         try:
-            with files.replacing(target) as scratch:
+            with files.replacing(destination) as scratch:
                 scratch.mkdir()
                 origin = route(scratch)
                 _finish(scratch, origin)
-            return target
+            return destination
         except (OSError, subprocess.SubprocessError, tarfile.TarError, InputError) as error:
             failures.append(f"{client}: {(str(error).splitlines() or [type(error).__name__])[0][:200]}")
     raise InputError(f"no GPU driver fetched ({'; '.join(failures)}): install npm, or apt-get on Debian")
@@ -227,13 +227,13 @@ def _fetch_apt(folder: Path) -> str:
         scratch = Path(name)
         (scratch / "state/lists/partial").mkdir(parents=True)
         (scratch / "cache/archives/partial").mkdir(parents=True)
-        own = ["-qq", "-o", f"Dir::State={scratch / 'state'}", "-o", f"Dir::Cache={scratch / 'cache'}"]
+        options = ["-qq", "-o", f"Dir::State={scratch / 'state'}", "-o", f"Dir::Cache={scratch / 'cache'}"]
         # the status file says which packages are installed; download does not need to know
-        own += ["-o", "Dir::State::status=/var/lib/dpkg/status", "-o", "APT::Sandbox::User="]
-        _call(["apt-get", *own, "update"], scratch)
-        wanted = {"chromium-common": {LIBRARY}} | ({} if has_system_loader() else {"libvulkan1": {LOADER}})
-        _call(["apt-get", *own, "download", *wanted], scratch)
-        for package, names in wanted.items():
+        options += ["-o", "Dir::State::status=/var/lib/dpkg/status", "-o", "APT::Sandbox::User="]
+        _call(["apt-get", *options, "update"], scratch)
+        packages = {"chromium-common": {LIBRARY}} | ({} if has_system_loader() else {"libvulkan1": {LOADER}})
+        _call(["apt-get", *options, "download", *packages], scratch)
+        for package, names in packages.items():
             deb = next(scratch.glob(f"{package}_*.deb"))
             with _deb_content(deb) as stream, tarfile.open(fileobj=stream, mode="r|") as archive:
                 _unpack(archive, names, folder)
@@ -259,10 +259,10 @@ def _unpack(archive: tarfile.TarFile, names: set[str], folder: Path) -> None:
     for member in _members(archive):
         base = PurePosixPath(member.name).name
         # libvulkan.so.1 is a link to libvulkan.so.1.3.239, which is the file to take
-        wanted = next((name for name in missing if base == name or base.startswith(f"{name}.")), None)
-        if wanted is not None and member.isfile():
-            _copy(archive, member, folder / wanted)
-            missing.discard(wanted)
+        library = next((name for name in missing if base == name or base.startswith(f"{name}.")), None)
+        if library is not None and member.isfile():
+            _copy(archive, member, folder / library)
+            missing.discard(library)
         if not missing:
             return
     raise InputError(f"the package holds no {', '.join(sorted(missing))}")
@@ -273,15 +273,15 @@ def _members(archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
         yield member
 
 
-def _copy(archive: tarfile.TarFile, member: tarfile.TarInfo, target: Path) -> None:
+def _copy(archive: tarfile.TarFile, member: tarfile.TarInfo, destination: Path) -> None:
     """Writes one file of an archive under a name of ours: paths inside the archive decide nothing."""
     if not member.isfile() or member.size > MAX_BYTES:
         raise InputError(f"{member.name}: not a plain file, or larger than a driver is")
     source = archive.extractfile(member)
     assert source is not None
-    with source, target.open("wb") as file:
+    with source, destination.open("wb") as file:
         shutil.copyfileobj(source, file)
-    target.chmod(0o755)
+    destination.chmod(0o755)
 
 
 def _call(command: list[str], folder: Path | None = None) -> None:

@@ -49,6 +49,6 @@ def call(command: Sequence[str], folder: Path | None = None) -> str:
     if result.returncode:
         lines = [line for line in (result.stderr or result.stdout).splitlines() if line.strip()]
         # pip and npm say the reason first and advice last, behind warnings that say nothing
-        told = [line for line in lines if "warn" not in line.lower()] or lines
-        raise InputError(f"{Path(command[0]).name}: exit {result.returncode}: {' '.join(told[:2])[:300]}")
+        shown = [line for line in lines if "warn" not in line.lower()] or lines
+        raise InputError(f"{Path(command[0]).name}: exit {result.returncode}: {' '.join(shown[:2])[:300]}")
     return result.stdout

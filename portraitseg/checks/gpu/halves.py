@@ -107,15 +107,15 @@ def _remedy(reach: Reach) -> str:
 
 def _by_scales(graph: Graph) -> list[Reach]:
     """8-bit tensors reach what their scales say; the GPU computes them as float."""
-    found = []
+    reaches = []
     for op in graph.ops:
         for tensor in op.outputs:
             if len(tensor.scales) != 1 or tensor.dtype not in ("INT8", "UINT8", "INT16"):
                 continue
             low, high = {"INT8": (-128, 127), "UINT8": (0, 255), "INT16": (-32768, 32767)}[tensor.dtype]
             ends = [(end - tensor.zero_points[0]) * tensor.scales[0] for end in (low, high)]
-            found.append(Reach(op, max(map(abs, ends)), "any photo, by its scale"))
-    return found
+            reaches.append(Reach(op, max(map(abs, ends)), "any photo, by its scale"))
+    return reaches
 
 
 def _by_running(subject: Subject) -> tuple[list[Reach], tuple[str, ...], str | None]:
@@ -128,20 +128,22 @@ def _by_running(subject: Subject) -> tuple[list[Reach], tuple[str, ...], str | N
         folder = Path(name)
         command = litert_command(subject.path, [*photos, *extremes, *noise], folder, "range")
         ended = run_limited(command, folder, subject.time_limit_s)
-        said = read_json(folder / "range.json")
-    if ended.code != 0 or said is None:
-        found = read_log(ended.log)
-        words = next(iter(found.errors), None) or found.exception
+        ranges = read_json(folder / "range.json")
+    if ended.code != 0 or ranges is None:
+        log = read_log(ended.log)
+        words = next(iter(log.errors), None) or log.exception
         how = f"no result within {subject.time_limit_s:g} s" if ended.code is None else exit_words(ended.code)
         return [], (), f"TFLite's kernels on the CPU: {how}" + (f": {words}" if words else "")
     reaches = []
-    greatest: dict[str, list[float]] = said["greatest"]  # type: ignore[assignment]
+    greatest: dict[str, list[float]] = ranges["greatest"]  # type: ignore[assignment]
     for op in graph.ops:
         for tensor in op.outputs:
             if (values := greatest.get(str(tensor.index))) is not None:
-                place = int(np.argmax(values))
-                reaches.append(Reach(op, values[place] if values[place] >= 0 else np.inf, kinds[place]))
-    tiny: list[int] = said["vanishing"]  # type: ignore[assignment]
+                greatest_at = int(np.argmax(values))
+                reaches.append(
+                    Reach(op, values[greatest_at] if values[greatest_at] >= 0 else np.inf, kinds[greatest_at])
+                )
+    tiny: list[int] = ranges["vanishing"]  # type: ignore[assignment]
     return reaches, tuple(_vanishing(graph, index) for index in tiny[:3]), None
 
 

@@ -19,7 +19,7 @@ NO_DRIVER = "no Vulkan driver: `make gpu-driver` fetches SwiftShader"
 
 
 @dataclass(frozen=True)
-class Said:
+class ChildResult:
     """What the child left behind.
 
     Attributes:
@@ -53,77 +53,77 @@ def run_on_gpu(path: Path, graph: Graph, inputs: Inputs, driver: Driver, time_li
     # 16 bits are what a phone computes in unless told otherwise
     precision: Precision = "fp16" if driver.has_float16 else "fp32"
     start = time.monotonic()
-    said = _ask_child(path, inputs, driver, precision, time_limit_s)
+    result = _ask_child(path, inputs, driver, precision, time_limit_s)
     seconds = time.monotonic() - start
-    found = read_log(said.ended.log)
+    log = read_log(result.ended.log)
     nodes = len(graph.ops)
-    verdict, reason = _verdict(said, found, driver, time_limit_s)
+    verdict, reason = _verdict(result, log, driver, time_limit_s)
     run = GpuRun(
         route=driver.route,
         verdict=verdict,
         reason=reason,
-        adapter=found.adapter,
-        library=_mapped(said, driver),
+        adapter=log.adapter,
+        library=_mapped(result, driver),
         precision=precision,
         nodes=nodes,
-        delegated=_delegated(nodes, said, found),
+        delegated=_delegated(nodes, result, log),
         seconds=round(seconds, 2),
-        refused=found.refused,
+        refused=log.refused,
     )
     if verdict != "passed":
         return run
-    assert said.gpu is not None
-    return compared(run, graph, run_reference(path, graph, inputs, time_limit_s), said.gpu, precision)
+    assert result.gpu is not None
+    return compared(run, graph, run_reference(path, graph, inputs, time_limit_s), result.gpu, precision)
 
 
-def _verdict(said: Said, found: Log, driver: Driver, time_limit_s: float) -> tuple[Verdict, str | None]:
+def _verdict(result: ChildResult, log: Log, driver: Driver, time_limit_s: float) -> tuple[Verdict, str | None]:
     """Every way to fail before there is anything to compare, the most telling one first."""
-    if said.ended.code is None:
+    if result.ended.code is None:
         return "failed", f"ML Drift: no result within {time_limit_s:g} s"
-    if found.adapter is None and said.gpu is None and (found.has_no_adapter or said.ended.code == 0):
+    if log.adapter is None and result.gpu is None and (log.has_no_adapter or result.ended.code == 0):
         return "not_run", f"the driver of {driver.route} offers no adapter"
-    if found.refused:
-        return "failed", f"ML Drift refused: {'; '.join(found.refused[:3])}"
-    if said.compiled is not None and _mapped(said, driver) is None:
+    if log.refused:
+        return "failed", f"ML Drift refused: {'; '.join(log.refused[:3])}"
+    if result.compiled is not None and _mapped(result, driver) is None:
         return "not_run", f"{' or '.join(driver.libraries)} was not mapped: LiteRT ran on another driver"
-    if said.gpu is None:
-        return "failed", _last_words(said, found)
-    if found.validation is not None:
-        return "failed", f"WebGPU validation error: {found.validation}"
-    if found.delegated is not None or not (said.compiled and said.compiled.get("fully_accelerated")):
-        return "failed", f"only {found.delegated} operators on the GPU"
-    if found.adapter is None:
+    if result.gpu is None:
+        return "failed", _last_words(result, log)
+    if log.validation is not None:
+        return "failed", f"WebGPU validation error: {log.validation}"
+    if log.delegated is not None or not (result.compiled and result.compiled.get("fully_accelerated")):
+        return "failed", f"only {log.delegated} operators on the GPU"
+    if log.adapter is None:
         return "not_run", "LiteRT names no adapter"
     return "passed", None
 
 
-def _last_words(said: Said, found: Log) -> str:
-    assert said.ended.code is not None
-    words = found.fatal or found.validation or next(iter(found.errors), None) or found.exception
-    where = "running" if said.compiled is not None else "compiling"
-    how = "aborted" if found.fatal else exit_words(said.ended.code)
+def _last_words(result: ChildResult, log: Log) -> str:
+    assert result.ended.code is not None
+    words = log.fatal or log.validation or next(iter(log.errors), None) or log.exception
+    where = "running" if result.compiled is not None else "compiling"
+    how = "aborted" if log.fatal else exit_words(result.ended.code)
     return f"ML Drift: {how} while {where}" + (f": {words}" if words else "")
 
 
-def _mapped(said: Said, driver: Driver) -> str | None:
-    names = said.compiled.get("mapped") if said.compiled else None
+def _mapped(result: ChildResult, driver: Driver) -> str | None:
+    names = result.compiled.get("mapped") if result.compiled else None
     paths = [str(name) for name in names] if isinstance(names, list) else []
     return next((path for path in paths if Path(path).name in driver.libraries), None)
 
 
-def _delegated(nodes: int, said: Said, found: Log) -> int | None:
-    if found.delegated is not None:
-        return found.delegated
-    return nodes if said.compiled and said.compiled.get("fully_accelerated") else None
+def _delegated(nodes: int, result: ChildResult, log: Log) -> int | None:
+    if log.delegated is not None:
+        return log.delegated
+    return nodes if result.compiled and result.compiled.get("fully_accelerated") else None
 
 
-def _ask_child(path: Path, inputs: Inputs, driver: Driver, precision: Precision, time_limit_s: float) -> Said:
+def _ask_child(path: Path, inputs: Inputs, driver: Driver, precision: Precision, time_limit_s: float) -> ChildResult:
     with tempfile.TemporaryDirectory(prefix="check-gpu-") as name:
         folder = Path(name)
         command = litert_command(path, inputs, folder, precision)
         # TensorFlow's variable would hide the lines that we read
         ended = run_limited(command, folder, time_limit_s, {**driver.environment(), "TF_CPP_MIN_LOG_LEVEL": "0"})
-        return Said(
+        return ChildResult(
             ended=ended,
             compiled=read_json(folder / "compiled.json"),
             gpu=read_runs(folder / "gpu.npz"),

@@ -61,5 +61,5 @@ def read_log(text: str) -> Log:
 
 def _last_exception(text: str) -> str | None:
     # what follows the traceback's last frame; a message may go over several lines
-    found = _EXCEPTION.findall(text)
-    return found[-1].strip()[:300] if found else None
+    exceptions = _EXCEPTION.findall(text)
+    return exceptions[-1].strip()[:300] if exceptions else None

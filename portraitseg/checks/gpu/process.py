@@ -51,9 +51,9 @@ class Reference:
 def run_reference(path: Path, graph: Graph, inputs: Inputs, time_limit_s: float) -> Reference:
     """Runs a file on the CPU, each engine in a process of its own: reference kernels, XNNPACK where it tells more."""
     if arithmetic(graph) == "dynamic":
-        found = _run_dequantized(path, inputs, time_limit_s)
-        if found is not None:
-            return found
+        reference = _run_dequantized(path, inputs, time_limit_s)
+        if reference is not None:
+            return reference
     outputs, error = _run_cpu(path, inputs, "reference", time_limit_s)
     if outputs is None:
         other, other_error = _run_cpu(path, inputs, "xnnpack", time_limit_s)
@@ -88,8 +88,8 @@ def _run_cpu(path: Path, inputs: Inputs, kernels: str, time_limit_s: float) -> t
         return outputs, None
     if ended.code is None:
         return None, f"no result within {time_limit_s:g} s"
-    found = read_log(ended.log)
-    words = next(iter(found.errors), None) or found.exception
+    log = read_log(ended.log)
+    words = next(iter(log.errors), None) or log.exception
     return None, exit_words(ended.code) + (f": {words}" if words else "")
 
 
@@ -106,8 +106,10 @@ def compared(run: GpuRun, graph: Graph, reference: Reference, gpu: Inputs, preci
         precision: what the GPU computed in.
     """
     if reference.outputs is None:
-        said = f"the GPU ran it, and no engine of the CPU does, so that there is nothing to compare: {reference.error}"
-        return replace(run, verdict="not_run", reason=said)
+        reason = (
+            f"the GPU ran it, and no engine of the CPU does, so that there is nothing to compare: {reference.error}"
+        )
+        return replace(run, verdict="not_run", reason=reason)
     limit = tolerance(graph, precision, reference.kernels, _apart(graph, reference), reference.is_dequantized)
     difference = compare(graph, reference.outputs, gpu, limit)
     return replace(
@@ -138,10 +140,10 @@ def _apart(graph: Graph, reference: Reference) -> tuple[float, float]:
     """How far XNNPACK is from the reference kernels, greatest and mean, for outputs of magnitude up to 1."""
     if reference.outputs is None or reference.other is None:
         return 0.0, 0.0
-    found = compare(graph, reference.outputs, reference.other, Tolerance(0.0, 0.0, ""))
-    if found.max_abs is None or found.mean_abs is None:
+    difference = compare(graph, reference.outputs, reference.other, Tolerance(0.0, 0.0, ""))
+    if difference.max_abs is None or difference.mean_abs is None:
         return 0.0, 0.0
-    return found.max_abs / found.magnitude, found.mean_abs / found.magnitude
+    return difference.max_abs / difference.magnitude, difference.mean_abs / difference.magnitude
 
 
 def litert_command(path: Path, inputs: Inputs, folder: Path, engine: str) -> list[str]:

@@ -90,7 +90,7 @@ def _node_version() -> int:
 
 
 @dataclass(frozen=True)
-class Said:
+class BrowserResult:
     """What the browser left behind.
 
     Attributes:
@@ -99,7 +99,7 @@ class Said:
 
     library: Library
     ended: Ended
-    found: Log
+    log: Log
     facts: dict[str, Any] | None
     gpu: Inputs | None
 
@@ -113,7 +113,7 @@ class Said:
         if self.library == "mediapipe":
             words += "|XNNPACK delegate for CPU"
         fell_back = re.search(words, self.ended.log)
-        return self.found.delegated is None and fell_back is None and bool((self.facts or {}).get("accelerated"))
+        return self.log.delegated is None and fell_back is None and bool((self.facts or {}).get("accelerated"))
 
 
 def run_file(subject: Subject) -> list[GpuRun]:
@@ -151,9 +151,9 @@ def _run(library: Library, subject: Subject, sent: list[bytes], inputs: Inputs, 
     if (reason := missing()) is not None:
         return _not_run(library, subject, reason)
     start = time.monotonic()
-    said = _ask_browser(library, subject, sent)
-    verdict, reason = _verdict(said, subject, incomparable)
-    facts = said.facts or {}
+    result = _ask_browser(library, subject, sent)
+    verdict, reason = _verdict(result, subject, incomparable)
+    facts = result.facts or {}
     precision: Precision | None = facts.get("precision")
     nodes = len(subject.graph.ops)
     run = GpuRun(
@@ -164,40 +164,44 @@ def _run(library: Library, subject: Subject, sent: list[bytes], inputs: Inputs, 
         library=f"Chromium {facts['browser']}" if "browser" in facts else None,
         precision=precision,
         nodes=nodes,
-        delegated=said.found.delegated if said.found.delegated is not None else nodes if said.is_on_gpu_alone else None,
+        delegated=result.log.delegated
+        if result.log.delegated is not None
+        else nodes
+        if result.is_on_gpu_alone
+        else None,
         seconds=round(time.monotonic() - start, 2),
-        refused=said.found.refused,
+        refused=result.log.refused,
     )
     if verdict != "passed":
         return run
-    assert said.gpu is not None
+    assert result.gpu is not None
     assert precision is not None
     reference = run_reference(subject.path, subject.graph, inputs, subject.time_limit_s)
-    return compared(run, subject.graph, reference, said.gpu, precision)
+    return compared(run, subject.graph, reference, result.gpu, precision)
 
 
-def _verdict(said: Said, subject: Subject, incomparable: str | None) -> tuple[Verdict, str | None]:
+def _verdict(result: BrowserResult, subject: Subject, incomparable: str | None) -> tuple[Verdict, str | None]:
     """Every way to fail before there is anything to compare, the most telling one first."""
-    if said.ended.code is None:
-        return "failed", f"{_NAMES[said.library]}: no result within {subject.time_limit_s:g} s"
-    if said.ended.code == NO_BROWSER:
-        return "not_run", _line(said.ended.log, "no browser: ") or "the browser does not start"
-    if said.facts is not None and said.facts.get("adapter") is None:
+    if result.ended.code is None:
+        return "failed", f"{_NAMES[result.library]}: no result within {subject.time_limit_s:g} s"
+    if result.ended.code == NO_BROWSER:
+        return "not_run", _line(result.ended.log, "no browser: ") or "the browser does not start"
+    if result.facts is not None and result.facts.get("adapter") is None:
         return "not_run", "the browser offers no GPU: WebGL2 or WebGPU is missing"
-    if said.found.refused:
-        return "failed", f"{_NAMES[said.library]} refused: {'; '.join(said.found.refused[:3])}"
-    if said.facts is None and incomparable is not None and "Element type" in said.ended.log:
+    if result.log.refused:
+        return "failed", f"{_NAMES[result.library]} refused: {'; '.join(result.log.refused[:3])}"
+    if result.facts is None and incomparable is not None and "Element type" in result.ended.log:
         return "not_run", incomparable
-    if said.facts is None:
-        words = next(iter(said.found.errors), None) or said.found.fatal or _line(said.ended.log, "Error: ")
-        return "failed", f"{_NAMES[said.library]}: {exit_words(said.ended.code)}" + (f": {words}" if words else "")
-    if said.found.validation is not None:
-        return "failed", f"WebGPU validation error: {said.found.validation}"
-    if not said.is_on_gpu_alone:
+    if result.facts is None:
+        words = next(iter(result.log.errors), None) or result.log.fatal or _line(result.ended.log, "Error: ")
+        return "failed", f"{_NAMES[result.library]}: {exit_words(result.ended.code)}" + (f": {words}" if words else "")
+    if result.log.validation is not None:
+        return "failed", f"WebGPU validation error: {result.log.validation}"
+    if not result.is_on_gpu_alone:
         return "failed", "operators are left to WASM on the CPU"
     if incomparable is not None:
         return "not_run", incomparable
-    if said.gpu is None:
+    if result.gpu is None:
         return "failed", "the page sent no output, or one of another size"
     return "passed", None
 
@@ -206,7 +210,7 @@ def _line(log: str, start: str) -> str | None:
     return next((line.removeprefix(start)[:200] for line in log.splitlines() if line.startswith(start)), None)
 
 
-def _ask_browser(library: Library, subject: Subject, sent: list[bytes]) -> Said:
+def _ask_browser(library: Library, subject: Subject, sent: list[bytes]) -> BrowserResult:
     with tempfile.TemporaryDirectory(prefix="check-gpu-") as name:
         folder = Path(name)
         model = folder / "model.tflite"
@@ -229,7 +233,7 @@ def _ask_browser(library: Library, subject: Subject, sent: list[bytes]) -> Said:
         command = ["node", str(SOURCES / "driver.mjs"), str(folder / "job.json")]
         ended = run_limited(command, folder, subject.time_limit_s)
         outputs = _outputs(folder, subject.graph, len(sent))
-        return Said(library, ended, read_log(ended.log), read_json(folder / "facts.json"), outputs)
+        return BrowserResult(library, ended, read_log(ended.log), read_json(folder / "facts.json"), outputs)
 
 
 def _outputs(folder: Path, graph: Graph, runs: int) -> Inputs | None:

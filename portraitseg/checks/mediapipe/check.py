@@ -88,7 +88,7 @@ class Result:
     @property
     def reasons(self) -> list[str]:
         """Why it is not `passed` everywhere."""
-        return [found.reason for found in (self.segmenter, self.benchmark) if found.reason]
+        return [part.reason for part in (self.segmenter, self.benchmark) if part.reason]
 
 
 def install() -> None:
@@ -122,10 +122,10 @@ def segment(path: Path, runner: Runner) -> Segmented:
     if (reason := why_not(runner)) is not None:
         return Segmented("not_run", reason)
     images = _images(runner)
-    said = _ask_child(path, images)
-    if isinstance(said, str):
-        return Segmented("failed", said)
-    confidence, category, labels = said
+    answer = _ask_child(path, images)
+    if isinstance(answer, str):
+        return Segmented("failed", answer)
+    confidence, category, labels = answer
     expected = np.stack([runner.predict(image[..., :3]) for image in images])
     difference = np.abs(confidence - expected)
     mask_iou = metrics.iou(*(array.reshape(-1, array.shape[2]) > 0.5 for array in (confidence, expected)))
@@ -182,9 +182,9 @@ def _ask_child(
         command = [str(FOLDER / "bin" / "python"), "-I", str(CHILD), *map(str, parts)]
         ended = run_limited(command, folder, _TIME_LIMIT_S)
         try:
-            with np.load(folder / "masks.npz", allow_pickle=False) as found:
-                confidence, category = found["confidence"], found["category"]
-                labels = tuple(str(label) for label in found["labels"])
+            with np.load(folder / "masks.npz", allow_pickle=False) as arrays:
+                confidence, category = arrays["confidence"], arrays["category"]
+                labels = tuple(str(label) for label in arrays["labels"])
         except (OSError, ValueError, KeyError, EOFError):
             return _last_words(ended)
     if ended.code != 0:
@@ -228,5 +228,5 @@ def _last_words(ended: Ended) -> str:
     if ended.code is None:
         return f"no result within {_TIME_LIMIT_S:g} s"
     # exceptions of Python, and what MediaPipe and LiteRT print of theirs
-    told = re.findall(r"^(?:\w+Error: .*|ERROR:? .*|E\d{4} .*)", ended.log, re.M)
-    return exit_words(ended.code) + (f": {told[-1][:300].strip()}" if told else "")
+    errors = re.findall(r"^(?:\w+Error: .*|ERROR:? .*|E\d{4} .*)", ended.log, re.M)
+    return exit_words(ended.code) + (f": {errors[-1][:300].strip()}" if errors else "")

@@ -27,11 +27,11 @@ def main(arguments: list[str]) -> None:
         for pixels in np.load(images, allow_pickle=False):
             # files of three channels fail on four, and the other way round
             image_format = mediapipe.ImageFormat.SRGB if pixels.shape[2] == 3 else mediapipe.ImageFormat.SRGBA
-            found = segmenter.segment(mediapipe.Image(image_format=image_format, data=pixels))
+            segmented = segmenter.segment(mediapipe.Image(image_format=image_format, data=pixels))
             # a mask is a view of memory that the segmenter uses again
-            masks = [np.array(mask.numpy_view(), np.float32) for mask in found.confidence_masks]
+            masks = [np.array(mask.numpy_view(), np.float32) for mask in segmented.confidence_masks]
             confidence.append(np.stack([mask.reshape(mask.shape[:2]) for mask in masks], axis=-1))
-            category.append(np.array(found.category_mask.numpy_view()).reshape(pixels.shape[:2]))
+            category.append(np.array(segmented.category_mask.numpy_view()).reshape(pixels.shape[:2]))
     np.savez(result, confidence=np.stack(confidence), category=np.stack(category), labels=np.array(labels))
 
 

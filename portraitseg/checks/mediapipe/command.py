@@ -109,8 +109,8 @@ def _table(results: Sequence[Result]) -> Table:
 
 
 def _figures(result: Result) -> list[str]:
-    found = result.segmenter
-    return [_text(found.max_abs, ".2g"), _text(found.mean_abs, ".2g"), _text(found.mask_iou, ".4f")]
+    segmented = result.segmenter
+    return [_text(segmented.max_abs, ".2g"), _text(segmented.mean_abs, ".2g"), _text(segmented.mask_iou, ".4f")]
 
 
 def _text(figure: float | None, form: str) -> str:

@@ -149,10 +149,10 @@ def tensor_features(path: Path, features: Any) -> list[Any]:
     Raises:
         InputError: none.
     """
-    found = [feature for feature in features if feature.type.WhichOneof("Type") in ("imageType", "multiArrayType")]
-    if not found:
+    tensors = [feature for feature in features if feature.type.WhichOneof("Type") in ("imageType", "multiArrayType")]
+    if not tensors:
         raise InputError(f"{path}: no image and no multi-array among {[feature.name for feature in features]}")
-    return found
+    return tensors
 
 
 def describe(path: Path, description: Any) -> tuple[TensorInfo, TensorInfo, tensors.Layout, tensors.Layout]:

@@ -164,7 +164,7 @@ def pool2d(
     return (total / _windows(_pad_zero(inside, hang), kernel, strides).sum((4, 5))).astype(np.float32)
 
 
-def grid(length: int, target: int, mode: str) -> Float64[np.ndarray, " points"]:
+def grid(length: int, length_out: int, mode: str) -> Float64[np.ndarray, " points"]:
     """Where on an axis of `length` pixels each of `target` output pixels samples.
 
     The formulas are those of `resize_bilinear` in the MIL operator reference. `UNALIGN_CORNERS` is TensorFlow's
@@ -173,17 +173,17 @@ def grid(length: int, target: int, mode: str) -> Float64[np.ndarray, " points"]:
     Raises:
         ValueError: another mode.
     """
-    index = np.arange(target, dtype=np.float64)
+    index = np.arange(length_out, dtype=np.float64)
     if mode in ("STRICT_ALIGN_CORNERS", "ALIGN_CORNERS"):
-        if target == 1:
+        if length_out == 1:
             return np.array([0.0 if mode == "STRICT_ALIGN_CORNERS" else (length - 1) / 2])
-        points = index * (length - 1) / (target - 1)
+        points = index * (length - 1) / (length_out - 1)
     elif mode == "UNALIGN_CORNERS":
-        points = (index + 0.5) * length / target - 0.5
+        points = (index + 0.5) * length / length_out - 0.5
     elif mode == "DEFAULT":
-        points = index * length / target
+        points = index * length / length_out
     elif mode == "OFFSET_CORNERS":
-        points = (index + 0.5) * max(1, length - 1) / target
+        points = (index + 0.5) * max(1, length - 1) / length_out
     else:
         raise ValueError(f"unknown sampling_mode '{mode}' (there are: {', '.join(SAMPLING_MODES)})")
     return np.clip(points, 0, length - 1)

@@ -52,10 +52,10 @@ def proto(name: str) -> ModuleType:
         InputError: coremltools is not installed.
     """
     if _PROTO not in sys.modules:
-        found = importlib.util.find_spec("coremltools")
-        if found is None or not found.submodule_search_locations:
+        parent = importlib.util.find_spec("coremltools")
+        if parent is None or not parent.submodule_search_locations:
             raise InputError("coremltools is not installed: its protobuf classes are needed to read Core ML files")
-        folder = Path(found.submodule_search_locations[0]) / "proto"
+        folder = Path(parent.submodule_search_locations[0]) / "proto"
         spec = importlib.util.spec_from_file_location(
             _PROTO, folder / "__init__.py", submodule_search_locations=[str(folder)]
         )

@@ -103,8 +103,8 @@ def _check_scale(program: Program) -> list[str]:
         factor = _factor(step)
         if factor is not None and math.isclose(factor, contract.INPUT_SCALE, rel_tol=1e-3):
             return []
-        said = f"× {factor:.6g}" if factor is not None else f"op '{step.kind}'"
-        return [f"input '{INPUT}' meets {said} first: bytes must become 0…1: ct.ImageType(scale=1/255)"]
+        what = f"× {factor:.6g}" if factor is not None else f"op '{step.kind}'"
+        return [f"input '{INPUT}' meets {what} first: bytes must become 0…1: ct.ImageType(scale=1/255)"]
     return [f"input '{INPUT}' is never used: the mask does not depend on the photo"]
 
 

@@ -28,10 +28,10 @@ def installed(what: str, route: ModuleType) -> None:
 @pytest.fixture(scope="session")
 def driver() -> Driver:
     """SwiftShader, or another driver that computes in 32 bits; without one the runs are skipped, and said so."""
-    found = {driver.route: driver for driver in find_drivers()}
-    if "litert_swiftshader" not in found:
+    drivers = {driver.route: driver for driver in find_drivers()}
+    if "litert_swiftshader" not in drivers:
         skip_loudly("ON A GPU", "there is no driver: `make gpu-driver` fetches SwiftShader without root")
-    return found["litert_swiftshader"]
+    return drivers["litert_swiftshader"]
 
 
 @pytest.fixture(scope="session")

@@ -108,7 +108,9 @@ def build(cell: Cell) -> bytes:
     """image → two operands in (0, 1) that vary with it → the operator → a mask of the image's size."""
     b = Builder(7)
     image = b.input((1, HEIGHT, WIDTH, 3))
-    operands = [_operand(b, image, kind, cell.channels, place) for place, kind in enumerate((cell.first, cell.second))]
+    operands = [
+        _operand(b, image, kind, cell.channels, number) for number, kind in enumerate((cell.first, cell.second))
+    ]
     sides = [(1, 1, 1, 1, *b.tensors[one].shape)[-4:] for one in operands]
     shape = tuple(max(pair) for pair in zip(*sides, strict=True))
     y = b.op(cell.op, operands, b.tensor(shape, "zoo/odd/Binary"), options(TABLES[cell.op]))
@@ -131,20 +133,20 @@ def _head(content: bytes, channels: int, random: np.random.Generator) -> tuple[n
     return weights.reshape(1, 1, 1, channels).astype(np.float32), np.float32([-(results @ weights).mean()])
 
 
-def _operand(b: Builder, image: int, kind: str, channels: int, place: int) -> int:
+def _operand(b: Builder, image: int, kind: str, channels: int, number: int) -> int:
     if kind in CONSTANTS:
         sides = {"1": 1, "h": HEIGHT, "w": WIDTH, "c": channels}
         shape = tuple(sides[letter] for letter in CONSTANTS[kind])
-        return b.constant(b.random.uniform(0.2, 1.0, shape).astype(np.float32), f"zoo/constant{place}")
+        return b.constant(b.random.uniform(0.2, 1.0, shape).astype(np.float32), f"zoo/constant{number}")
     has_height, has_width, has_channels = SHAPES[kind]
     x = image
     window = (1 if has_height else HEIGHT, 1 if has_width else WIDTH)
     if window != (1, 1):
-        out = b.tensor((1, HEIGHT // window[0], WIDTH // window[1], 3), f"zoo/pool{place}/Pool")
+        out = b.tensor((1, HEIGHT // window[0], WIDTH // window[1], 3), f"zoo/pool{number}/Pool")
         kind_of = options("Pool2D", padding=1, strideH=1, strideW=1, filterHeight=window[0], filterWidth=window[1])
         x = b.op("AVERAGE_POOL_2D", [x], out, kind_of)
-    x = _conv(b, x, channels if has_channels else 1, f"operand{place}")
-    return b.op("LOGISTIC", [x], b.like(x, f"zoo/operand{place}/Sigmoid"))
+    x = _conv(b, x, channels if has_channels else 1, f"operand{number}")
+    return b.op("LOGISTIC", [x], b.like(x, f"zoo/operand{number}/Sigmoid"))
 
 
 def _conv(b: Builder, x: int, filters: int, name: str) -> int:

@@ -32,7 +32,7 @@ BATCH_S = 900.0
 LIMIT = 0.02
 
 FORKED = Path(__file__).with_name("forked.py")
-Found = dict[str, Any]
+Verdict = dict[str, Any]
 
 
 def main(results: Path, routes: Sequence[str]) -> None:
@@ -44,8 +44,8 @@ def main(results: Path, routes: Sequence[str]) -> None:
         for start in range(0, len(left), BATCH):
             batch = {name: make() for name, make in left[start : start + BATCH]}
             with results.open("a") as file:
-                for name, found in ROUTES[route](batch).items():
-                    file.write(json.dumps({"name": name, "route": route, **found}) + "\n")
+                for name, verdict in ROUTES[route](batch).items():
+                    file.write(json.dumps({"name": name, "route": route, **verdict}) + "\n")
             print(route, start + len(batch), "of", len(left), flush=True)
 
 
@@ -59,17 +59,17 @@ def files_for(route: str) -> dict[str, Callable[[], bytes]]:
     return made | {cell.name: partial(grid.build, cell) for cell in cells}
 
 
-def run_rules(batch: Mapping[str, bytes]) -> dict[str, Found]:
+def run_rules(batch: Mapping[str, bytes]) -> dict[str, Verdict]:
     """What the rules of both delegates say."""
-    found = {}
+    verdicts = {}
     for name, content in batch.items():
         graph = parse_graph(content, name)
         refused = {d: [fault.reason for fault in judge(graph, d).refusals] for d in ("classic", "mldrift")}
-        found[name] = {"refused": refused}
-    return found
+        verdicts[name] = {"refused": refused}
+    return verdicts
 
 
-def run_litert(batch: Mapping[str, bytes]) -> dict[str, Found]:
+def run_litert(batch: Mapping[str, bytes]) -> dict[str, Verdict]:
     """ML Drift on SwiftShader."""
     swiftshader = driver.named("swiftshader")
     with TemporaryDirectory() as name:
@@ -90,7 +90,7 @@ def run_litert(batch: Mapping[str, bytes]) -> dict[str, Found]:
         }
 
 
-def run_classic(batch: Mapping[str, bytes]) -> dict[str, Found]:
+def run_classic(batch: Mapping[str, bytes]) -> dict[str, Verdict]:
     """The classic delegate on OpenGL ES, mediapipe 0.10.21."""
     with TemporaryDirectory() as name:
         folder = Path(name)
@@ -108,7 +108,7 @@ def run_classic(batch: Mapping[str, bytes]) -> dict[str, Found]:
         }
 
 
-def run_web(batch: Mapping[str, bytes]) -> dict[str, Found]:
+def run_web(batch: Mapping[str, bytes]) -> dict[str, Verdict]:
     """The classic delegate in a browser, @mediapipe/tasks-vision."""
     with TemporaryDirectory() as name:
         folder = Path(name)
@@ -130,7 +130,7 @@ def run_web(batch: Mapping[str, bytes]) -> dict[str, Found]:
             (folder / stem / "job.json").write_text(json.dumps(job))
             jobs.append(str(folder / stem / "job.json"))
         ended = run_limited(["node", str(web.SOURCES / "driver.mjs"), *jobs], folder, BATCH_S)
-        found = {}
+        verdicts = {}
         for stem, content in batch.items():
             outputs = [folder / stem / f"output_{run}_0.bin" for run in range(grid.IMAGES)]
             if all(path.exists() for path in outputs):
@@ -140,8 +140,8 @@ def run_web(batch: Mapping[str, bytes]) -> dict[str, Found]:
             log = folder / stem / "console.log"
             if not log.exists():
                 log.write_text(ended.log)
-            found[stem] = judged(content, log, folder / stem / "gpu.npz")
-        return found
+            verdicts[stem] = judged(content, log, folder / stem / "gpu.npz")
+        return verdicts
 
 
 def images_of(content: bytes) -> np.ndarray:
@@ -161,21 +161,21 @@ def run_forked(command: list[str], jobs: list[dict[str, Any]], folder: Path, var
     return run_limited([*command, str(folder / "jobs.json")], folder / "forked", BATCH_S, variables)
 
 
-def judged(content: bytes, log: Path, outputs: Path) -> Found:
+def judged(content: bytes, log: Path, outputs: Path) -> Verdict:
     """right, wrong (with the greatest difference), cpu (partly), or failed with the delegate's words."""
     text = log.read_text(errors="replace") if log.exists() else "nothing said"
-    said, gpu = read_log(text), read_runs(outputs)
-    if said.refused or said.delegated is not None:
-        return {"verdict": "refused", "says": "; ".join(said.refused)[:200]}
+    messages, gpu = read_log(text), read_runs(outputs)
+    if messages.refused or messages.delegated is not None:
+        return {"verdict": "refused", "says": "; ".join(messages.refused)[:200]}
     if gpu is None:
-        return {"verdict": "failed", "says": (said.fatal or next(iter(said.errors), None) or text[-300:])[:300]}
+        return {"verdict": "failed", "says": (messages.fatal or next(iter(messages.errors), None) or text[-300:])[:300]}
     expected = np.stack(reference_masks(content, grid.inputs(images_of(content))))
     gap = np.abs(np.stack([run[0].reshape(expected.shape[1:]) for run in gpu]) - expected)
     greatest = float(gap.max()) if np.isfinite(gap).all() else 1.0
     return {"verdict": "right" if greatest <= LIMIT else "wrong", "max_abs": greatest, "mean_abs": float(gap.mean())}
 
 
-ROUTES: dict[str, Callable[[Mapping[str, bytes]], dict[str, Found]]] = {
+ROUTES: dict[str, Callable[[Mapping[str, bytes]], dict[str, Verdict]]] = {
     "rules": run_rules,
     "litert": run_litert,
     "classic": run_classic,

@@ -27,18 +27,20 @@ KEPT = ("verdict", "reason", "max_abs", "mean_abs", "mask_iou", "seconds", "node
 
 
 def main(results: Path, paths: list[Path]) -> None:
-    found = {row["name"]: row for row in map(json.loads, results.read_text().splitlines())} if results.exists() else {}
+    rows_by_name = (
+        {row["name"]: row for row in map(json.loads, results.read_text().splitlines())} if results.exists() else {}
+    )
     with TemporaryDirectory() as folder:
         contents = {**{name: animal.content for name, animal in zoo.BROKEN.items()}, **zoo.SOUND}
         for name, content in contents.items():
             (Path(folder) / f"{name}.tflite").write_bytes(content())
         for path in [*(Path(folder) / f"{name}.tflite" for name in contents), *paths]:
-            if path.stem not in found:
-                found[path.stem] = examine(path)
+            if path.stem not in rows_by_name:
+                rows_by_name[path.stem] = examine(path)
                 with results.open("a") as file:
-                    file.write(json.dumps(found[path.stem]) + "\n")
+                    file.write(json.dumps(rows_by_name[path.stem]) + "\n")
     names = [*contents, *(path.stem for path in paths)]
-    rows = [found[name] for name in names]
+    rows = [rows_by_name[name] for name in names]
     print_files(rows)
     for delegate, routes in RUNS.items():
         for route in routes:
@@ -47,9 +49,9 @@ def main(results: Path, paths: list[Path]) -> None:
 
 def examine(path: Path) -> dict[str, Any]:
     swiftshader = [one for one in find_drivers() if one.route == "litert_swiftshader"]
-    found = report.examine(path, tiny.samples(3, first=300)[0], swiftshader, tuple(ROUTES), time_limit_s=3600)
-    rules = {judgement.delegate: refusal(judgement) for judgement in found.judgements}
-    runs = {run.route: {key: getattr(run, key) for key in KEPT} for run in found.runs}
+    examined = report.examine(path, tiny.samples(3, first=300)[0], swiftshader, tuple(ROUTES), time_limit_s=3600)
+    rules = {judgement.delegate: refusal(judgement) for judgement in examined.judgements}
+    runs = {run.route: {key: getattr(run, key) for key in KEPT} for run in examined.runs}
     return {"name": path.stem, "rules": rules, "runs": runs}
 
 

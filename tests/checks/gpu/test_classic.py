@@ -42,23 +42,23 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def run(subject: Subject) -> GpuRun:
-    (found,) = classic.run_file(subject)
-    assert (found.route, found.nodes) == ("classic_mediapipe", len(subject.graph.ops))
-    return found
+    (gpu_run,) = classic.run_file(subject)
+    assert (gpu_run.route, gpu_run.nodes) == ("classic_mediapipe", len(subject.graph.ops))
+    return gpu_run
 
 
 def test_masks_that_agree_pass(subject: Subject, masks: list[np.ndarray], installed: Path) -> None:
     standin.mediapipe(installed, CLASSIC, [mask + np.float32(1e-4) for mask in masks])
-    found = run(subject)
-    assert (found.verdict, found.delegated, found.reason) == ("passed", 3, None)
-    assert (found.adapter, found.library) == ("llvmpipe (LLVM 15.0.6)", "OpenGL ES 3.2 Mesa 22.3.6")
-    assert found.precision == "fp16" and found.max_abs == pytest.approx(1e-4, rel=0.01)
+    gpu_run = run(subject)
+    assert (gpu_run.verdict, gpu_run.delegated, gpu_run.reason) == ("passed", 3, None)
+    assert (gpu_run.adapter, gpu_run.library) == ("llvmpipe (LLVM 15.0.6)", "OpenGL ES 3.2 Mesa 22.3.6")
+    assert gpu_run.precision == "fp16" and gpu_run.max_abs == pytest.approx(1e-4, rel=0.01)
 
 
 def test_wrong_masks_fail(subject: Subject, masks: list[np.ndarray], installed: Path) -> None:
     standin.mediapipe(installed, CLASSIC, [1 - mask for mask in masks])
-    found = run(subject)
-    assert found.verdict == "failed" and "differs by" in (found.reason or "")
+    gpu_run = run(subject)
+    assert gpu_run.verdict == "failed" and "differs by" in (gpu_run.reason or "")
 
 
 @pytest.mark.parametrize(
@@ -76,9 +76,9 @@ def test_partial_delegation_is_read_from_the_log(
     log: str, reason: str, delegated: int | None, subject: Subject, masks: list[np.ndarray], installed: Path
 ) -> None:
     standin.mediapipe(installed, log, masks)
-    found = run(subject)
-    assert (found.verdict, found.delegated) == ("failed", delegated)
-    assert reason in (found.reason or "")
+    gpu_run = run(subject)
+    assert (gpu_run.verdict, gpu_run.delegated) == ("failed", delegated)
+    assert reason in (gpu_run.reason or "")
 
 
 @pytest.mark.parametrize(
@@ -101,28 +101,28 @@ def test_what_ends_before_there_is_a_mask(
     log: str, end: str, verdict: str, reason: str, subject: Subject, installed: Path
 ) -> None:
     standin.mediapipe(installed, log, None, end)
-    found = run(subject)
-    assert found.verdict == verdict and reason in (found.reason or "")
-    assert found.delegated is None and found.max_abs is None
+    gpu_run = run(subject)
+    assert gpu_run.verdict == verdict and reason in (gpu_run.reason or "")
+    assert gpu_run.delegated is None and gpu_run.max_abs is None
 
 
 def test_a_hang_is_a_failure(subject: Subject, installed: Path) -> None:
     standin.mediapipe(installed, CLASSIC, None, HANG)
-    found = run(Subject(subject.path, subject.graph, subject.photos, time_limit_s=0.3))
-    assert (found.verdict, found.reason) == ("failed", "MediaPipe 0.10.21: no result within 0.3 s")
+    gpu_run = run(Subject(subject.path, subject.graph, subject.photos, time_limit_s=0.3))
+    assert (gpu_run.verdict, gpu_run.reason) == ("failed", "MediaPipe 0.10.21: no result within 0.3 s")
 
 
 def test_a_missing_environment_is_not_run(subject: Subject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(classic, "FOLDER", tmp_path / "gone")
-    found = run(subject)
-    assert found.verdict == "not_run" and "`make check-gpu-classic`" in (found.reason or "")
+    gpu_run = run(subject)
+    assert gpu_run.verdict == "not_run" and "`make check-gpu-classic`" in (gpu_run.reason or "")
 
 
 def test_missing_libraries_are_not_run(subject: Subject, installed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     del installed
     monkeypatch.setattr(ctypes.util, "find_library", lambda name: None if name == "EGL" else name)
-    found = run(subject)
-    assert (found.verdict, found.reason) == ("not_run", f"no libEGL: {classic.PACKAGES}")
+    gpu_run = run(subject)
+    assert (gpu_run.verdict, gpu_run.reason) == ("not_run", f"no libEGL: {classic.PACKAGES}")
 
 
 @pytest.mark.parametrize(
@@ -132,8 +132,8 @@ def test_missing_libraries_are_not_run(subject: Subject, installed: Path, monkey
 @pytest.mark.usefixtures("installed")
 def test_files_that_it_cannot_be_given_are_not_run(name: str, reason: str, zoo_folder: Path) -> None:
     path = zoo_folder / f"{name}.tflite"
-    found = run(Subject(path, read_graph(path), []))
-    assert found.verdict == "not_run" and reason in (found.reason or "")
+    gpu_run = run(Subject(path, read_graph(path), []))
+    assert gpu_run.verdict == "not_run" and reason in (gpu_run.reason or "")
 
 
 def test_an_output_that_the_segmenter_changes_is_not_compared(
@@ -141,8 +141,8 @@ def test_an_output_that_the_segmenter_changes_is_not_compared(
 ) -> None:
     path = zoo_folder / "transpose_conv_v3.tflite"
     standin.mediapipe(installed, CLASSIC, [np.zeros((1, zoo.SIDE, zoo.SIDE, 1), np.float32)] * 3)
-    found = run(Subject(path, read_graph(path), photos[:1]))
-    assert found.verdict == "not_run" and "the segmenter changes it" in (found.reason or "")
+    gpu_run = run(Subject(path, read_graph(path), photos[:1]))
+    assert gpu_run.verdict == "not_run" and "the segmenter changes it" in (gpu_run.reason or "")
 
 
 def test_foreign_normalization_is_not_run(zoo_folder: Path, tmp_path: Path) -> None:
@@ -205,31 +205,31 @@ def test_the_delegate_itself(
     name: str, verdict: str, reason: str | None, zoo_folder: Path, photos: list[np.ndarray]
 ) -> None:
     path = zoo_folder / f"{name}.tflite"
-    found = run(Subject(path, read_graph(path), photos))
-    assert found.verdict == verdict, found.reason
-    assert reason is None or reason in (found.reason or "")
+    gpu_run = run(Subject(path, read_graph(path), photos))
+    assert gpu_run.verdict == verdict, gpu_run.reason
+    assert reason is None or reason in (gpu_run.reason or "")
 
 
 @pytest.mark.full
 @pytest.mark.usefixtures("real")
 def test_our_files_on_the_delegate_itself(our_files: dict[str, Path], photos: list[np.ndarray]) -> None:
     for recipe in ("fp32", "fp16"):
-        found = run(Subject(our_files[recipe], read_graph(our_files[recipe]), photos))
-        assert found.verdict == "passed", found.reason
-        assert found.delegated == found.nodes
+        gpu_run = run(Subject(our_files[recipe], read_graph(our_files[recipe]), photos))
+        assert gpu_run.verdict == "passed", gpu_run.reason
+        assert gpu_run.delegated == gpu_run.nodes
 
 
 @pytest.mark.full
 @pytest.mark.usefixtures("real")
 def test_mediapipes_own_model_on_the_delegate_itself(photos: list[np.ndarray]) -> None:
     path = outside.mediapipe_models()[0]
-    found = run(Subject(path, read_graph(path), photos))
-    assert found.verdict == "passed", found.reason
+    gpu_run = run(Subject(path, read_graph(path), photos))
+    assert gpu_run.verdict == "passed", gpu_run.reason
 
 
 @pytest.mark.full
 @pytest.mark.usefixtures("real")
 def test_no_egl_on_mediapipe_itself(subject: Subject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("__EGL_VENDOR_LIBRARY_FILENAMES", str(tmp_path / "none.json"))
-    found = run(subject)
-    assert found.verdict == "not_run" and "EGL offers no context" in (found.reason or "")
+    gpu_run = run(subject)
+    assert gpu_run.verdict == "not_run" and "EGL offers no context" in (gpu_run.reason or "")

@@ -27,8 +27,8 @@ def masks() -> list[list[np.ndarray]]:
 
 
 def test_equal_outputs_pass(graph: Graph, masks: list[list[np.ndarray]]) -> None:
-    found = compare(graph, masks, masks, EXACT)
-    assert found.fault is None and found.max_abs == found.mean_abs == 0.0 and found.mask_iou == 1.0
+    difference = compare(graph, masks, masks, EXACT)
+    assert difference.fault is None and difference.max_abs == difference.mean_abs == 0.0 and difference.mask_iou == 1.0
 
 
 @pytest.mark.parametrize("bound", [1e-5, 1e-3, 1e-2, 0.1])
@@ -57,8 +57,8 @@ def test_mask_iou_is_over_the_pixels_of_all_runs(graph: Graph) -> None:
 
 def test_a_nan_fails(graph: Graph, masks: list[list[np.ndarray]]) -> None:
     wrong = [[np.full_like(run[0], np.nan)] for run in masks]
-    found = compare(graph, masks, wrong, LOOSE)
-    assert found.fault is not None and found.max_abs is None and found.mean_abs is None
+    difference = compare(graph, masks, wrong, LOOSE)
+    assert difference.fault is not None and difference.max_abs is None and difference.mean_abs is None
     assert "not finite" in (compare(graph, wrong, masks, LOOSE).fault or "")
 
 

@@ -40,10 +40,10 @@ def test_a_machine_without_drivers(machine: Path, monkeypatch: pytest.MonkeyPatc
 def test_finds_swiftshader_and_a_new_lavapipe(machine: Path) -> None:
     write_icd(machine / "cache", driver.ICD, f"./{driver.LIBRARY}")
     write_icd(machine / "icd.d", "lvp_icd.x86_64.json", "/usr/lib/libvulkan_lvp.so", "1.4.305")
-    found = {one.route: one for one in driver.find_drivers()}
-    assert found.keys() == {"litert_swiftshader", "litert_lavapipe"}
-    assert found["litert_lavapipe"].libraries == ("libvulkan_lvp.so",)
-    assert found["litert_lavapipe"].has_float16 and not found["litert_swiftshader"].has_float16
+    drivers = {one.route: one for one in driver.find_drivers()}
+    assert drivers.keys() == {"litert_swiftshader", "litert_lavapipe"}
+    assert drivers["litert_lavapipe"].libraries == ("libvulkan_lvp.so",)
+    assert drivers["litert_lavapipe"].has_float16 and not drivers["litert_swiftshader"].has_float16
 
 
 def test_leaves_out_an_old_lavapipe_and_damaged_descriptions(machine: Path) -> None:
@@ -54,12 +54,12 @@ def test_leaves_out_an_old_lavapipe_and_damaged_descriptions(machine: Path) -> N
 
 def test_the_environment_decides(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_icd(machine / "cache", driver.ICD, f"./{driver.LIBRARY}")
-    own = write_icd(machine / "own", "lvp.json", "libvulkan_lvp.so", "1.4.0")
-    monkeypatch.setenv("VK_ICD_FILENAMES", str(own))
-    (found,) = driver.find_drivers()
-    assert found.route == "litert_lavapipe"
-    assert found.environment()["VK_ICD_FILENAMES"] == str(own)
-    assert "LD_LIBRARY_PATH" not in found.environment()
+    icd = write_icd(machine / "own", "lvp.json", "libvulkan_lvp.so", "1.4.0")
+    monkeypatch.setenv("VK_ICD_FILENAMES", str(icd))
+    (only,) = driver.find_drivers()
+    assert only.route == "litert_lavapipe"
+    assert only.environment()["VK_ICD_FILENAMES"] == str(icd)
+    assert "LD_LIBRARY_PATH" not in only.environment()
 
 
 def test_the_loader_beside_the_driver_is_used_where_the_system_has_none(
@@ -69,8 +69,8 @@ def test_the_loader_beside_the_driver_is_used_where_the_system_has_none(
     (machine / "cache" / driver.LOADER).write_bytes(b"")
     monkeypatch.setattr(driver, "has_system_loader", lambda: False)
     monkeypatch.setenv("LD_LIBRARY_PATH", "/opt/lib")
-    (found,) = driver.find_drivers()
-    assert found.environment()["LD_LIBRARY_PATH"] == f"{machine / 'cache'}:/opt/lib"
+    (only,) = driver.find_drivers()
+    assert only.environment()["LD_LIBRARY_PATH"] == f"{machine / 'cache'}:/opt/lib"
 
 
 def archive(entries: dict[str, bytes], links: dict[str, str] | None = None) -> tarfile.TarFile:

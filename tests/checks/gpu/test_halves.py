@@ -14,8 +14,8 @@ from tests.checks.gpu.builder import Builder, options
 def judged(content: bytes, folder, photos) -> GpuRun:
     path = folder / "file.tflite"
     path.write_bytes(content)
-    (found,) = halves.run_file(Subject(path, parse_graph(content, "file"), photos))
-    return found
+    (gpu_run,) = halves.run_file(Subject(path, parse_graph(content, "file"), photos))
+    return gpu_run
 
 
 def scaled(factor: float) -> bytes:
@@ -38,18 +38,18 @@ def test_a_sum_beyond_16_bits_names_layer_value_and_remedy(tmp_path, photos) -> 
     total = b.op("SUM", [bias, b.ints(1, 2)], out, options("Reducer", keepDims=True))
     tiny = b.op("MUL", [total, b.constant(np.float32([1e-5]))], b.like(total, "zoo/scale/Mul"), options("Mul"))
     logits = b.conv(b.op("MUL", [x, tiny], b.like(x, "zoo/gate/Mul"), options("Mul")), 1, "logits")
-    found = judged(b.content(b.op("LOGISTIC", [logits], b.like(logits, "mask"))), tmp_path, photos)
-    assert found.verdict == "failed"
+    gpu_run = judged(b.content(b.op("LOGISTIC", [logits], b.like(logits, "mask"))), tmp_path, photos)
+    assert gpu_run.verdict == "failed"
     for words in ("SUM of layer 'squeeze' reaches 1", "65,504", "GlobalAveragePooling2D"):
-        assert words in (found.reason or "")
+        assert words in (gpu_run.reason or "")
 
 
 @pytest.mark.parametrize(("factor", "verdict", "warned"), [(1.0, "passed", 0), (5e3, "passed", 1), (2e4, "failed", 0)])
 def test_far_near_and_beyond(factor: float, verdict: str, warned: int, tmp_path, photos) -> None:
     """At least 4, 20,000 and 80,000: the limit is 65,504, and a quarter of it is near."""
-    found = judged(scaled(factor), tmp_path, photos)
-    assert (found.verdict, len(found.warnings)) == (verdict, warned)
-    assert found.conditions == "32-bit values of the file on the CPU; nothing ran on a GPU"
+    gpu_run = judged(scaled(factor), tmp_path, photos)
+    assert (gpu_run.verdict, len(gpu_run.warnings)) == (verdict, warned)
+    assert gpu_run.conditions == "32-bit values of the file on the CPU; nothing ran on a GPU"
 
 
 def test_extremes_reach_what_photos_do_not(tmp_path, photos) -> None:
@@ -60,8 +60,8 @@ def test_extremes_reach_what_photos_do_not(tmp_path, photos) -> None:
     table = options("Conv2D", strideW=1, strideH=1, dilationWFactor=1, dilationHFactor=1, fusedActivationFunction=1)
     out = b.tensor((1, zoo.SIDE, zoo.SIDE, 1), "zoo/red/Conv2D")
     x = b.op("CONV_2D", [x, weights, b.constant(np.float32([-5e5]))], out, table)
-    found = judged(b.content(b.op("LOGISTIC", [x], b.like(x, "mask"))), tmp_path, [np.zeros((32, 32, 3), np.uint8)])
-    assert found.verdict == "failed" and "on plain colours" in (found.reason or "")
+    gpu_run = judged(b.content(b.op("LOGISTIC", [x], b.like(x, "mask"))), tmp_path, [np.zeros((32, 32, 3), np.uint8)])
+    assert gpu_run.verdict == "failed" and "on plain colours" in (gpu_run.reason or "")
 
 
 def test_8_bit_files_are_bounded_by_their_scales(tmp_path, photos) -> None:
@@ -70,23 +70,23 @@ def test_8_bit_files_are_bounded_by_their_scales(tmp_path, photos) -> None:
     x = b.input((1, 8, 8, 3))
     wide = b.op("QUANTIZE", [x], b.like(x, "zoo/wide/quantize", dtype="INT8", scale=1000.0), options("Quantize"))
     content = b.content(b.op("DEQUANTIZE", [wide], b.like(x, "mask"), options("Dequantize"), 2))
-    found = judged(content, tmp_path, photos)
-    assert found.verdict == "failed" and "128,000 on any photo, by its scale" in (found.reason or "")
+    gpu_run = judged(content, tmp_path, photos)
+    assert gpu_run.verdict == "failed" and "128,000 on any photo, by its scale" in (gpu_run.reason or "")
 
 
 def test_an_epsilon_that_16_bits_do_not_have_is_told(tmp_path, photos) -> None:
     b = Builder()
     x = b.conv(b.input((1, zoo.SIDE, zoo.SIDE, 3)), 8, "stem", activation="RELU6")
     safe = b.op("ADD", [x, b.constant(np.float32([1e-8]))], b.like(x, "zoo/epsilon/Add"), options("Add"))
-    found = judged(b.content(b.op("DIV", [x, safe], b.like(x, "mask"), options("Div"))), tmp_path, photos)
-    assert found.verdict == "passed"
-    (warning,) = found.warnings
+    gpu_run = judged(b.content(b.op("DIV", [x, safe], b.like(x, "mask"), options("Div"))), tmp_path, photos)
+    assert gpu_run.verdict == "passed"
+    (warning,) = gpu_run.warnings
     assert "ADD of layer 'epsilon' reads a constant that is 0 in 16 bits" in warning
 
 
 def test_what_cannot_be_run_is_not_run_with_its_reason(tmp_path, photos) -> None:
-    found = judged(zoo.custom_op("MyBlur"), tmp_path, photos)
-    assert found.verdict == "not_run" and "MyBlur" in (found.reason or "")
+    gpu_run = judged(zoo.custom_op("MyBlur"), tmp_path, photos)
+    assert gpu_run.verdict == "not_run" and "MyBlur" in (gpu_run.reason or "")
 
 
 def test_extremes_are_of_every_type() -> None:

@@ -94,9 +94,9 @@ def test_a_file_that_xnnpack_does_not_run_is_no_fault_of_the_gpu(tmp_path: Path,
     if reference.other_error is None:
         pytest.skip("this version of XNNPACK runs it")
     run = GpuRun("litert_swiftshader", "passed", adapter="SwiftShader", precision="fp32")
-    found = process.compared(run, graph, reference, reference.outputs, "fp32")
-    assert found.verdict == "passed"
-    (warning,) = found.warnings
+    gpu_run = process.compared(run, graph, reference, reference.outputs, "fp32")
+    assert gpu_run.verdict == "passed"
+    (warning,) = gpu_run.warnings
     assert warning.startswith("XNNPACK") and "no fault of the GPU" in warning and reference.other_error in warning
 
 
@@ -113,9 +113,9 @@ def test_where_no_engine_of_the_cpu_runs_a_file_nobody_is_accused(tmp_path: Path
     path.write_bytes(zoo.custom_op("MyBlur"))
     graph = parse_graph(path.read_bytes(), "custom")
     reference = process.run_reference(path, graph, make_inputs(graph, []), 60.0)
-    found = process.compared(GpuRun("web_litert", "passed"), graph, reference, [], "fp32")
-    assert found.verdict == "not_run"
-    assert "reference kernels: " in (found.reason or "") and "XNNPACK: " in (found.reason or "")
+    gpu_run = process.compared(GpuRun("web_litert", "passed"), graph, reference, [], "fp32")
+    assert gpu_run.verdict == "not_run"
+    assert "reference kernels: " in (gpu_run.reason or "") and "XNNPACK: " in (gpu_run.reason or "")
 
 
 @pytest.mark.parametrize(

@@ -32,8 +32,8 @@ def test_a_refusal_names_operator_layer_reason_and_remedy(zoo_folder: Path) -> N
 
 
 def test_a_report_is_written_as_json_and_markdown(zoo_folder: Path, tmp_path: Path) -> None:
-    found = report.examine(zoo_folder / "squeeze.tflite", drivers=[])
-    report.write(found, tmp_path)
+    examined = report.examine(zoo_folder / "squeeze.tflite", drivers=[])
+    report.write(examined, tmp_path)
     content = json.loads((tmp_path / "squeeze.gpu.json").read_text())
     assert content["rules"][0]["refusals"][0]["name"] == "SQUEEZE"
     assert content["rules"][0]["fallback"] == [0, 1, 2]
@@ -43,11 +43,11 @@ def test_a_report_is_written_as_json_and_markdown(zoo_folder: Path, tmp_path: Pa
 
 
 def test_a_run_is_in_the_report(zoo_folder: Path, driver: Driver, tmp_path: Path) -> None:
-    found = report.examine(zoo_folder / "conv.tflite", drivers=[driver])
-    assert not found.has_failed
-    *_, run = report.to_checks(found)
+    examined = report.examine(zoo_folder / "conv.tflite", drivers=[driver])
+    assert not examined.has_failed
+    *_, run = report.to_checks(examined)
     assert (run.route, run.verdict, run.nodes, run.delegated) == ("litert_swiftshader", "passed", 3, 3)
-    report.write(found, tmp_path)
+    report.write(examined, tmp_path)
     assert "SwiftShader" in (tmp_path / "conv.gpu.md").read_text()
     # who computed, in what precision, beside what, and what that cannot show
     assert run.conditions is not None

@@ -40,24 +40,24 @@ def run(path: Path, driver: Driver, photos: list[np.ndarray], time_limit_s: floa
 
 def check_animal(name: str, folder: Path, driver: Driver, photos: list[np.ndarray]) -> None:
     animal = zoo.BROKEN.get(name, zoo.Animal(zoo.SOUND.get(name, bytes), on_run="passed"))
-    found = run(folder / f"{name}.tflite", driver, photos)
-    assert found.verdict == animal.on_run, found.reason
-    assert animal.says in (found.reason or "")
+    gpu_run = run(folder / f"{name}.tflite", driver, photos)
+    assert gpu_run.verdict == animal.on_run, gpu_run.reason
+    assert animal.says in (gpu_run.reason or "")
     judgement = judge(read_graph(folder / f"{name}.tflite"), "mldrift")
-    if found.refused:
+    if gpu_run.refused:
         # the accelerator's own words: `NAME: why`
-        named = {line.split(":")[0] for line in found.refused}
+        named = {line.split(":")[0] for line in gpu_run.refused}
         # on open sizes the rules are stricter than this runtime, which computes at the size that the file stores
         strict = [refusal for refusal in judgement.refusals if "open size" not in refusal.reason]
         assert named >= {refusal.name for refusal in strict}
         assert named <= {refusal.name for refusal in judgement.refusals}
         if len(strict) == len(judgement.refusals):
-            assert found.delegated == len(judgement.partition.delegated)
-    if found.verdict == "passed":
-        assert found.delegated == found.nodes
-        assert found.adapter is not None and "SwiftShader" in found.adapter
-        assert found.library is not None and found.max_abs is not None and found.bound is not None
-        assert found.max_abs <= found.bound
+            assert gpu_run.delegated == len(judgement.partition.delegated)
+    if gpu_run.verdict == "passed":
+        assert gpu_run.delegated == gpu_run.nodes
+        assert gpu_run.adapter is not None and "SwiftShader" in gpu_run.adapter
+        assert gpu_run.library is not None and gpu_run.max_abs is not None and gpu_run.bound is not None
+        assert gpu_run.max_abs <= gpu_run.bound
 
 
 @pytest.mark.parametrize("name", QUICK)
@@ -75,39 +75,39 @@ def test_zoo(name: str, zoo_folder: Path, driver: Driver, photos: list[np.ndarra
     "recipe", ["fp16", "qat_wi8_ai8", *(pytest.param(n, marks=pytest.mark.full) for n in ("fp32", "dynamic_wi8_afp32"))]
 )
 def test_our_files(recipe: str, our_files: dict[str, Path], driver: Driver, photos: list[np.ndarray]) -> None:
-    found = run(our_files[recipe], driver, photos)
-    assert found.verdict == "passed", found.reason
-    assert found.delegated == found.nodes
-    assert found.kernels == "reference"
+    gpu_run = run(our_files[recipe], driver, photos)
+    assert gpu_run.verdict == "passed", gpu_run.reason
+    assert gpu_run.delegated == gpu_run.nodes
+    assert gpu_run.kernels == "reference"
     # 8 bits at 64 px: a step of the logits moves the outline; XNNPACK is as far from reference kernels
-    assert found.mask_iou is not None and found.mask_iou > (0.95 if "wi8" in recipe else 0.999)
+    assert gpu_run.mask_iou is not None and gpu_run.mask_iou > (0.95 if "wi8" in recipe else 0.999)
 
 
 @pytest.mark.full
 def test_mediapipe_models(driver: Driver, photos: list[np.ndarray]) -> None:
     for path in outside.mediapipe_models():
-        found = run(path, driver, photos)
-        assert found.verdict == "passed", found.reason
-        assert found.kernels == "xnnpack"
+        gpu_run = run(path, driver, photos)
+        assert gpu_run.verdict == "passed", gpu_run.reason
+        assert gpu_run.kernels == "xnnpack"
 
 
 def test_another_driver_than_asked_for_is_not_run(zoo_folder: Path, driver: Driver, photos: list[np.ndarray]) -> None:
     other = replace(driver, route="litert_other", libraries=("libvulkan_other.so",))
-    found = run(zoo_folder / "conv.tflite", other, photos)
-    assert found.verdict == "not_run"
-    assert "libvulkan_other.so was not mapped" in (found.reason or "")
+    gpu_run = run(zoo_folder / "conv.tflite", other, photos)
+    assert gpu_run.verdict == "not_run"
+    assert "libvulkan_other.so was not mapped" in (gpu_run.reason or "")
 
 
 def test_no_adapter_is_not_run(zoo_folder: Path, driver: Driver, photos: list[np.ndarray], tmp_path: Path) -> None:
-    found = run(zoo_folder / "conv.tflite", replace(driver, icds=(tmp_path / "none.json",)), photos)
-    assert found.verdict == "not_run"
-    assert "no adapter" in (found.reason or "")
+    gpu_run = run(zoo_folder / "conv.tflite", replace(driver, icds=(tmp_path / "none.json",)), photos)
+    assert gpu_run.verdict == "not_run"
+    assert "no adapter" in (gpu_run.reason or "")
 
 
 def test_a_hang_is_a_failure(zoo_folder: Path, driver: Driver, photos: list[np.ndarray]) -> None:
-    found = run(zoo_folder / "conv.tflite", driver, photos, time_limit_s=0.05)
-    assert found.verdict == "failed"
-    assert found.reason == "ML Drift: no result within 0.05 s"
+    gpu_run = run(zoo_folder / "conv.tflite", driver, photos, time_limit_s=0.05)
+    assert gpu_run.verdict == "failed"
+    assert gpu_run.reason == "ML Drift: no result within 0.05 s"
 
 
 def test_inputs_are_photos_by_the_contract_and_noise(photos: list[np.ndarray]) -> None:
@@ -172,17 +172,17 @@ ERROR: Node number 1 (RESIZE_BILINEAR) failed to prepare.
 
 
 def test_reads_the_log() -> None:
-    found = read_log(LOG)
-    assert found.adapter == "SwiftShader Device (Subzero), arch=swiftshader"
-    assert found.delegated == 5
-    assert found.refused == ("LOG_SOFTMAX: Operation is not supported.", "ADD: Tensor type(INT64) is not supported. x")
-    assert found.validation == "Binding size for [Buffer (unlabeled)] is zero."
-    assert found.fatal == "Check failed: !IsInput(consumer, value) Node 1"
-    assert found.errors == ("Node number 1 (RESIZE_BILINEAR) failed to prepare.",)
-    assert not found.has_no_adapter
+    log = read_log(LOG)
+    assert log.adapter == "SwiftShader Device (Subzero), arch=swiftshader"
+    assert log.delegated == 5
+    assert log.refused == ("LOG_SOFTMAX: Operation is not supported.", "ADD: Tensor type(INT64) is not supported. x")
+    assert log.validation == "Binding size for [Buffer (unlabeled)] is zero."
+    assert log.fatal == "Check failed: !IsInput(consumer, value) Node 1"
+    assert log.errors == ("Node number 1 (RESIZE_BILINEAR) failed to prepare.",)
+    assert not log.has_no_adapter
 
 
 def test_reads_a_log_without_a_gpu() -> None:
-    found = read_log("ERROR: [delegate_webgpu.cc:359] Failed to initialize: INTERNAL: No adapters found\n")
-    assert found.has_no_adapter and found.adapter is None and found.delegated is None
+    log = read_log("ERROR: [delegate_webgpu.cc:359] Failed to initialize: INTERNAL: No adapters found\n")
+    assert log.has_no_adapter and log.adapter is None and log.delegated is None
     assert read_log("No operations will run on the GPU, and all 3 operations will run on the CPU.").delegated == 0

@@ -45,20 +45,20 @@ def masks(subject: Subject, library: web.Library) -> list[np.ndarray]:
 
 
 def run(subject: Subject, library: web.Library) -> GpuRun:
-    found = {one.route: one for one in web.run_file(subject)}
-    assert found.keys() == {"web_mediapipe", "web_litert"}
-    assert all(one.nodes == len(subject.graph.ops) for one in found.values())
-    return found[f"web_{library}"]
+    by_route = {one.route: one for one in web.run_file(subject)}
+    assert by_route.keys() == {"web_mediapipe", "web_litert"}
+    assert all(one.nodes == len(subject.graph.ops) for one in by_route.values())
+    return by_route[f"web_{library}"]
 
 
 @pytest.mark.parametrize(("library", "log"), [("mediapipe", WEB_MEDIAPIPE), ("litert", WEB_LITERT)])
 def test_masks_decide(library: web.Library, log: str, subject: Subject, machine: Path) -> None:
     expected = masks(subject, library)
     standin.browser(machine, log, FACTS, expected)
-    found = run(subject, library)
-    assert (found.verdict, found.delegated, found.reason) == ("passed", 3, None)
-    assert (found.adapter, found.library) == ("SwiftShader", "Chromium 150.0")
-    assert found.max_abs == pytest.approx(0, abs=1e-6)
+    gpu_run = run(subject, library)
+    assert (gpu_run.verdict, gpu_run.delegated, gpu_run.reason) == ("passed", 3, None)
+    assert (gpu_run.adapter, gpu_run.library) == ("SwiftShader", "Chromium 150.0")
+    assert gpu_run.max_abs == pytest.approx(0, abs=1e-6)
     standin.browser(machine, log, FACTS, [1 - mask for mask in expected])
     assert "differs by" in (run(subject, library).reason or "")
 
@@ -82,8 +82,8 @@ def test_partial_delegation_is_read_from_the_console(
     library: web.Library, log: str, facts: dict[str, Any], reason: str, subject: Subject, machine: Path
 ) -> None:
     standin.browser(machine, log, FACTS | facts, masks(subject, library))
-    found = run(subject, library)
-    assert found.verdict == "failed" and reason in (found.reason or "")
+    gpu_run = run(subject, library)
+    assert gpu_run.verdict == "failed" and reason in (gpu_run.reason or "")
 
 
 @pytest.mark.parametrize(
@@ -101,9 +101,9 @@ def test_what_ends_without_masks(
 ) -> None:
     standin.browser(machine, log, facts, None, end)
     for library in ("mediapipe", "litert"):
-        found = run(subject, library)
-        assert found.verdict == verdict and reason in (found.reason or "")
-        assert found.max_abs is None
+        gpu_run = run(subject, library)
+        assert gpu_run.verdict == verdict and reason in (gpu_run.reason or "")
+        assert gpu_run.max_abs is None
 
 
 def test_outputs_of_another_size_fail(subject: Subject, machine: Path) -> None:
@@ -117,14 +117,14 @@ def test_an_output_that_the_runtime_does_not_hand_over_is_not_run(
 ) -> None:
     standin.browser(machine, "Error: Element type BOOL is not supported.\n", None, None, "exit 1")
     path = zoo_folder / "hard_cut.tflite"
-    found = run(Subject(path, read_graph(path), photos[:1]), "litert")
-    assert (found.verdict, found.reason) == ("not_run", "LiteRT's web runtime hands over no bool")
+    gpu_run = run(Subject(path, read_graph(path), photos[:1]), "litert")
+    assert (gpu_run.verdict, gpu_run.reason) == ("not_run", "LiteRT's web runtime hands over no bool")
 
 
 def test_a_hang_is_a_failure(subject: Subject, machine: Path) -> None:
     standin.browser(machine, "", None, None, HANG)
-    found = run(Subject(subject.path, subject.graph, subject.photos, time_limit_s=0.3), "litert")
-    assert (found.verdict, found.reason) == ("failed", "LiteRT in the browser: no result within 0.3 s")
+    gpu_run = run(Subject(subject.path, subject.graph, subject.photos, time_limit_s=0.3), "litert")
+    assert (gpu_run.verdict, gpu_run.reason) == ("failed", "LiteRT in the browser: no result within 0.3 s")
 
 
 def test_packages_that_are_missing_are_not_run(
@@ -132,8 +132,8 @@ def test_packages_that_are_missing_are_not_run(
 ) -> None:
     standin.browser(machine, WEB_LITERT, FACTS, None)
     monkeypatch.setattr(web, "FOLDER", tmp_path / "gone")
-    found = run(subject, "litert")
-    assert found.verdict == "not_run" and "`make check-gpu-web`" in (found.reason or "")
+    gpu_run = run(subject, "litert")
+    assert gpu_run.verdict == "not_run" and "`make check-gpu-web`" in (gpu_run.reason or "")
 
 
 def test_no_browser_and_an_old_node_are_not_run(
@@ -142,8 +142,8 @@ def test_no_browser_and_an_old_node_are_not_run(
     standin.program(machine / "node", "echo v18.19.0")
     assert "node is 18: install Node.js 20 or later" in (run(subject, "litert").reason or "")
     monkeypatch.setenv(web.VARIABLE, str(machine / "gone"))
-    found = run(subject, "litert")
-    assert found.verdict == "not_run" and "apt-get install chromium" in (found.reason or "")
+    gpu_run = run(subject, "litert")
+    assert gpu_run.verdict == "not_run" and "apt-get install chromium" in (gpu_run.reason or "")
     monkeypatch.setenv("PATH", str(machine / "nothing"))
     monkeypatch.setenv(web.VARIABLE, str(machine / "chromium"))
     assert "node is not installed" in (run(subject, "mediapipe").reason or "")
@@ -161,8 +161,8 @@ def test_files_that_the_page_cannot_feed_are_not_run(
 ) -> None:
     standin.browser(machine, "", FACTS, None)
     path = zoo_folder / f"{name}.tflite"
-    found = run(Subject(path, read_graph(path), []), library)
-    assert found.verdict == "not_run" and reason in (found.reason or "")
+    gpu_run = run(Subject(path, read_graph(path), []), library)
+    assert gpu_run.verdict == "not_run" and reason in (gpu_run.reason or "")
 
 
 def test_an_installation_that_fails_leaves_nothing_that_counts(
@@ -208,9 +208,9 @@ def real() -> None:
 )
 def test_the_browser_itself(name: str, mediapipe: str, litert: str, zoo_folder: Path, photos: list[np.ndarray]) -> None:
     path = zoo_folder / f"{name}.tflite"
-    found = {one.route: one for one in web.run_file(Subject(path, read_graph(path), photos))}
+    by_route = {one.route: one for one in web.run_file(Subject(path, read_graph(path), photos))}
     for route, expected in (("web_mediapipe", mediapipe), ("web_litert", litert)):
-        one = found[route]
+        one = by_route[route]
         assert one.verdict == ("passed" if expected == "passed" else "failed"), one.reason
         assert expected == "passed" or expected in (one.reason or "")
 
@@ -234,13 +234,13 @@ def test_mediapipe_on_the_cpu_is_noticed(
         (tmp_path / source.name).write_text(text.replace('delegate: "GPU"', 'delegate: "CPU"'))
     monkeypatch.setattr(web, "SOURCES", tmp_path)
     path = zoo_folder / "conv.tflite"
-    found = run(Subject(path, read_graph(path), photos), "mediapipe")
-    assert (found.verdict, found.reason) == ("failed", "operators are left to WASM on the CPU")
+    gpu_run = run(Subject(path, read_graph(path), photos), "mediapipe")
+    assert (gpu_run.verdict, gpu_run.reason) == ("failed", "operators are left to WASM on the CPU")
 
 
 @pytest.mark.full
 @pytest.mark.usefixtures("real")
 def test_a_browser_that_does_not_start_is_not_run(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(web.VARIABLE, "/bin/false")
-    found = run(subject, "litert")
-    assert found.verdict == "not_run" and "/bin/false does not start" in (found.reason or "")
+    gpu_run = run(subject, "litert")
+    assert gpu_run.verdict == "not_run" and "/bin/false does not start" in (gpu_run.reason or "")

@@ -130,11 +130,11 @@ def _run_barred(barred: str, arguments: tuple[str, ...], folder: Path, stage: st
     (folder / barred).chmod(0)
     # a temporary folder is its owner's alone
     folder.chmod(0o755)
-    found = run_process(["-c", _AS_NOBODY, barred, stage, *arguments], folder)
+    outcome = run_process(["-c", _AS_NOBODY, barred, stage, *arguments], folder)
     (folder / barred).chmod(0o755)
-    if found.code == _STILL_READABLE:
+    if outcome.code == _STILL_READABLE:
         raise NobodyElseError(f"{barred} can be read in spite of its permissions")
-    return found
+    return outcome
 
 
 _CTRL_C = (
@@ -159,9 +159,9 @@ def table(outcomes: list[tuple[Case, Outcome]]) -> str:
         "|---|---|---|",
     ]
     for case, outcome in outcomes:
-        said = outcome.starting("error:") + outcome.starting("warning:")
+        messages = outcome.starting("error:") + outcome.starting("warning:")
         # shortened, so that a new network or loss does not rewrite the table
-        brief = [_KNOWN.sub(r"\1, …)", text) for text in said]
+        brief = [_KNOWN.sub(r"\1, …)", text) for text in messages]
         line = "; ".join(f"`` {text} ``" for text in brief).replace("|", "\\|") or "none: it is good"
         lines.append(f"| {case.what} | {outcome.code} | {line} |")
     return "\n".join([*lines, "", *_CTRL_C]) + "\n"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.measuring.targets import _manifest_targets
+from benchmark.measuring.model_files import _listed_files
 from portraitseg import files, manifest
 from portraitseg.checks import record as recording
 from portraitseg.checks.arm.check import ArmRun, FileReport, to_checks
@@ -46,8 +46,8 @@ def test_recorded_as_the_interface_says(path: Path) -> None:
     assert (check.core, check.verdict, check.max_abs, check.instructions) == ("cortex-a76", "passed", 0, 22_167_612)
     assert check.ratio_to_reference == 0.5505 and check.reference == "ref.tflite"
     assert check.kernels == ("xnn_qs8_gemm_ukernel_4x16c4__neondot",)
-    (target,) = _manifest_targets(path.parent / manifest.MANIFEST_NAME, listed(path))
-    assert target.arm == "cortex-a76 passed 22.2 M 0.55"
+    (model_file,) = _listed_files(path.parent / manifest.MANIFEST_NAME, listed(path))
+    assert model_file.arm == "cortex-a76 passed 22.2 M 0.55"
 
 
 def test_an_export_of_the_same_bytes_keeps_it(path: Path) -> None:

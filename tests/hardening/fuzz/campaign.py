@@ -37,7 +37,7 @@ def fuzz(name: str, runs: int) -> dict[str, object]:
     if not lines:
         raise RuntimeError(f"{name}: {done.stderr[-2000:]}")
     slowest = _SLOWEST.search(done.stderr)
-    said = f"exit {done.returncode}: {done.stdout[-2000:]}{done.stderr[-2000:]}"
+    text = f"exit {done.returncode}: {done.stdout[-2000:]}{done.stderr[-2000:]}"
     return {
         "target": name,
         "guided": True,
@@ -46,7 +46,7 @@ def fuzz(name: str, runs: int) -> dict[str, object]:
         "branches": int(lines[-1][2]),
         "slowest_s": int(slowest[1]) if slowest else None,
         "seconds": round(time.monotonic() - begin),
-        "finding": "" if done.returncode == 0 else said,
+        "finding": "" if done.returncode == 0 else text,
     }
 
 

@@ -42,25 +42,25 @@ def read_h5_files(contents: Iterable[bytes], folder: Path) -> Counter[str]:
     """
     ends: Counter[str] = Counter()
     rest = iter(contents)
-    with mmap.mmap(-1, _BATCH) as said:
+    with mmap.mmap(-1, _BATCH) as answers:
         # (`itertools.batched` came with Python 3.12)
         while files := tuple(islice(rest, _BATCH)):
-            said[:] = bytes(_BATCH)
+            answers[:] = bytes(_BATCH)
             start = 0
             while start < len(files):
-                code = _read_from(start, files, said, folder)
+                code = _read_from(start, files, answers, folder)
                 if code == 0:
                     break
                 # the first without an answer took the child down
-                start = said[: len(files)].index(_UNREAD, start) + 1
+                start = answers[: len(files)].index(_UNREAD, start) + 1
                 assert code < 0, f"the child of the fuzzer itself failed before file {start - 1}"
                 number = signal.Signals(-code)
                 ends["stopped at the time limit" if number == signal.SIGPROF else f"crash ({number.name})"] += 1
-            ends.update(_ENDS[answer] for answer in said[: len(files)] if answer)
+            ends.update(_ENDS[answer] for answer in answers[: len(files)] if answer)
     return ends
 
 
-def _read_from(start: int, files: tuple[bytes, ...], said: mmap.mmap, folder: Path) -> int:
+def _read_from(start: int, files: tuple[bytes, ...], answers: mmap.mmap, folder: Path) -> int:
     """Exit code of a child that reads the files from number `start` on; negative: the signal that ended it."""
     pid = os.fork()
     if pid:
@@ -76,7 +76,7 @@ def _read_from(start: int, files: tuple[bytes, ...], said: mmap.mmap, folder: Pa
         for number, content in enumerate(islice(files, start, None), start):
             path.write_bytes(content)
             signal.setitimer(signal.ITIMER_PROF, LIMIT_S)
-            said[number] = _read(path)
+            answers[number] = _read(path)
         path.unlink()
         code = 0
     finally:

@@ -156,16 +156,16 @@ def start_of(name: str, work: Path) -> Path:
 
 def _start_of_standin(work: Path) -> Path:
     """With files of an earlier run of another seed, which are to be replaced."""
-    place = work / "start-standin"
-    if not place.exists():
+    start = work / "start-standin"
+    if not start.exists():
         scratch = work / "scratch"
         scratch.mkdir()
         stage.start((*COMMANDS[STANDIN][:-1], "8"), scratch)
         _, status = os.wait()
         if status:
             raise RuntimeError(last_words(scratch))
-        scratch.rename(place)
-    return place
+        scratch.rename(start)
+    return start
 
 
 def copy(source: Path, target: Path) -> Path:
@@ -280,15 +280,15 @@ def _wait_for_workers(group: int) -> list[str]:
 
 def _members(group: int) -> list[int]:
     """Processes of a group that are not zombies; Linux only."""
-    found = []
+    members = []
     for path in Path("/proc").glob("[0-9]*/stat"):
         try:
             fields = path.read_text().rpartition(")")[2].split()
         except OSError:  # it has just ended
             continue
         if int(fields[2]) == group and fields[0] != "Z":
-            found.append(int(path.parent.name))
-    return found
+            members.append(int(path.parent.name))
+    return members
 
 
 def compare(result: Result, folder: Path, undisturbed: Path) -> None:
@@ -296,17 +296,17 @@ def compare(result: Result, folder: Path, undisturbed: Path) -> None:
     if result.stage in ("train", STANDIN):
         names = ("best.h5", "last.h5", "state.npz")
         result.compared = "weights, optimizer state and moving average"
-        pairs = [(_numbers(place / "runs" / RUN / name) for place in (folder, undisturbed)) for name in names]
+        pairs = [(_numbers(side / "runs" / RUN / name) for side in (folder, undisturbed)) for name in names]
     elif result.stage == "benchmark":
         result.compared = "scores of every file"
-        pairs = [(_scores(place) for place in (folder, undisturbed))]
+        pairs = [(_scores(side) for side in (folder, undisturbed))]
     elif result.stage == "export-android":
         result.compared = "QAT weights; bytes of every .tflite"
-        pairs = [(_numbers(place / f"runs/{RUN}/qat/best.h5") for place in (folder, undisturbed))]
-        pairs.append(_same_bytes(place, undisturbed) for place in (folder, undisturbed))
+        pairs = [(_numbers(side / f"runs/{RUN}/qat/best.h5") for side in (folder, undisturbed))]
+        pairs.append(_same_bytes(side, undisturbed) for side in (folder, undisturbed))
     else:
         result.compared = "bytes of every weight file"
-        pairs = [(_same_bytes(place, undisturbed) for place in (folder, undisturbed))]
+        pairs = [(_same_bytes(side, undisturbed) for side in (folder, undisturbed))]
     for ours, theirs in pairs:
         difference = _greatest_difference(ours, theirs)
         result.greatest_difference = max(result.greatest_difference, difference)
@@ -328,14 +328,14 @@ def _numbers(path: Path) -> dict[str, np.ndarray]:
             return {name: stored[name].astype(np.float64) for name in stored.files if name != "progress"}
     import h5py
 
-    found: dict[str, np.ndarray] = {}
+    arrays: dict[str, np.ndarray] = {}
     with h5py.File(path, "r") as file:
         file.visititems(
             lambda name, item: (
-                found.update({name: item[()].astype(np.float64)}) if isinstance(item, h5py.Dataset) else None
+                arrays.update({name: item[()].astype(np.float64)}) if isinstance(item, h5py.Dataset) else None
             )
         )
-    return found
+    return arrays
 
 
 def _scores(folder: Path) -> dict[str, np.ndarray]:
@@ -350,13 +350,13 @@ def _scores(folder: Path) -> dict[str, np.ndarray]:
 
 def _same_bytes(folder: Path, undisturbed: Path) -> dict[str, np.ndarray]:
     """Each file of weights → 0 where its bytes are those of the undisturbed run's, else 1."""
-    found = {}
+    equal = {}
     for pattern in ("android_assets/**/*.tflite", "ios_assets/**/*.bin", "ios_assets/**/*.mlmodel"):
         for path in undisturbed.glob(pattern):
             ours = folder / path.relative_to(undisturbed)
             is_same = ours.exists() and ours.read_bytes() == path.read_bytes()
-            found[str(path.relative_to(undisturbed))] = np.array([float(not is_same)])
-    return found
+            equal[str(path.relative_to(undisturbed))] = np.array([float(not is_same)])
+    return equal
 
 
 def as_json(result: Result) -> dict[str, object]:

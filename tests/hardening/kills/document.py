@@ -30,8 +30,8 @@ def filled(text: str, figures: Mapping[str, Any]) -> str:
     """The document with its tables as the figures say: each lies between `<!-- <section> -->` and `<!-- end -->`."""
     for section, table in TABLES.items():
         opening = f"<!-- {section} -->\n"
-        before, found, rest = text.partition(opening)
-        if found:
+        before, marker, rest = text.partition(opening)
+        if marker:
             text = (
                 before + opening + table(figures.get(section, {})) + "<!-- end -->" + rest.partition("<!-- end -->")[2]
             )

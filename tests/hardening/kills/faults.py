@@ -66,8 +66,8 @@ def full_disk(name: str, start: Path, folder: Path, spare_bytes: int) -> Outcome
     """Runs a stage on a disk that has `spare_bytes` left."""
     with _disk(folder):
         subprocess.run(["cp", "-a", f"{start}/.", folder], check=True)
-        found = os.statvfs(folder)
-        used = (found.f_blocks - found.f_bfree) * found.f_frsize
+        disk = os.statvfs(folder)
+        used = (disk.f_blocks - disk.f_bfree) * disk.f_frsize
         subprocess.run(["mount", "-o", f"remount,size={used + spare_bytes}", folder], check=True)
         return _watch("a mounted disk with too little room", name, folder)
 
@@ -114,13 +114,13 @@ def _watch(
     log = folder.with_name(f"{folder.name}.log")
     log.unlink(missing_ok=True)
     code = os.waitstatus_to_exitcode(os.waitpid(stage.start(COMMANDS[name], folder, act, log=log), 0)[1])
-    said = log.read_text(errors="replace")
-    errors = [line for line in said.splitlines() if line.startswith("error:")]
+    text = log.read_text(errors="replace")
+    errors = [line for line in text.splitlines() if line.startswith("error:")]
     outcome = Outcome(fault, name, code, errors[-1] if errors else "")
     if code not in (0, 2):
-        outcome.broken.append(f"exit {code}: {said[-1500:]}")
-    if "Traceback" in said:
-        outcome.broken.append(f"a traceback: {said[-1500:]}")
+        outcome.broken.append(f"exit {code}: {text[-1500:]}")
+    if "Traceback" in text:
+        outcome.broken.append(f"a traceback: {text[-1500:]}")
     if code and len(errors) != 1:
         outcome.broken.append(f"{len(errors)} error lines: {errors}")
     outcome.broken += whole.faults(folder)
@@ -171,8 +171,8 @@ def main() -> None:
 def show(name: str, outcomes: list[Outcome]) -> int:
     """Prints how a stage's faults ended; returns how many ended badly."""
     codes = Counter(outcome.code for outcome in outcomes)
-    told = ", ".join(f"exit {code}: {count}" for code, count in sorted(codes.items()))
-    print(f"{name}: {len(outcomes)} faults, {told}", flush=True)
+    counts = ", ".join(f"exit {code}: {count}" for code, count in sorted(codes.items()))
+    print(f"{name}: {len(outcomes)} faults, {counts}", flush=True)
     bad = [outcome for outcome in outcomes if outcome.broken]
     for outcome in bad:
         print(f"  {outcome.fault}: {' / '.join(outcome.broken)}", flush=True)

@@ -27,11 +27,11 @@ JOURNALS = ("events.out.tfevents.", "history.jsonl")
 
 def faults(folder: Path) -> list[str]:
     """What is not whole under a folder that holds `runs`, `android_assets` and `ios_assets`: a line each."""
-    found = [fault for path in final_files(folder) for fault in _file_faults(path, folder)]
+    faults_of = [fault for path in final_files(folder) for fault in _file_faults(path, folder)]
     for listed in folder.glob("**/" + manifest.MANIFEST_NAME):
         if is_final(listed.relative_to(folder)):
-            found += _manifest_faults(listed)
-    return found
+            faults_of += _manifest_faults(listed)
+    return faults_of
 
 
 def final_files(folder: Path) -> Iterator[Path]:
@@ -118,20 +118,20 @@ def _check_scores(path: Path) -> None:
         return
     columns = json.loads(header)["columns"]
     record = struct.Struct(f"<II{len(columns)}d")
-    for place in range(0, len(body) - record.size + 1, record.size):
-        (checksum,) = struct.unpack_from("<I", body, place)
-        if checksum != zlib.crc32(body[place + 4 : place + record.size]):
-            raise ValueError(f"a damaged record at {place}")
+    for offset in range(0, len(body) - record.size + 1, record.size):
+        (checksum,) = struct.unpack_from("<I", body, offset)
+        if checksum != zlib.crc32(body[offset + 4 : offset + record.size]):
+            raise ValueError(f"a damaged record at {offset}")
 
 
 def _check_events(path: Path) -> None:
     """Records of (length, checksum, bytes, checksum), the last of which may be cut."""
-    content, place = path.read_bytes(), 0
-    while place + 12 <= len(content):
-        (length,) = struct.unpack_from("<Q", content, place)
+    content, offset = path.read_bytes(), 0
+    while offset + 12 <= len(content):
+        (length,) = struct.unpack_from("<Q", content, offset)
         if length > 100_000_000:
-            raise ValueError(f"a record of {length} bytes at {place}")
-        place += 16 + length
+            raise ValueError(f"a record of {length} bytes at {offset}")
+        offset += 16 + length
 
 
 _CHECKS: dict[str, Callable[[Path], object]] = {

@@ -120,7 +120,7 @@ class Campaign:
 
     def _look_at_the_other(self, name: str, other: "subprocess.Popen[str]", began: float) -> None:
         try:
-            told = other.communicate(timeout=_WAIT_S + _ENDS_WITHIN_S)[1]
+            text = other.communicate(timeout=_WAIT_S + _ENDS_WITHIN_S)[1]
         except subprocess.TimeoutExpired:
             os.killpg(other.pid, signal.SIGKILL)
             self.result.faults.append(f"kill {self.result.kills}: the other one waits: {other.communicate()[1][-500:]}")
@@ -129,12 +129,12 @@ class Campaign:
             # all steps were done by then
             self.result.after_the_last += 1
             return
-        lines = [line for line in told.splitlines() if line.startswith("error: worker ")]
+        lines = [line for line in text.splitlines() if line.startswith("error: worker ")]
         # before the roll was called nobody is known: it waits as for one who has not been started yet
-        is_waiting = "did not come" in told or "does not answer" in told
+        is_waiting = "did not come" in text or "does not answer" in text
         is_late = not is_waiting and time.monotonic() - began > _ENDS_WITHIN_S
-        if other.returncode not in (1, 2) or len(lines) != 1 or "Traceback" in told or is_late:
-            self.result.faults.append(f"kill {self.result.kills}: exit {other.returncode}: {told[-500:]}")
+        if other.returncode not in (1, 2) or len(lines) != 1 or "Traceback" in text or is_late:
+            self.result.faults.append(f"kill {self.result.kills}: exit {other.returncode}: {text[-500:]}")
 
     def _until_a_step(self, name: str, started: "list[subprocess.Popen[str]]") -> float:
         """Waits for a state of more steps than there are; or for the end."""

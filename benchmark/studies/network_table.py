@@ -4,51 +4,37 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmark.measuring.paired import measure_together, open_measured
-from benchmark.measuring.targets import choose_reference, collect_peers
+from benchmark.measuring.model_files import choose_reference, collect_peers
+from benchmark.measuring.paired import Study
 from benchmark.studies import networks
 from benchmark.tables import views
 from benchmark.tables.results import Row, read
 from portraitseg import cli, files
-from portraitseg.config import Config
 from portraitseg.errors import InputError
 from portraitseg.plots import Point, scatter
 from portraitseg.runs import Run
 
 
-def compare_networks(
-    runs: Sequence[Run],
-    base: str | None,
-    config: Config,
-    splits: Sequence[str],
-    peers: Path | None,
-    reference: Path | None,
-    threads: Sequence[int],
-    profile: str,
-    out: Path,
-) -> None:
-    """Measures, prints and plots; writes `out`, the same as .md, and two plots for each split.
+def write_network_table(runs: Sequence[Run], base: str | None, study: Study) -> None:
+    """Measures, prints and plots; writes `study.out`, the same as .md, and two plots for each split.
 
     Args:
         runs: exported.
         base: run or network that the others are compared with; None: the first.
-        config: with the photos.
-        splits: to score on.
-        peers, reference, threads, profile: as in `benchmark run`.
-        out: the CSV.
+        study: how, and where to.
 
     Raises:
         InputError: a run without the compared files, two networks of one name, no such base, split or profile.
         KeyboardInterrupt: Ctrl-C; nothing is written, as half a table ranks nothing.
     """
-    dataset = open_measured(config, splits, profile)
-    found = networks.collect_networks(runs, dataset)
-    others = networks.peer_networks(collect_peers(peers)) if peers else []
-    targets = [target for network in (*found, *others) for target in network.targets.values()]
-    targets, reference_target = choose_reference(targets, reference)
-    listed = [*found, *others]
-    known = {target.name for network in listed for target in network.targets.values()}
-    listed += networks.peer_networks([target for target in targets if target.name not in known])
+    dataset, out = study.open_dataset(), study.out
+    ours = networks.collect_networks(runs, dataset)
+    others = networks.peer_networks(collect_peers(study.peers)) if study.peers else []
+    model_files = [model_file for network in (*ours, *others) for model_file in network.model_files.values()]
+    model_files, reference_file = choose_reference(model_files, study.reference)
+    listed = [*ours, *others]
+    known = {model_file.name for network in listed for model_file in network.model_files.values()}
+    listed += networks.peer_networks([model_file for model_file in model_files if model_file.name not in known])
     chosen_base = (base or runs[0].name).removeprefix(networks.RUN_PREFIX)
     names = [network.name for network in listed]
     if chosen_base not in names:
@@ -58,9 +44,7 @@ def compare_networks(
             f"two networks are called '{twice[0]}' (a run's name without '{networks.RUN_PREFIX}', a peer's file): "
             "rename one"
         )
-    measurement = measure_together(
-        targets, reference_target, dataset, splits, profile, threads, config.data.soft_masks, out
-    )
+    measurement = study.measure(model_files, reference_file, dataset)
     networks.make_network_rows(listed, chosen_base, measurement).write(out)
     # as the file has them: what is committed gives the same tables
     rows = read(out).rows

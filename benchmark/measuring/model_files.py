@@ -18,7 +18,7 @@ DEFAULT_PEER = "mediapipe_selfie_general_256.tflite"
 
 
 @dataclass(frozen=True)
-class Target:
+class ModelFile:
     """One file to measure.
 
     Attributes:
@@ -54,7 +54,7 @@ class Target:
         return self.path.as_posix()
 
 
-def collect_targets(run: Run, peers: Path | None) -> list[Target]:
+def collect_files(run: Run, peers: Path | None) -> list[ModelFile]:
     """The run's files in the order of their manifests (Android, iOS, ONNX), then the peers.
 
     Raises:
@@ -63,14 +63,14 @@ def collect_targets(run: Run, peers: Path | None) -> list[Target]:
     """
     records = {path: manifest.read(manifest.Manifest, path) for path in run.manifests.values()}
     _check_one_source(run, records)
-    targets = [target for path, record in records.items() for target in _manifest_targets(path, record)]
+    model_files = [model_file for path, record in records.items() for model_file in _listed_files(path, record)]
     if peers is not None:
-        targets.extend(collect_peers(peers))
-    if not targets:
+        model_files.extend(collect_peers(peers))
+    if not model_files:
         raise InputError(
             f"run '{run.name}': no manifest in {' or '.join(map(str, run.exports.values()))}: export it first"
         )
-    return targets
+    return model_files
 
 
 def _check_one_source(run: Run, records: Mapping[Path, manifest.Manifest]) -> None:
@@ -85,46 +85,48 @@ def _check_one_source(run: Run, records: Mapping[Path, manifest.Manifest]) -> No
             raise InputError(f"{path}: made from other weights than the run's: export the run again, or take it away")
 
 
-def choose_reference(targets: list[Target], named: Path | None) -> tuple[list[Target], Target | None]:
+def choose_reference(model_files: list[ModelFile], named: Path | None) -> tuple[list[ModelFile], ModelFile | None]:
     """The file to which latencies are compared: as named, else MediaPipe's general model, else our RGB fp32 or fp16.
 
     Args:
-        targets: what is measured.
-        named: a path, or the name of a file among the targets.
+        model_files: what is measured.
+        named: a path, or the name of one of them.
 
     Returns:
-        The targets, with the reference added where it was not among them; and the reference, None if there is none.
+        The files, with the reference added where it was not among them; and the reference, None if there is none.
 
     Raises:
         InputError: no such file.
     """
     if named is not None:
-        for target in targets:
-            if named in (target.path, Path(target.path.name)) or named.resolve() == target.path.resolve():
-                return targets, target
+        for model_file in model_files:
+            if named in (model_file.path, Path(model_file.path.name)) or named.resolve() == model_file.path.resolve():
+                return model_files, model_file
         if not named.exists():
-            known = ", ".join(target.path.name for target in targets)
+            known = ", ".join(model_file.path.name for model_file in model_files)
             raise InputError(f"--reference {named}: no such file (measured are: {known})")
-        added = _peer_target(named)
-        return [*targets, added], added
-    for target in targets:
-        if target.manifest is None and target.path.name == DEFAULT_PEER:
-            return targets, target
-    plain = [target for target in targets if target.channels == "rgb" and _computes_in_float(target)]
+        added = _peer_file(named)
+        return [*model_files, added], added
+    for model_file in model_files:
+        if model_file.manifest is None and model_file.path.name == DEFAULT_PEER:
+            return model_files, model_file
+    plain = [
+        model_file for model_file in model_files if model_file.channels == "rgb" and _computes_in_float(model_file)
+    ]
     # the TFLite files first, which the others are derived from on the phone; fp32 is made for tables alone
-    plain.sort(key=lambda target: (target.path.suffix != ".tflite", target.recipe != "fp32"))
-    return targets, plain[0] if plain else None
+    plain.sort(key=lambda model_file: (model_file.path.suffix != ".tflite", model_file.recipe != "fp32"))
+    return model_files, plain[0] if plain else None
 
 
-def _computes_in_float(target: Target) -> bool:
+def _computes_in_float(model_file: ModelFile) -> bool:
     """True of what a CPU computes in float32: weights in float16 are unpacked when a .tflite is opened."""
-    return target.recipe == "fp32" or (target.recipe == "fp16" and target.path.suffix == ".tflite")
+    return model_file.recipe == "fp32" or (model_file.recipe == "fp16" and model_file.path.suffix == ".tflite")
 
 
-def _manifest_targets(path: Path, record: manifest.Manifest) -> list[Target]:
+def _listed_files(path: Path, record: manifest.Manifest) -> list[ModelFile]:
     manifest.verify(record, path.parent)
     return [
-        Target(
+        ModelFile(
             path.parent / entry.path,
             entry.model,
             entry.recipe,
@@ -153,7 +155,7 @@ def _arm_words(check: manifest.ArmCheck) -> str:
     return f"{check.core} {check.verdict}{count}{ratio}"
 
 
-def collect_peers(folder: Path) -> list[Target]:
+def collect_peers(folder: Path) -> list[ModelFile]:
     """The .tflite files of a folder.
 
     Raises:
@@ -164,11 +166,11 @@ def collect_peers(folder: Path) -> list[Target]:
     paths = sorted(folder.glob("*.tflite"))
     if not paths:
         raise InputError(f"PEERS {folder}: no .tflite file in it: put some there, or leave PEERS out")
-    return [_peer_target(path) for path in paths]
+    return [_peer_file(path) for path in paths]
 
 
-def _peer_target(path: Path) -> Target:
+def _peer_file(path: Path) -> ModelFile:
     if not path.name.isprintable():
         # tables have a line a file
         raise InputError(f"{path}: its name has a line break or the like: rename it")
-    return Target(path, path.stem, FOREIGN, None, files.size_bytes(path))
+    return ModelFile(path, path.stem, FOREIGN, None, files.size_bytes(path))
