@@ -30,6 +30,7 @@ def test_none_where_none_is_needed() -> None:
     assert clamps.find(CONTOUR.read_bytes(), layers_of(CONTOUR)) == {}
 
 
+@pytest.mark.full
 def test_a_network_without_a_bound_gets_one() -> None:
     fault = prove(SELFIE).fault
     assert fault and "can reach" in fault
