@@ -71,7 +71,8 @@ def _read_listed(run: Run, target: Target, weights_sha256: str) -> Manifest:
 
 def _released(listed: Manifest, target: Target) -> tuple[FileEntry, ...]:
     recommended = recommend(listed, target).values()
-    return tuple(entry for entry in listed.files if entry.recipe in target.released or entry.path in recommended)
+    kept = (*target.released, *target.kept)
+    return tuple(entry for entry in listed.files if entry.recipe in kept or entry.path in recommended)
 
 
 def _reduce(run: Run, target: Target, listed: Manifest) -> Path:

@@ -28,6 +28,7 @@ class Target:
         expected: of a file, what `expected` says; None of other targets' files.
         recipes: every recipe that it knows → the Keras model that is converted.
         released: those that `recommended.json` can name, and bytes in and out; the others are for tables.
+        kept: others that a release keeps where an export was asked for them.
         post_training: what stands in for a recipe of quantization-aware training where there is to be none.
         recommended: device class → end of the name of the file to take; the first that exists.
         is_gpu_checked: whether its files are for a GPU delegate that can be asked.
@@ -40,6 +41,7 @@ class Target:
     expected: Callable[[FileEntry], Expected | None]
     recipes: Mapping[str, ReferenceName]
     released: tuple[str, ...]
+    kept: tuple[str, ...] = ()
     post_training: Mapping[str, str] = field(default_factory=dict)
     recommended: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     is_gpu_checked: bool = False
@@ -88,6 +90,7 @@ TARGETS: dict[str, Target] = {
         ),
         recipes={name: recipe.reference for name, recipe in RECIPES.items()},
         released=("fp16", "qat_wi8_ai8", "qat_wi8_ai8_u8"),
+        kept=("fp16acc16",),
         post_training={"qat_wi8_ai8": "static_wi8_ai8", "qat_wi8_ai8_u8": "static_wi8_ai8_u8"},
         recommended={
             # int8 runs on a GPU as float with emulated rounding: its accuracy at float's speed

@@ -116,7 +116,11 @@ def _table(listed: Manifest, recommended: dict[str, str]) -> str:
     bitmap = _of_bitmaps(listed.files)
     for entry in listed.files:
         kinds = [_KINDS.get(kind, kind) for kind, path in recommended.items() if path == entry.path]
-        uses = ", ".join([*kinds, *(["CPU, a `Bitmap`'s bytes"] if entry is bitmap else [])])
+        if entry is bitmap:
+            kinds.append("CPU, a `Bitmap`'s bytes")
+        if entry.recipe == "fp16acc16":
+            kinds.append("CPU, float in half precision")
+        uses = ", ".join(kinds)
         scores = {score.split: f" {100 * score.iou:.2f} / {100 * score.boundary_iou:.2f} |" for score in entry.quality}
         lines.append(
             f"| `{entry.path}` | {uses} | {entry.bytes / 1e6:.2f} | {_tensor(entry, is_input=True)} |"

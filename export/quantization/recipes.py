@@ -11,7 +11,7 @@ from jaxtyping import Float32
 
 from export.product.parity import Bound
 from export.product.quiet import quiet
-from export.quantization import equal_shapes
+from export.quantization import clamps, equal_shapes
 from export.quantization.check_int8 import IntegerType
 from export.quantization.half import check_half
 from portraitseg.checks.arm.tolerance import HALF, PRECISION_NAME
@@ -40,8 +40,12 @@ def fp16acc16(model: Any, calibration: Calibration) -> bytes:
     """The weights of `fp16` with leave to compute in half precision: phones' CPUs then do, in half the instructions.
 
     The converter writes `fp16accfp32`. XNNPACK's kernels of 16 bits sum in 16 bits too, so it takes none of them then.
+    A network that might overflow gets clamps.
     """
-    return flatbuffer.replace_metadata(fp16(model, calibration), PRECISION_NAME, HALF)
+    content = fp16(model, calibration)
+    if chosen := clamps.find(content, {layer.name for layer in model.layers}):
+        content = fp16(clamps.apply(model, chosen), calibration)
+    return flatbuffer.replace_metadata(content, PRECISION_NAME, HALF)
 
 
 def dynamic_wi8_afp32(model: Any, calibration: Calibration) -> bytes:
@@ -118,7 +122,7 @@ RECIPES: dict[str, Recipe] = {
     "fp32": Recipe(fp32, "float", Bound(1e-4, 1e-5, 0.999)),
     # measured max 0.003 and 0.010, mean 9e-5 and 5e-4: weights rounded to 11 bits
     "fp16": Recipe(fp16, "float", Bound(0.03, 2e-3, 0.995)),
-    # on x86 it is the fp16 file bit by bit; what half precision does to it, its check says
+    # on x86 it is the fp16 file bit by bit, where no clamp acts; what half precision does to it, its check says
     "fp16acc16": Recipe(fp16acc16, "float", Bound(0.03, 2e-3, 0.995), check=check_half),
     # measured mean 0.003, mask IoU 0.989 at 64 px with half the channels: weights rounded to 8 bits, a scale a channel
     "dynamic_wi8_afp32": Recipe(dynamic_wi8_afp32, "float", Bound(None, 0.01, 0.97), channels=("rgb",)),

@@ -42,7 +42,8 @@ def run(contents: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPa
     manifest.add_stage(run.artifact, origin, "train", {})
     run.android.mkdir(parents=True)
     entries = []
-    for name, content in contents.items():
+    # half precision was asked for
+    for name, content in {**contents, "fp16acc16": contents["fp16"]}.items():
         path = run.android / f"{STEM}-{name}.tflite"
         path.write_bytes(content)
         entries.append(entry(path, name))
@@ -55,6 +56,7 @@ def test_what_is_kept(run: Run) -> None:
     kept = f"{STEM}-fp16.tflite"
     assert {path.name for path in run.android.iterdir()} == {
         kept,
+        f"{STEM}-fp16acc16.tflite",
         "manifest.json",
         "recommended.json",
         "README.md",
@@ -62,11 +64,11 @@ def test_what_is_kept(run: Run) -> None:
         "golden",
     }
     assert json.loads((run.android / "recommended.json").read_text()) == {"gpu": kept, "old": kept}
-    assert golden.check(run.android) == 1
+    assert golden.check(run.android) == 2
     assert files.sha256(Path("weights/fast_scnn-256x256.h5")) == files.sha256(run.best)
     # once more changes nothing
     release.release(run, ["android"])
-    assert golden.check(run.android) == 1
+    assert golden.check(run.android) == 2
 
 
 def test_a_large_file_stops_it(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

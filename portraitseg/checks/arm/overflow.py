@@ -1,11 +1,12 @@
 """Whether half precision can overflow in a float network, for any photo whatever: bounds by interval arithmetic.
 
 Each operator's output is bounded from the bounds of its inputs, channel by channel, and so is each partial sum on the
-way, in whatever order it is added: |bias| + Σ |weight| · max |input|, times (1 + 2⁻¹¹) for each rounding. ReLU6 and the
-sigmoid begin anew, so that the bounds of networks with them stay small; those of ReLU and h-swish grow layer by layer.
+way, in whatever order it is added: |bias| + Σ |weight| · max |input|, times (1 + 2⁻¹¹) for each rounding. ReLU6, a
+clamp and the sigmoid begin anew, so that the bounds of networks with them stay small; those of ReLU and h-swish grow
+layer by layer.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,19 +19,36 @@ from portraitseg.tflite.graph import Graph, Op, read_graph
 #: The greatest finite number of 16 bits (IEEE 754 binary16).
 GREATEST = 65_504.0
 
+#: Where a clamp ends numbers; what photos reach behind clamped layers: docs/arm.md.
+CLAMP = 256.0
+
 #: Relative error of one rounding to 11 bits.
 _UNIT = 2.0**-11
+
+#: x · sigmoid(x) has its least value, -0.2785, at -1.28; with what rounding may add.
+_LEAST_SWISH = -0.28
 
 Bounds = tuple[Float64[np.ndarray, " _"], Float64[np.ndarray, " _"]]
 
 
 @dataclass(frozen=True)
 class LayerBound:
-    """The greatest number that an operator can meet, its partial sums included."""
+    """What is known of the numbers of an operator.
+
+    Attributes:
+        greatest: that it can meet, its partial sums included.
+        low, high: of its output.
+        size: elements of its output.
+        sources: places in `Proof.layers` of the operators that it takes its inputs from.
+    """
 
     name: str
     layer: str
     greatest: float
+    low: float
+    high: float
+    size: int
+    sources: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -68,19 +86,50 @@ def prove(path: Path) -> Proof:
         InputError: no TFLite file, or a damaged one.
     """
     graph = read_graph(path)
-    weights = read_weights(path, graph)
+    return bound(graph, read_weights(path.read_bytes(), graph, str(path)))
+
+
+def bound(
+    graph: Graph, weights: Mapping[int, np.ndarray], clamped: Collection[str] = (), count: int | None = None
+) -> Proof:
+    """The same of what was read of a file.
+
+    Args:
+        graph, weights: of the file.
+        clamped: layers whose outputs are looked at as if they ended at ±`CLAMP`.
+        count: of the operators, from the first; None: all.
+    """
     bounds: dict[int, Bounds] = {
         tensor.index: (np.zeros(tensor.shape[-1]), np.ones(tensor.shape[-1])) for tensor in graph.inputs
     }
     layers: list[LayerBound] = []
-    for op in run_time_ops(graph, weights):
+    makers: dict[int, tuple[int, Op]] = {}
+    for op in run_time_ops(graph, weights)[:count]:
         rule = _RULES.get(op.name)
         if rule is None or any(t.index not in bounds for t in op.runtime_inputs if t.index not in weights):
             return Proof(tuple(layers), op.name)
         (low, high), greatest = rule(op, bounds, weights)
-        bounds[op.outputs[0].index] = _activate(op, low, high)
-        layers.append(LayerBound(op.name, op.layer, greatest))
+        low, high = _activate(op, low, high)
+        if _is_swish(op, makers):
+            low = np.maximum(low, _LEAST_SWISH)
+        if op.layer in clamped:
+            low, high = np.clip(low, -CLAMP, CLAMP), np.clip(high, -CLAMP, CLAMP)
+        sources = tuple(makers[t.index][0] for t in op.runtime_inputs if t.index in makers)
+        size = op.outputs[0].size
+        layers.append(LayerBound(op.name, op.layer, greatest, float(low.min()), float(high.max()), size, sources))
+        bounds[op.outputs[0].index], makers[op.outputs[0].index] = (low, high), (len(layers) - 1, op)
     return Proof(tuple(layers), None)
+
+
+def _is_swish(op: Op, makers: Mapping[int, tuple[int, Op]]) -> bool:
+    """Whether an operator multiplies a tensor by its own sigmoid."""
+    if op.name != "MUL" or len(op.runtime_inputs) != 2:
+        return False
+    one, other = (tensor.index for tensor in op.runtime_inputs)
+    return any(
+        maker is not None and maker[1].name == "LOGISTIC" and maker[1].runtime_inputs[0].index == x
+        for x, maker in ((one, makers.get(other)), (other, makers.get(one)))
+    )
 
 
 def _activate(op: Op, low: np.ndarray, high: np.ndarray) -> Bounds:
@@ -167,14 +216,22 @@ def _same(op: Op, bounds: Mapping[int, Bounds], weights: Mapping[int, np.ndarray
 
 
 def _mean(op: Op, bounds: Mapping[int, Bounds], weights: Mapping[int, np.ndarray]) -> Ruled:
-    """A mean is a sum first; one over a whole map is summed in single precision, but who knows by whom."""
+    """XNNPACK sums in single precision (`f16_f32acc_rdsum`); nothing else computes in half precision on a CPU."""
     found = _of(op, 0, bounds, weights)
-    assert op.inputs[0] is not None
-    if op.name == "MEAN":
-        count = op.inputs[0].size // max(1, op.outputs[0].size)
-    else:
-        count = int(op.options["filter_width"] * op.options["filter_height"])
+    return found, _largest(found)
+
+
+def _average(op: Op, bounds: Mapping[int, Bounds], weights: Mapping[int, np.ndarray]) -> Ruled:
+    """An average of a window is a sum first."""
+    found = _of(op, 0, bounds, weights)
+    count = int(op.options["filter_width"] * op.options["filter_height"])
     return found, _largest(found) * count * (1 + _UNIT) ** count
+
+
+def _extremum(op: Op, bounds: Mapping[int, Bounds], weights: Mapping[int, np.ndarray]) -> Ruled:
+    one, other = _of(op, 0, bounds, weights), _of(op, 1, bounds, weights)
+    pick = np.minimum if op.name == "MINIMUM" else np.maximum
+    return (pick(one[0], other[0]), pick(one[1], other[1])), max(_largest(one), _largest(other))
 
 
 def _reshape(op: Op, bounds: Mapping[int, Bounds], weights: Mapping[int, np.ndarray]) -> Ruled:
@@ -197,8 +254,8 @@ def _concatenation(op: Op, bounds: Mapping[int, Bounds], weights: Mapping[int, n
 
 
 def _sigmoid(op: Op, bounds: Mapping[int, Bounds], weights: Mapping[int, np.ndarray]) -> Ruled:
-    # XNNPACK works on |x| and exp(-|x|): nothing in it is greater than its input
-    greatest = max(1.0, _largest(_of(op, 0, bounds, weights)))
+    # XNNPACK works on |x| and exp(-|x|), of which it takes the power of two: |x| · log₂ e
+    greatest = max(1.0, _largest(_of(op, 0, bounds, weights)) * 1.5)
     count = op.outputs[0].shape[-1]
     return (np.zeros(count), np.ones(count)), greatest
 
@@ -218,14 +275,16 @@ def _hard_swish(op: Op, bounds: Mapping[int, Bounds], weights: Mapping[int, np.n
 
 _RULES: Mapping[str, Rule] = {
     "ADD": _add,
-    "AVERAGE_POOL_2D": _mean,
+    "AVERAGE_POOL_2D": _average,
     "CONCATENATION": _concatenation,
     "CONV_2D": _convolution,
     "DEPTHWISE_CONV_2D": _depthwise,
     "HARD_SWISH": _hard_swish,
     "LOGISTIC": _sigmoid,
     "MAX_POOL_2D": _same,
+    "MAXIMUM": _extremum,
     "MEAN": _mean,
+    "MINIMUM": _extremum,
     "MUL": _multiply,
     "PAD": _same,
     "RELU": _relu,

@@ -45,7 +45,9 @@ class HalfNetwork:
 
     def __init__(self, path: Path) -> None:
         self._graph = read_graph(path)
-        self._weights = {index: rounded(values) for index, values in read_weights(path, self._graph).items()}
+        self._weights = {
+            index: rounded(values) for index, values in read_weights(path.read_bytes(), self._graph, str(path)).items()
+        }
         self._ops = run_time_ops(self._graph, self._weights)
         if unknown := sorted({op.name for op in self._ops if op.name not in _OPERATORS}):
             raise InputError(f"{path}: half precision of {', '.join(unknown)} is not simulated")
@@ -145,6 +147,19 @@ def _relu(network: HalfNetwork, op: Op, values: Mapping[int, Array]) -> Array:
     return np.maximum(network.value(op, 0, values), 0)
 
 
+def _hard_swish(network: HalfNetwork, op: Op, values: Mapping[int, Array]) -> Array:
+    image = network.value(op, 0, values)
+    return rounded(np.clip(rounded(image + 3), 0, 6) * rounded(image * np.float32(np.float16(1 / 6))))
+
+
+def _minimum(network: HalfNetwork, op: Op, values: Mapping[int, Array]) -> Array:
+    return np.minimum(network.value(op, 0, values), network.value(op, 1, values))
+
+
+def _maximum(network: HalfNetwork, op: Op, values: Mapping[int, Array]) -> Array:
+    return np.maximum(network.value(op, 0, values), network.value(op, 1, values))
+
+
 def _mean(network: HalfNetwork, op: Op, values: Mapping[int, Array]) -> Array:
     # XNNPACK sums a whole map in single precision
     return rounded(network.value(op, 0, values).mean(axis=(1, 2), keepdims=True).reshape(op.outputs[0].shape))
@@ -209,8 +224,11 @@ _OPERATORS: dict[str, Callable[[HalfNetwork, Op, Mapping[int, Array]], Array]] =
     "CONCATENATION": _concatenate,
     "CONV_2D": lambda network, op, values: network.convolve(op, values, depthwise=False),
     "DEPTHWISE_CONV_2D": lambda network, op, values: network.convolve(op, values, depthwise=True),
+    "HARD_SWISH": _hard_swish,
     "LOGISTIC": _sigmoid,
+    "MAXIMUM": _maximum,
     "MEAN": _mean,
+    "MINIMUM": _minimum,
     "MUL": _multiply,
     "PAD": _pad,
     "RELU": _relu,

@@ -78,6 +78,8 @@ class TestVerdicts:
         moved[0, 0, 0, 0] += one
         run = check.judge("cortex-a76", tiny.graph, Outcome([[moved]]), Outcome([[steps]]))
         assert run.verdict == verdict
+        # the file is one MEAN, which is known for it
+        assert ("8-bit MEAN and MUL" in (run.reason or "")) == (verdict == "failed")
 
     def test_a_fault_of_the_emulator_is_not_the_files(self, good: Task) -> None:
         assert self.judge(good, Outcome(None, "did not start", is_ours=True)).verdict == "not_run"

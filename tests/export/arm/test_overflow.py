@@ -133,7 +133,7 @@ def test_an_unknown_operator_is_refused() -> None:
 def test_simulation_is_exact_where_arithmetic_is(tmp_path: Path) -> None:
     """Sums of small whole numbers need no rounding: padding, strides and channel order must be the runtime's."""
     path = write_tflite(tmp_path / "m.tflite", shape=(1, 6, 6, 3))
-    weights = read_weights(path, read_graph(path))
+    weights = read_weights(path.read_bytes(), read_graph(path), path.name)
     kernel = np.float32([0.5, 0.3, 0.2])
     assert any(np.allclose(values.ravel()[:3], kernel) for values in weights.values())
     path.write_bytes(path.read_bytes().replace(kernel.tobytes(), np.float32([2, 1, 4]).tobytes()))
