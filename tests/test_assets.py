@@ -75,15 +75,17 @@ def test_the_lists_of_photos_are_those_of_the_cards() -> None:
     # what each network learnt from: contour from the list of its last part, MediaPipe's own from portraits that we draw
     lists = {
         "contour": hash_keys([*stored["splits"]["train"], *stored["splits"]["unlabelled"]]),
-        "selfie_photos_medium": stored["sha256_16"]["train_and_soft"],
-        "selfie_photos": hash_keys([*stored["splits"]["train_and_soft"], *stored["splits"]["soft_rest"]]),
+        "selfie_photos": stored["sha256_16"]["train_and_soft"],
     }
     for folder in COMMITTED:
         source = manifest.read(Manifest, folder / manifest.MANIFEST_NAME).source
         if folder.name.startswith("selfie_general"):
             assert {item.set for item in source.data} == {"synthetic"}
             continue
-        expected = next(listed for name, listed in lists.items() if folder.name.startswith(name))
+        (expected,) = (listed for name, listed in lists.items() if folder.name.startswith(name))
+        # the float network of these taught int8 on more photos than it had learnt from
+        if folder.parts[0] == "android_assets" and folder.name in ("selfie_photos_large", "selfie_photos_small"):
+            expected = hash_keys([*stored["splits"]["train_and_soft"], *stored["splits"]["soft_rest"]])
         assert {item.sha256_16 for item in source.data} == {expected}
     for line in Path("benchmark/results/contour.csv").read_text(encoding="utf-8").splitlines()[1:]:
         (split,) = (name for name in ("val", "test_eg1800", "test_lmi") if f",{name}," in line)
