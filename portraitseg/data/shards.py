@@ -106,6 +106,8 @@ class Store:
             return
         try:
             _filesystem(self.place).pipe_file(self.path(name), content)
+        except FileNotFoundError as error:
+            raise InputError(f"{self.path(name)}: no such bucket: make it first, or name another") from error
         except Exception as error:
             raise self._refusal(name, error) from error
 
