@@ -118,6 +118,8 @@ class Store:
         if isinstance(error, PermissionError) or "credential" in f"{type(error).__name__} {error}".lower():
             told = str(error).splitlines()[0] if str(error) else type(error).__name__
             return InputError(f"{self.path(name)}: access refused ({told}): see the credentials of this machine")
+        if isinstance(error, ValueError) and "Protocol not known" in str(error):
+            return InputError(f"{self.place}: no store is known by this: write s3://bucket/photos, or a folder")
         if isinstance(error, ImportError):
             return InputError(f"{self.place}: {error}: pip install 'portraitseg[shards]'")
         if isinstance(error, OSError) or type(error).__module__.split(".")[0] in ("botocore", "aiohttp", "s3fs"):

@@ -153,6 +153,8 @@ def test_a_bit_that_turned_is_named_with_its_photo(packed):
 
 def test_an_object_store_is_read_as_a_folder_is(photos, here):
     pytest.importorskip("fsspec")
+    with pytest.raises(InputError, match="zz://a: no store is known by this: write s3://"):
+        pack.pack(_config(photos), "zz://a", 3)
     place = f"memory://test-{photos.parent.name}/a"
     pack.pack(_config(photos), place, 3)
     # a path of the configuration has one slash less
