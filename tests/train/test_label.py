@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from portraitseg import models
-from portraitseg.config import parse_config
+from portraitseg.config import TrainConfig, parse_config
 from portraitseg.data import open_dataset
 from portraitseg.data.base import Shard, parse_shard
 from portraitseg.errors import InputError
@@ -74,7 +74,7 @@ def test_masks_are_the_teachers_blended_and_the_others_stay(place):
 
 
 def test_shards_are_labelled_as_the_folder_they_are_of(place):
-    pack(config(), "packed", 2)
+    pack(config().model_copy(update={"train": TrainConfig(workers=1)}), "packed", 2)
     shards = config(root="packed", format="shards")
     label(config(), [Path("t.h5")], Path("of_folder"), 0.25)
     for part in ("1/2", "2/2"):
