@@ -3,14 +3,22 @@
 import json
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from portraitseg import files
 from portraitseg.config import Config
 from portraitseg.data import decisions
 from portraitseg.data.base import hash_keys
-from portraitseg.data.folder import LABELS_NAME, SPLITS_NAME, FolderDataset, open_folder, require_folder
+from portraitseg.data.folder import (
+    LABELS_NAME,
+    SPLITS_NAME,
+    FolderDataset,
+    open_folder,
+    path_of_key,
+    require_folder,
+)
+from portraitseg.data.shards import ShardsDataset, is_remote, open_shards, suffix_of
 from portraitseg.errors import InputError
 
 #: Masks of nothing but 0 and 1 are read as 0 and 255: what is that transparent becomes 0.
@@ -33,6 +41,37 @@ def open_copied(config: Config, out: Path, command: str) -> FolderDataset:
             "them first: python -m train check-data --fix OUT"
         )
     return dataset
+
+
+def open_packed(config: Config, out: Path, command: str) -> ShardsDataset:
+    """The same of shards.
+
+    Raises:
+        InputError: no shards, `out` lies among them, or pixels that nobody knows, which no mask of a folder can say.
+    """
+    root = str(config.data.root)
+    if not is_remote(root) and Path(root).resolve() in (out.resolve(), *out.resolve().parents):
+        raise InputError(f"--out {out}: lies in the folder of the shards: name another place")
+    dataset = decisions.apply(open_shards(config.data, config.seed), config.data.decisions)
+    if dataset.has_ignored:
+        raise InputError(f"{command}: {dataset.name} has masks with unknown pixels: give it the folder they are of")
+    return dataset
+
+
+def copy_packed(dataset: ShardsDataset, key: str, out: Path, with_mask: bool) -> None:
+    """Writes a photo of shards, and its mask where it has one; nothing where they are there already."""
+    photo, mask, _ = dataset.contents(key)
+    for path, content in (
+        (path_of_key(out, key, "images", suffix_of(photo)), photo),
+        (path_of_key(out, key, "masks", ".png"), mask if with_mask else b""),
+    ):
+        if content and not path.exists():
+            files.write_bytes(path, content)
+
+
+def keys_in(out: Path, sets: Iterable[str], folder: str) -> set[str]:
+    """The keys of the photos (`folder` is images) or masks that are there."""
+    return {f"{name}/{path.stem}" if name else path.stem for name in sets for path in (out / name / folder).glob("*")}
 
 
 def write_splits(out: Path, splits: Mapping[str, Sequence[str]]) -> dict[str, str]:

@@ -18,12 +18,13 @@ from portraitseg import contract, files
 from portraitseg.cli import console, say
 from portraitseg.config import Config
 from portraitseg.data import find_terms
-from portraitseg.data.base import Shard, hash_keys, is_measured, set_of
+from portraitseg.data.base import Dataset, Shard, hash_keys, is_measured, set_of
 from portraitseg.data.folder import FolderDataset, path_of_key
+from portraitseg.data.shards import ShardsDataset
 from portraitseg.errors import InputError
 from portraitseg.models import checkpoint
 from portraitseg.terms import TERMS_NAME, Terms, worst
-from train.folder_copy import LEAST, begin, copy_file, open_copied, write_splits
+from train.folder_copy import LEAST, begin, copy_file, copy_packed, keys_in, open_copied, open_packed, write_splits
 from train.function_matching import SUFFIXES, Teacher, open_file, teach
 from train.weights.terms import of_weights
 
@@ -33,11 +34,11 @@ def label(config: Config, weights: Sequence[Path], out: Path, blend: float, shar
 
     Several machines that see `out` can each draw a shard: whoever finds that all masks are there ends the work.
 
-    Photos are hard links where the disk allows it. Splits are as before, with all photos of `data.unlabelled_sets`
-    in the training split; validation, test and blank photos keep what masks they have.
+    Photos are hard links where the disk allows it, of shards copies. Splits are as before, with all photos of
+    `data.unlabelled_sets` in the training split; validation, test and blank photos keep what masks they have.
 
     Args:
-        config: with a folder of photos.
+        config: with a folder of photos, or with shards.
         weights: files of the teachers, of RGB photos: h5 of ours, a .tflite (a TOML beside it says how it wants its
             pixels and where its mask is, see `runners.peer.PeerSpec`), or an .onnx that takes value / 255.
         out: a new folder, or one that an earlier call has begun.
@@ -46,10 +47,11 @@ def label(config: Config, weights: Sequence[Path], out: Path, blend: float, shar
 
     Raises:
         KeyboardInterrupt: Ctrl-C, saying what is kept.
-        InputError: no folder of photos, a split to measure on with photos of unlabelled sets, `out` holds something
-            else or is that folder, no such file.
+        InputError: neither a folder nor shards, a split to measure on with photos of unlabelled sets, `out` holds
+            something else or is that folder, no such file.
     """
-    dataset = open_copied(config, out, "label")
+    opened = open_packed if config.data.format == "shards" else open_copied
+    dataset = opened(config, out, "label")
     train = dataset.keys(config.data.train_split)
     unlabelled = _unlabelled(dataset, config)
     teachers = [open_teacher(path) for path in weights]
@@ -59,14 +61,18 @@ def label(config: Config, weights: Sequence[Path], out: Path, blend: float, shar
         "photos": {key: hash_keys(keys) for key, keys in (("train", train), ("unlabelled", unlabelled))},
     }
     begin(out, origin)
-    files.write_json(out / TERMS_NAME, _terms(config, weights).model_dump(mode="json"))
+    files.write_json(out / TERMS_NAME, _terms(config, dataset, weights).model_dump(mode="json"))
     # what was a split of photos without masks is part of the training split now
     splits = {name: list(keys) for name, keys in dataset.splits.items() if not set(keys) <= set(unlabelled)}
     splits[config.data.train_split] = list(dict.fromkeys((*train, *unlabelled)))
     # of blank sets it is known that they show nobody
-    taught = {key for key in splits[config.data.train_split] if set_of(key) not in dataset.blank_sets}
+    taught = {key for key in splits[config.data.train_split] if set_of(key) not in config.data.blank_sets}
     everything = list(dict.fromkeys(key for keys in splits.values() for key in keys))
     for key in everything[shard.part]:
+        if isinstance(dataset, ShardsDataset):
+            with_mask = key not in taught and set_of(key) not in config.data.blank_sets
+            copy_packed(dataset, key, out, with_mask)
+            continue
         photo, mask = dataset.files(key)
         copy_file(photo, path_of_key(out, key, "images", photo.suffix))
         if mask is not None and key not in taught:
@@ -76,10 +82,9 @@ def label(config: Config, weights: Sequence[Path], out: Path, blend: float, shar
             files.write_bytes(path_of_key(out, key, "masks", ".png"), cv2.imencode(".png", drawn)[1].tobytes())
     except KeyboardInterrupt as error:
         raise KeyboardInterrupt(f"the masks drawn so far are kept in {out}") from error
-    expected = {key: [path_of_key(out, key, "images", dataset.files(key)[0].suffix)] for key in everything}
-    for key in taught:
-        expected[key].append(path_of_key(out, key, "masks", ".png"))
-    if missing := sum(not all(path.exists() for path in paths) for paths in expected.values()):
+    sets = {set_of(key) for key in everything}
+    there = {folder: keys_in(out, sets, folder) for folder in ("images", "masks")}
+    if missing := len((set(everything) - there["images"]) | (taught - there["masks"])):
         say(f"{out}: shard {shard} is drawn; {missing} photos of other shards are not there yet")
         return
     hashes = write_splits(out, splits)
@@ -90,11 +95,11 @@ def label(config: Config, weights: Sequence[Path], out: Path, blend: float, shar
     )
 
 
-def _terms(config: Config, weights: Sequence[Path]) -> Terms:
+def _terms(config: Config, dataset: Dataset, weights: Sequence[Path]) -> Terms:
     """What binds the drawn masks: the photos and whoever drew."""
     said = config.distill.licence
     parts = [part for path in weights for part in of_weights(path, said)]
-    photos = list(find_terms(config.data).values())
+    photos = list(find_terms(config.data, dataset.terms).values())
     licences = dict.fromkeys([*(item.licence for item in photos), *(f"masks: {part.licence}" for part in parts)])
     return Terms(
         licence="; ".join(licences),
@@ -120,23 +125,24 @@ def open_teacher(path: Path) -> Teacher:
     return predict
 
 
-def _unlabelled(dataset: FolderDataset, config: Config) -> tuple[str, ...]:
+def _unlabelled(dataset: FolderDataset | ShardsDataset, config: Config) -> tuple[str, ...]:
     found: list[str] = []
-    for name in dataset.unlabelled_sets:
-        keys = sorted(key for key in dataset.suffixes if set_of(key) == name)
+    everything = dataset.suffixes if isinstance(dataset, FolderDataset) else set().union(*dataset.splits.values())
+    for name in config.data.unlabelled_sets:
+        keys = sorted(key for key in everything if set_of(key) == name)
         if not keys:
-            raise InputError(f"data.unlabelled_sets: no set '{name}' in {dataset.root}")
+            raise InputError(f"data.unlabelled_sets: no set '{name}' in {dataset.name}")
         found += keys
     for split, keys_of_split in dataset.splits.items():
         if is_measured(split, config.data.val_split) and (shared := set(found) & set(keys_of_split)):
             raise InputError(
-                f"{dataset.root}: '{min(shared)}' of split '{split}' has no mask: nothing is measured on it"
+                f"{dataset.name}: '{min(shared)}' of split '{split}' has no mask: nothing is measured on it"
             )
     return tuple(found)
 
 
 def _masks(
-    dataset: FolderDataset, keys: Iterable[str], teachers: Sequence[Teacher], blend: float, out: Path
+    dataset: Dataset, keys: Iterable[str], teachers: Sequence[Teacher], blend: float, out: Path
 ) -> Iterator[tuple[str, UInt8[np.ndarray, "h w"]]]:
     missing = [key for key in keys if not path_of_key(out, key, "masks", ".png").exists()]
     for key in track(missing, "drawing masks", console=console, transient=True, disable=not console.is_terminal):

@@ -6,8 +6,9 @@ import json
 import multiprocessing
 import tarfile
 import zlib
+from collections import deque
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,6 +34,9 @@ from portraitseg.data.shards import (
 )
 from portraitseg.errors import InputError
 from portraitseg.workers import cores, settle
+
+#: Of a shard: its entry of the list, but for its name, and its rows of the index.
+_Written = tuple[dict[str, Any], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -81,10 +85,8 @@ def pack(config: Config, out: str, photos: int) -> None:
     opened = open_shards(config.data.model_copy(update={"root": out}), config.seed)
     for key in (keys[0], keys[-1]):
         opened.load(key)
-    size = sum(notes["bytes"] for notes in made)
-    say(
-        f"{store.place}: {len(keys)} photos in {len(parts)} shards, {size / 1e6:.1f} MB; train with FORMAT=shards DATA="
-    )
+    size = sum(notes["bytes"] for notes, _ in made)
+    say(f"{len(keys)} photos in {len(parts)} shards, {size / 1e6:.1f} MB; train with FORMAT=shards DATA={store.place}")
 
 
 def _begin(store: Store, origin: dict[str, Any]) -> None:
@@ -95,26 +97,31 @@ def _begin(store: Store, origin: dict[str, Any]) -> None:
         raise InputError(f"--out {store.place}: holds shards of other photos: name another place, or delete it")
 
 
-def _write_all(dataset: Dataset, out: str, parts: Sequence[_Shard], workers: int) -> list[dict[str, Any]]:
+def _write_all(dataset: Dataset, out: str, parts: Sequence[_Shard], workers: int) -> list[_Written]:
+    made: list[_Written] = []
+    waiting: deque[Future[_Written]] = deque()
     with ProcessPoolExecutor(
         min(workers, len(parts)), multiprocessing.get_context("spawn"), initializer=settle
     ) as pool:
         try:
-            waiting = [pool.submit(_write, dataset.excerpt(part.keys), out, part) for part in parts]
-            shown = track(waiting, "packing", console=console, transient=True, disable=not console.is_terminal)
-            return [item.result() for item in shown]
+            for part in track(parts, "packing", console=console, transient=True, disable=not console.is_terminal):
+                # not all at once: what waits holds its photos' names a second time
+                waiting.append(pool.submit(_write, dataset.excerpt(part.keys), out, part))
+                if len(waiting) > 2 * workers:
+                    made.append(waiting.popleft().result())
+            return made + [item.result() for item in waiting]
         except BaseException:
             pool.shutdown(wait=True, cancel_futures=True)
             raise
 
 
-def _write(dataset: Dataset, out: str, part: _Shard) -> dict[str, Any]:
-    """One shard; one that is there already is read back and kept."""
+def _write(dataset: Dataset, out: str, part: _Shard) -> _Written:
+    """One shard: what is noted of it, and its rows; one that is there already is read back and kept."""
     store = Store(out)
     if store.size(part.notes) is not None and store.size(part.name) is not None:
         notes = json.loads(store.read(part.notes))
         if notes["sha256"] == hashlib.sha256(store.read(part.name)).hexdigest():
-            return dict(notes)
+            return _split_off_rows(part, notes)
     content, rows = io.BytesIO(), []
     with tarfile.open(fileobj=content, mode="w", format=tarfile.USTAR_FORMAT) as tar:
         for number, key in enumerate(part.keys, part.first):
@@ -124,7 +131,13 @@ def _write(dataset: Dataset, out: str, part: _Shard) -> dict[str, Any]:
     store.write(part.name, data)
     # last: without it the shard is not there
     store.write(part.notes, json.dumps(notes).encode())
-    return notes
+    return _split_off_rows(part, notes)
+
+
+def _split_off_rows(part: _Shard, notes: dict[str, Any]) -> _Written:
+    """The rows as bytes: as lists of numbers, those of a million photos are 250 MB."""
+    rows = np.array([(row[0], part.number, *row[1:]) for row in notes["rows"]], dtype=ROW)
+    return {name: notes[name] for name in ("sha256", "bytes", "photos")}, rows
 
 
 def _add(tar: tarfile.TarFile, name: str, dataset: Dataset, key: str) -> list[int]:
@@ -159,12 +172,9 @@ def _png(mask: np.ndarray) -> bytes:
     return cv2.imencode(".png", mask)[1].tobytes()
 
 
-def _write_index(store: Store, dataset: Dataset, parts: Sequence[_Shard], made: Sequence[dict[str, Any]]) -> None:
+def _write_index(store: Store, dataset: Dataset, parts: Sequence[_Shard], made: Sequence[_Written]) -> None:
     keys = np.array([key.encode() for part in parts for key in part.keys])
-    rows = np.array(
-        [(row[0], part.number, *row[1:]) for part, notes in zip(parts, made, strict=True) for row in notes["rows"]],
-        dtype=ROW,
-    )
+    rows = np.concatenate([rows for _, rows in made])
     order = np.argsort(keys)
     keys, rows = keys[order], rows[order]
     splits = {
@@ -182,9 +192,6 @@ def _write_index(store: Store, dataset: Dataset, parts: Sequence[_Shard], made: 
         "has_ignored": dataset.has_ignored,
         # where there are any: all once is the rule
         "weights": dict(dataset.weights) if set(dataset.weights.values()) - {1.0} else {},
-        "shards": [
-            {"name": part.name, **{key: notes[key] for key in ("sha256", "bytes", "photos")}}
-            for part, notes in zip(parts, made, strict=True)
-        ],
+        "shards": [{"name": part.name, **notes} for part, (notes, _) in zip(parts, made, strict=True)],
     }
     store.write(LIST_NAME, (json.dumps(listed, indent=1) + "\n").encode())

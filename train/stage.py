@@ -29,6 +29,9 @@ from train.stream import BatchMaker, maker_of
 from train.weights import pretrained
 from train.weights.terms import derived_from
 
+#: Photos of a split of shards that are looked at before each training: a minute of one core.
+_MOST_CHECKED = 10_000
+
 _TOOLS = ("tensorflow", "tf-keras", "numpy", "opencv-python-headless", "pillow")
 
 
@@ -114,7 +117,7 @@ def train_run(
 
 
 def _check_photos(maker: BatchMaker, config: Config) -> DataCheck:
-    """Reads all photos once; the chief's are those of all."""
+    """Reads all photos once, of shards some: those were read when they were packed. The chief's are those of all."""
     if config.train.blank_share and not maker.blank_keys:
         warn(
             f"train.blank_share: {maker.dataset.name} has no background-only photos in a set called "
@@ -122,7 +125,8 @@ def _check_photos(maker: BatchMaker, config: Config) -> DataCheck:
         )
     mask_free = {"blank photos": maker.blank_keys} if maker.blank_keys else {}
     splits = (config.data.train_split, config.data.val_split)
-    return check_data(maker.dataset, splits, needs_masks=True, mask_free=mask_free)
+    most = _MOST_CHECKED if maker.dataset.was_read else None
+    return check_data(maker.dataset, splits, needs_masks=True, mask_free=mask_free, most=most)
 
 
 def _begin(run: Run, config: Config) -> None:
@@ -134,7 +138,7 @@ def _begin(run: Run, config: Config) -> None:
 def say_of_background_only(model: Any, dataset: Dataset, config: Config, checked: DataCheck) -> None:
     """Says what the validation IoU owes to background-only photos, where there are some."""
     keys = dataset.keys(config.data.val_split)
-    if checked.peopled[config.data.val_split] == len(keys):
+    if checked.peopled[config.data.val_split] == checked.looked[config.data.val_split]:
         return
     scores = list(KerasEvaluator(dataset, keys, config.model.size).scores(deployed(model)))
     empty = [score for score, is_empty in scores if is_empty]

@@ -298,7 +298,8 @@ def epoch_photos(runs: Iterable[tuple[int, float]]) -> int:
 
 @lru_cache(maxsize=32)
 def _permutation(seed: int, use: int, number: int, count: int) -> np.ndarray:
-    return np.random.default_rng([seed, use, number]).permutation(count)
+    # of a million photos 4 MB, not 8, and several are kept
+    return np.random.default_rng([seed, use, number]).permutation(count).astype(np.uint32)
 
 
 def _take(keys: tuple[str, ...], number: int, seed: int, use: int) -> str:

@@ -62,6 +62,11 @@ class Dataset(ABC):
         """Whether masks may have pixels that nobody is to be judged by."""
         return False
 
+    @property
+    def was_read(self) -> bool:
+        """Whether every photo was read before it came here, so that a training need not read all once more."""
+        return False
+
     @abstractmethod
     def load(self, key: str) -> Sample:
         """Reads one photo and its mask.

@@ -12,7 +12,7 @@ from jaxtyping import Float32, UInt8
 
 from portraitseg import contract
 from portraitseg.data import reading
-from portraitseg.data.base import Dataset, Sample
+from portraitseg.data.base import Dataset, Sample, spread
 from portraitseg.data.folder import FolderDataset
 from portraitseg.data.reading import ROTATED
 
@@ -31,6 +31,7 @@ class DataCheck:
 
     Attributes:
         photos: how many were read.
+        looked: the same by split.
         notes: conversions and oddities, with their counts.
         examples: note → the first key that had it.
         unmasked: the first key without a mask; None where each has one.
@@ -38,6 +39,7 @@ class DataCheck:
     """
 
     photos: int = 0
+    looked: Counter[str] = field(default_factory=Counter)
     notes: Counter[str] = field(default_factory=Counter)
     examples: dict[str, str] = field(default_factory=dict)
     unmasked: str | None = None
@@ -51,8 +53,8 @@ class DataCheck:
         ]
 
 
-def check_splits(dataset: Dataset, splits: Iterable[str]) -> Iterator[DataCheck]:
-    """Reads every photo and mask of the splits on all cores.
+def check_splits(dataset: Dataset, splits: Iterable[str], most: int | None = None) -> Iterator[DataCheck]:
+    """Reads the photos and masks of the splits on all cores: every one, or `most` of each split, evenly taken.
 
     Yields:
         The same record after each chunk, for progress; complete after the last.
@@ -65,7 +67,7 @@ def check_splits(dataset: Dataset, splits: Iterable[str]) -> Iterator[DataCheck]
     # threads: decoding leaves Python's lock, and nothing has to be copied between processes
     with ThreadPoolExecutor() as pool:
         for split in splits:
-            keys = dataset.keys(split)
+            keys = dataset.keys(split) if most is None else spread(dataset.keys(split), most)
             for start in range(0, len(keys), _CHUNK):
                 chunk = keys[start : start + _CHUNK]
                 for key, (notes, digest, has_mask, has_person) in zip(
@@ -74,6 +76,7 @@ def check_splits(dataset: Dataset, splits: Iterable[str]) -> Iterator[DataCheck]
                     first = seen.setdefault(digest, split)
                     twins = (f"the same photo in {first} and {split}",) if first != split else ()
                     _count(result, key, (*notes, *twins))
+                    result.looked[split] += 1
                     result.peopled[split] += has_person
                     if not has_mask and result.unmasked is None:
                         result.unmasked = key

@@ -25,6 +25,11 @@ class MixedDataset(Dataset):
         """See `Dataset.has_ignored`."""
         return any(member.has_ignored for member in self.members.values())
 
+    @property
+    def was_read(self) -> bool:
+        """See `Dataset.was_read`."""
+        return all(member.was_read for member in self.members.values())
+
     def load(self, key: str) -> Sample:
         """See `Dataset.load`."""
         name, _, inner = key.partition("/")

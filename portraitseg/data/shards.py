@@ -9,7 +9,9 @@ import io
 import json
 import re
 import zlib
+from collections import Counter
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -35,6 +37,9 @@ BLOCK = 512
 
 #: One row a photo, sorted by key: where it begins in its shard, lengths (0: there is none), CRC-32 of the contents.
 ROW = np.dtype([("offset", "<u8"), *((name, "<u4") for name in ("shard", "photo", "mask", "ignore", "crc"))])
+
+#: Questions to a store at once.
+_REQUESTS = 16
 
 _SCHEME = re.compile(r"([a-z][a-z0-9+]+):/+(.*)")
 
@@ -101,6 +106,8 @@ class Store:
             return
         try:
             _filesystem(self.place).pipe_file(self.path(name), content)
+        except FileNotFoundError as error:
+            raise InputError(f"{self.path(name)}: no such bucket: make it first, or name another") from error
         except Exception as error:
             raise self._refusal(name, error) from error
 
@@ -111,6 +118,8 @@ class Store:
         if isinstance(error, PermissionError) or "credential" in f"{type(error).__name__} {error}".lower():
             told = str(error).splitlines()[0] if str(error) else type(error).__name__
             return InputError(f"{self.path(name)}: access refused ({told}): see the credentials of this machine")
+        if isinstance(error, ValueError) and "Protocol not known" in str(error):
+            return InputError(f"{self.place}: no store is known by this: write s3://bucket/photos, or a folder")
         if isinstance(error, ImportError):
             return InputError(f"{self.place}: {error}: pip install 'portraitseg[shards]'")
         if isinstance(error, OSError) or type(error).__module__.split(".")[0] in ("botocore", "aiohttp", "s3fs"):
@@ -148,8 +157,25 @@ class ShardsDataset(Dataset):
         """See `Dataset.has_ignored`."""
         return self.with_ignored
 
+    @property
+    def was_read(self) -> bool:
+        """See `Dataset.was_read`."""
+        return True
+
     def load(self, key: str) -> Sample:
         """See `Dataset.load`."""
+        photo, mask, ignore = self.contents(key)
+        image = decode_photo(photo)
+        truth = decode_gray(mask) if mask else None
+        notes = () if truth is None else tuple(f"mask: {note}" for note in reading.odd_mask(truth))
+        return Sample(key, image, truth, notes, decode_gray(ignore) > 0 if ignore else None)
+
+    def contents(self, key: str) -> tuple[bytes, bytes, bytes]:
+        """The files of a photo, of its mask and of what is unknown there; empty where there is none.
+
+        Raises:
+            InputError: as `load`.
+        """
         wanted = np.bytes_(key.encode())
         place = int(np.searchsorted(self.index_keys, wanted))
         if place == len(self.index_keys) or self.index_keys[place] != wanted:
@@ -164,10 +190,12 @@ class ShardsDataset(Dataset):
         if zlib.crc32(b"".join(parts)) != row["crc"]:
             raise InputError(f"{self.place}/{name}: photo '{key}' is damaged: copy the shard again, or {_PACK}")
         photo, mask, ignore = parts
-        image = decode_photo(photo)
-        truth = decode_gray(mask) if mask else None
-        notes = () if truth is None else tuple(f"mask: {note}" for note in reading.odd_mask(truth))
-        return Sample(key, image, truth, notes, decode_gray(ignore) > 0 if ignore else None)
+        return photo, mask, ignore
+
+
+def suffix_of(photo: bytes) -> str:
+    """By what a file begins with, that of a photo's name."""
+    return {b"\x89P": ".png", b"RI": ".webp"}.get(photo[:2], ".jpg")
 
 
 def padded(length: int) -> int:
@@ -204,10 +232,13 @@ def open_shards(config: DataConfig, seed: int) -> ShardsDataset:
     listed = _read_list(store)
     entries: list[dict[str, Any]] = listed["shards"]
     names = [str(entry["name"]) for entry in entries]
-    if twice := [name for name in names if names.count(name) > 1] or _doubles(entries):
+    if twice := [name for name, count in Counter(names).items() if count > 1] or _doubles(entries):
         raise InputError(f"{store.place}: shard {twice[0]} is there twice: {_PACK}")
-    for entry in entries:
-        if (size := store.size(entry["name"])) != entry["bytes"]:
+    # a store takes its time for each of thousands
+    with ThreadPoolExecutor(_REQUESTS) as pool:
+        sizes = list(pool.map(store.size, names))
+    for entry, size in zip(entries, sizes, strict=True):
+        if size != entry["bytes"]:
             fault = "missing" if size is None else f"damaged: {size} bytes, not {entry['bytes']}"
             raise InputError(f"{store.path(entry['name'])}: {fault}: copy it again, or {_PACK}")
     try:

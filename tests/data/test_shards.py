@@ -41,7 +41,7 @@ def _same(one: Dataset, other: Dataset) -> None:
 def test_what_was_packed_comes_back(photos, packed):
     dataset = open_dataset(_config(packed, "shards").data, 7)
     _same(open_dataset(_config(photos).data, 7), dataset)
-    assert len(dataset.shards) == 2
+    assert len(dataset.shards) == 2 and dataset.was_read
     with pytest.raises(InputError, match="no photo 'x'"):
         dataset.load("x")
     # as WebDataset reads them: one name a photo, its key inside
@@ -153,6 +153,8 @@ def test_a_bit_that_turned_is_named_with_its_photo(packed):
 
 def test_an_object_store_is_read_as_a_folder_is(photos, here):
     pytest.importorskip("fsspec")
+    with pytest.raises(InputError, match="zz://a: no store is known by this: write s3://"):
+        pack.pack(_config(photos), "zz://a", 3)
     place = f"memory://test-{photos.parent.name}/a"
     pack.pack(_config(photos), place, 3)
     # a path of the configuration has one slash less
@@ -181,6 +183,8 @@ def test_s3_is_read_and_written_and_refusals_are_one_line(photos, monkeypatch):
         _same(open_dataset(_config(photos).data, 7), open_dataset(_config("s3://photos/a", "shards").data, 7))
         with pytest.raises(InputError, match=r"s3://photos/b/shards\.json: no such file"):
             open_dataset(_config("s3://photos/b", "shards").data, 7)
+        with pytest.raises(InputError, match=r"s3://none/a/origin\.json: no such bucket: make it first"):
+            pack.pack(_config(photos), "s3://none/a", 3)
         shards._filesystem.cache_clear()
         s3fs.S3FileSystem.clear_instance_cache()
         for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):

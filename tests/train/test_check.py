@@ -11,6 +11,7 @@ from portraitseg.data import open_dataset
 from portraitseg.errors import InputError
 from tests.data import drawn
 from train.check import check_data
+from train.stream import maker_of
 
 NOBODY = drawn.ids(0, 0)
 
@@ -47,3 +48,18 @@ def test_what_background_only_photos_lend_is_said(
     said = " ".join("".join(capsys.readouterr()).split())
     assert "2 of 3 validation photos show nobody; on 1 of them nothing was found, which counts as IoU 1" in said
     assert said.endswith("the others alone have 50.00 %")
+
+
+def test_what_was_read_when_it_was_packed_is_not_all_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from train import stage
+
+    config = written(tmp_path, [drawn.binary] * 4)
+    data = open_dataset(config.data, 0)
+    maker = maker_of(data, config)
+    monkeypatch.setattr(stage, "_MOST_CHECKED", 3)
+    assert stage._check_photos(maker, config).photos == 12 and "looked at" not in capsys.readouterr().err
+    monkeypatch.setattr(type(data), "was_read", True)
+    assert stage._check_photos(maker, config).looked == {"train": 3, "val": 3}
+    assert "looked at 6 of 12, evenly taken" in " ".join(capsys.readouterr().err.split())

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from portraitseg import models
-from portraitseg.config import parse_config
+from portraitseg.config import TrainConfig, parse_config
 from portraitseg.data import open_dataset
 from portraitseg.data.base import Shard, parse_shard
 from portraitseg.errors import InputError
@@ -16,6 +16,7 @@ from portraitseg.models import checkpoint
 from portraitseg.models.keras_route import keras, tf
 from tests import small_network
 from train.label import label, open_teacher, teach
+from train.pack import pack
 
 registered = small_network.registered
 
@@ -70,6 +71,23 @@ def test_masks_are_the_teachers_blended_and_the_others_stay(place):
     # the photos themselves are the same bytes, and the originals untouched
     assert Path("out/u/images/0.jpg").read_bytes() == Path("photos/u/images/0.jpg").read_bytes()
     assert set(np.unique(source.load("a/0").mask)) == {0, 255}
+
+
+def test_shards_are_labelled_as_the_folder_they_are_of(place):
+    pack(config().model_copy(update={"train": TrainConfig(workers=1)}), "packed", 2)
+    shards = config(root="packed", format="shards")
+    label(config(), [Path("t.h5")], Path("of_folder"), 0.25)
+    for part in ("1/2", "2/2"):
+        label(shards, [Path("t.h5")], Path("of_shards"), 0.25, parse_shard(part))
+    made, other = (
+        {path.relative_to(root): path.read_bytes() for path in Path(root).rglob("*.*g")}
+        for root in ("of_folder", "of_shards")
+    )
+    assert made == other and len(made) == 11
+    splits = [json.loads(Path(root, "splits.json").read_text()) for root in ("of_folder", "of_shards")]
+    assert splits[0] == splits[1]
+    with pytest.raises(InputError, match="lies in the folder of the shards"):
+        label(shards, [Path("t.h5")], Path("packed/out"), 0.25)
 
 
 def test_soft_masks_that_are_read_as_hard_ones_are_told_of(place):
