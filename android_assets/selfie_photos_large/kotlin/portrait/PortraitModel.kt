@@ -18,8 +18,8 @@ object PortraitModel {
         makeRefiner = {
             EdgeRefiner(
                 side = 144,
-                radius = 1,
-                epsilon = 0.001f,
+                radius = 2,
+                epsilon = 0.0003f,
                 low = 0.1f,
                 high = 0.9f,
                 specks = 0.002f,

@@ -19,7 +19,7 @@ object PortraitModel {
             EdgeRefiner(
                 side = 80,
                 radius = 2,
-                epsilon = 0.0003f,
+                epsilon = 0.0001f,
                 low = 0.1f,
                 high = 0.9f,
                 specks = 0.002f,
@@ -28,7 +28,7 @@ object PortraitModel {
         },
         makeSmoother = {
             MaskSmoother(
-                keep = 0.9f,
+                keep = 0.95f,
                 low = 0.05f,
                 high = 0.3f,
                 reach = 4,
