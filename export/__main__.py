@@ -60,12 +60,12 @@ def qat(
     device: options.Device = "auto",
 ) -> None:
     """Quantization-aware training alone, on several machines or GPUs; the exports then take its network."""
-    from train.machines.place import place_of
+    from train.machines.cluster import cluster_of
 
-    place = place_of(workers, task)
+    cluster = cluster_of(workers, task)
     from export.stage import qat_run
 
-    qat_run(*_opened(of), place, wait, device)
+    qat_run(*_opened(of), cluster, wait, device)
 
 
 @app.command()

@@ -30,7 +30,7 @@ from portraitseg.runners import open_runner
 from portraitseg.runs import Run
 
 if TYPE_CHECKING:
-    from train.machines.place import Place
+    from train.machines.cluster import Cluster
     from train.machines.together import Together
 
 #: Photos on which RGBA and RGB files are compared bit by bit: equal arithmetic needs no large sample.
@@ -116,13 +116,15 @@ def export_run(run: Run, config: Config, target_name: str, skip_qat: bool = Fals
     return result
 
 
-def qat_run(run: Run, config: Config, place: "Place | None" = None, wait_s: float = 50.0, device: str = "auto") -> None:
+def qat_run(
+    run: Run, config: Config, cluster: "Cluster | None" = None, wait_s: float = 50.0, device: str = "auto"
+) -> None:
     """Quantization-aware training alone, for a later export: on several machines, or on GPUs.
 
     Args:
         run: trained, with its files on all machines.
         config: what the run saved, with the overrides of this export.
-        place: of this machine among several; the first alone writes.
+        cluster: of this machine among several; the first alone writes.
         wait_s: for workers that have not come yet.
         device: `auto`, `cpu` or `gpu`.
 
@@ -134,12 +136,12 @@ def qat_run(run: Run, config: Config, place: "Place | None" = None, wait_s: floa
     from train.machines.together import Together
 
     source = verified_source(run)
-    with run.locked() if place is None or place.is_chief else nullcontext():
+    with run.locked() if cluster is None or cluster.is_chief else nullcontext():
         devices = choose(device)
         dataset = open_dataset(config.data, config.seed)
         check_photos(source, dataset)
         known_by = identity.of_qat(config, source.weights_sha256)
-        with Together(place, devices, config_of(config), known_by, dataset, wait_s) as together:
+        with Together(cluster, devices, config_of(config), known_by, dataset, wait_s) as together:
             load_networks(run, source, config, dataset, with_qat=True, together=together)
     is_chief = together.team.is_chief
     say(f"{run.qat}: finished" if is_chief else f"worker {together.team.task}: done; the network is with worker 0")

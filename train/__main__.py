@@ -31,13 +31,13 @@ def fit(
 ) -> None:
     """Train, or go on where a stopped training of the same run left off; on several machines, the same on each."""
     from portraitseg.runs import Run
-    from train.machines.place import place_of
+    from train.machines.cluster import cluster_of
 
-    folder, place = Run(run), place_of(workers, task)
+    folder, cluster = Run(run), cluster_of(workers, task)
     resolved = settings.resolve()
     from train.stage import train_run
 
-    train_run(folder, resolved, init, overwrite, place, wait, device)
+    train_run(folder, resolved, init, overwrite, cluster, wait, device)
 
 
 @app.command("data")

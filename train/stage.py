@@ -21,8 +21,8 @@ from train import augmenter, function_matching, losses
 from train.check import check_data
 from train.evaluate import KerasEvaluator
 from train.fit import FitResult, Plan, fit
+from train.machines.cluster import Cluster
 from train.machines.devices import choose
-from train.machines.place import Place
 from train.machines.together import Together, begin
 from train.optimize import check_losses, deployed
 from train.stream import BatchMaker, maker_of
@@ -40,7 +40,7 @@ def train_run(
     config: Config,
     init: Path | None = None,
     overwrite: bool = False,
-    place: Place | None = None,
+    cluster: Cluster | None = None,
     wait_s: float = 50.0,
     device: str = "auto",
 ) -> FitResult:
@@ -51,7 +51,7 @@ def train_run(
         config: everything that decides it.
         init: h5 of the same network to start from.
         overwrite: begin anew, whatever the folder holds.
-        place: of this machine among several; the first alone reads `init` and writes.
+        cluster: of this machine among several; the first alone reads `init` and writes.
         wait_s: for workers that have not come yet.
         device: `auto`, `cpu` or `gpu`.
 
@@ -61,7 +61,7 @@ def train_run(
         CheckFailed: a loss that is not finite, or another worker that failed.
         KeyboardInterrupt: stopped by the user, with the state saved.
     """
-    is_chief = place is None or place.is_chief
+    is_chief = cluster is None or cluster.is_chief
     if config.train.epochs == 0 and init is None and is_chief:
         raise InputError("train.epochs=0 keeps the weights that it begins with: name them, INIT=<an h5>")
     with run.locked() if is_chief else nullcontext():
@@ -72,7 +72,7 @@ def train_run(
         losses.needs(config.loss)
         devices = choose(device)
         dataset = open_dataset(config.data, config.seed)
-        with Together(place, devices, config, identity.of_training(config), dataset, wait_s) as together:
+        with Together(cluster, devices, config, identity.of_training(config), dataset, wait_s) as together:
             begin(config.seed)
             build = partial(models.build_for_training, config.model.name, config.model.size)
             model = build()

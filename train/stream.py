@@ -83,7 +83,7 @@ class Share:
     last: int = 1
     of: int = 1
 
-    def places(self, photos: int) -> range:
+    def indices(self, photos: int) -> range:
         """Their places in a batch of so many; shares differ by one photo at most."""
         return range(photos * self.first // self.of, photos * self.last // self.of)
 
@@ -166,7 +166,7 @@ class BatchMaker:
         epoch, position = divmod(step, self.steps_per_epoch)
         order = _permutation(self.seed, _ORDER, epoch, self._epoch_photos)
         whole = [int(order[(position * self.batch_size + offset) % len(order)]) for offset in range(self.batch_size)]
-        share = self.share.places(self.batch_size)
+        share = self.share.indices(self.batch_size)
         indices = [whole[offset] for offset in share]
         # of the last photo the next one is another machine's
         is_borrowing = self.matching is not None and self.matching.mixup > 0 and len(share) < len(whole)

@@ -25,7 +25,7 @@ def _maker(**settings):
 @pytest.mark.parametrize("photos", [1, 3, 7, 16])
 @pytest.mark.parametrize("count", [1, 2, 3, 5])
 def test_shares_are_all_places_once(photos, count):
-    parts = [Share(number, number + 1, count).places(photos) for number in range(count)]
+    parts = [Share(number, number + 1, count).indices(photos) for number in range(count)]
     assert [index for part in parts for index in part] == list(range(photos))
     assert max(map(len, parts)) - min(map(len, parts)) <= 1
 

@@ -50,7 +50,7 @@ def choose(asked: str) -> Devices:
             tf.config.experimental.set_memory_growth(gpu, True)
         kinds = sorted({str(tf.config.experimental.get_device_details(gpu).get("device_name", "GPU")) for gpu in gpus})
         say(f"training on {len(gpus)} GPU{'s' if len(gpus) > 1 else ''}: {', '.join(kinds)}")
-        return Devices(tuple(f"GPU:{place}" for place in range(len(gpus))))
+        return Devices(tuple(f"GPU:{index}" for index in range(len(gpus))))
     found = _found()
     if asked == "gpu":
         raise InputError(

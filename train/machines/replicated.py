@@ -93,7 +93,7 @@ class Replicated(Optimization):
         if count == 1:
             return super()._tensors(batch)
         parts = [
-            super(Replicated, self)._tensors(_part(batch, Share(place, place + 1, count))) for place in range(count)
+            super(Replicated, self)._tensors(_part(batch, Share(index, index + 1, count))) for index in range(count)
         ]
 
         def of(context: Any) -> dict[str, Any]:
@@ -103,8 +103,8 @@ class Replicated(Optimization):
 
 
 def _part(batch: Batch, share: Share) -> Batch:
-    places = share.places(len(batch.images))
-    window = slice(places.start, places.stop)
+    indices = share.indices(len(batch.images))
+    window = slice(indices.start, indices.stop)
     parts: dict[str, Any] = {field.name: getattr(batch, field.name) for field in dataclasses.fields(batch)}
     return dataclasses.replace(batch, **{name: v[window] for name, v in parts.items() if v is not None})
 

@@ -14,8 +14,8 @@ from portraitseg import files
 from portraitseg.data import Dataset
 from portraitseg.data.base import hash_photos
 from portraitseg.errors import InputError
+from train.machines.cluster import Cluster
 from train.machines.line import Line
-from train.machines.place import Place
 
 #: A worker that has connected says who it is within this time, s.
 _INTRODUCTION_S = 10.0
@@ -62,7 +62,7 @@ def _photos(keys: Mapping[str, tuple[str, ...]], dataset: Dataset) -> str:
     return hashlib.sha256(lines.encode()).hexdigest()[:16]
 
 
-def call(place: Place, own: Mapping[str, str], wait_s: float) -> dict[int, Line]:
+def call(cluster: Cluster, facts: Mapping[str, str], wait_s: float) -> dict[int, Line]:
     """The chief's side: waits for all others and compares what they bring.
 
     Returns:
@@ -74,16 +74,16 @@ def call(place: Place, own: Mapping[str, str], wait_s: float) -> dict[int, Line]
     lines: dict[int, Line] = {}
     until = time.monotonic() + wait_s
     try:
-        with _listen(place) as listener:
-            while len(lines) < len(place.workers) - 1:
-                missing = ", ".join(place.name(task) for task in range(1, len(place.workers)) if task not in lines)
+        with _listen(cluster) as listener:
+            while len(lines) < len(cluster.workers) - 1:
+                missing = ", ".join(cluster.name(task) for task in range(1, len(cluster.workers)) if task not in lines)
                 listener.settimeout(max(0.0, until - time.monotonic()) or 0.001)
                 try:
                     connection, _ = listener.accept()
                 except TimeoutError as error:
                     raise InputError(
                         f"{missing} did not come within {wait_s:.0f} s: start the same command there with its TASK, or "
-                        f"see whether it reaches {place.workers[0]}"
+                        f"see whether it reaches {cluster.workers[0]}"
                     ) from error
                 line = Line(connection)
                 try:
@@ -93,7 +93,7 @@ def call(place: Place, own: Mapping[str, str], wait_s: float) -> dict[int, Line]
                     # a port scanner, a health probe
                     line.close()
                     continue
-                _compare(place, lines, task, brought, own, line)
+                _compare(cluster, lines, task, brought, facts, line)
                 lines[task] = line
     except InputError as error:
         for line in lines.values():
@@ -105,19 +105,19 @@ def call(place: Place, own: Mapping[str, str], wait_s: float) -> dict[int, Line]
 
 
 def _compare(
-    place: Place, lines: Mapping[int, Line], task: Any, brought: Any, own: Mapping[str, str], line: Line
+    cluster: Cluster, lines: Mapping[int, Line], task: Any, brought: Any, facts: Mapping[str, str], line: Line
 ) -> None:
     """Refuses a worker that is there already, or brings something else."""
     fault = None
-    if not isinstance(task, int) or not 0 < task < len(place.workers) or not isinstance(brought, dict):
-        fault = f"a worker calls itself TASK={str(task)[:20]}: there are {len(place.workers)}, and 0 is this one"
+    if not isinstance(task, int) or not 0 < task < len(cluster.workers) or not isinstance(brought, dict):
+        fault = f"a worker calls itself TASK={str(task)[:20]}: there are {len(cluster.workers)}, and 0 is this one"
     elif task in lines:
         fault = f"two workers call themselves TASK={task}: give each its own number"
     else:
-        for name, value in own.items():
+        for name, value in facts.items():
             if brought.get(name) != value:
                 there = str(brought.get(name))[:200]
-                fault = f"{place.name(task)} has another {name} ({there}; here {value}): {_REMEDIES[name]}"
+                fault = f"{cluster.name(task)} has another {name} ({there}; here {value}): {_REMEDIES[name]}"
                 break
     if fault:
         _tell(line, "failed", fault)
@@ -130,20 +130,20 @@ def _tell(line: Line, kind: str, why: str = "") -> None:
         line.send(kind, why=why)
 
 
-def answer(place: Place, own: Mapping[str, str], wait_s: float) -> Line:
+def answer(cluster: Cluster, facts: Mapping[str, str], wait_s: float) -> Line:
     """A worker's side: finds the chief, says what it brings, waits for the others.
 
     Raises:
         InputError: the chief does not answer, or refuses somebody; or this worker's own port is taken.
     """
-    _listen(place).close()
+    _listen(cluster).close()
     until = time.monotonic() + wait_s
-    host, port = _address(place.workers[0])
-    chief = place.name(0)
+    host, port = _address(cluster.workers[0])
+    chief = cluster.name(0)
     while True:
         try:
             line = Line(socket.create_connection((host, port), timeout=5))
-            line.send("here", task=place.task, facts=dict(own))
+            line.send("here", task=cluster.task, facts=dict(facts))
             # it may wait for others as long as we did for it
             message, _ = line.receive(max(1.0, until - time.monotonic()) + wait_s)
             break
@@ -158,18 +158,19 @@ def answer(place: Place, own: Mapping[str, str], wait_s: float) -> Line:
     return line
 
 
-def _listen(place: Place) -> socket.socket:
+def _listen(cluster: Cluster) -> socket.socket:
     """A socket on this worker's own port, which TensorFlow takes over later."""
-    host, port = _address(place.workers[place.task])
+    host, port = _address(cluster.workers[cluster.task])
     try:
         # on loopback nobody else is to come in; elsewhere the name may be one that only the others know
         return socket.create_server((host if host in ("localhost", "127.0.0.1") else "", port))
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             raise InputError(
-                f"{place.name(place.task)}: port {port} of this machine is in use: end what uses it, or name another"
+                f"{cluster.name(cluster.task)}: port {port} of this machine is in use: end what uses it, or name "
+                "another"
             ) from error
-        raise InputError(f"{place.name(place.task)}: port {port}: {files.explain(error)}") from error
+        raise InputError(f"{cluster.name(cluster.task)}: port {port}: {files.explain(error)}") from error
 
 
 def _address(text: str) -> tuple[str, int]:

@@ -20,8 +20,8 @@ import numpy as np
 from portraitseg.cli import say
 from portraitseg.errors import CheckFailed, InputError
 from train import state
+from train.machines.cluster import Cluster
 from train.machines.line import Line
-from train.machines.place import Place
 from train.machines.roll_call import answer, call
 from train.state import Progress
 from train.stream import Share
@@ -97,25 +97,27 @@ class _Doing:
 class Workers(Team):
     """Several machines; a context manager."""
 
-    def __init__(self, place: Place, facts: Mapping[str, str], wait_s: float) -> None:
+    def __init__(self, cluster: Cluster, facts: Mapping[str, str], wait_s: float) -> None:
         """Calls the roll, or answers to it.
 
         Args:
-            place: of this machine.
+            cluster: of this machine.
             facts: what has to be the same on all: name → what stands for it.
             wait_s: for workers that have not come yet.
 
         Raises:
             InputError: a port that is taken, a worker that does not come or is another one.
         """
-        self.place, self.task, self.is_chief = place, place.task, place.is_chief
+        self.cluster, self.task, self.is_chief = cluster, cluster.task, cluster.is_chief
         self._broken: str | None = None
         self._is_over = threading.Event()
         self._lock = threading.Lock()
         self._doing = _Doing(since=time.monotonic())
         self._states: queue.Queue[bytes] = queue.Queue()
-        own = {"list of workers": ",".join(place.workers), **facts}
-        self._lines: dict[int, Line] = call(place, own, wait_s) if self.is_chief else {0: answer(place, own, wait_s)}
+        facts = {"list of workers": ",".join(cluster.workers), **facts}
+        self._lines: dict[int, Line] = (
+            call(cluster, facts, wait_s) if self.is_chief else {0: answer(cluster, facts, wait_s)}
+        )
         self._listeners = [
             threading.Thread(target=self._listen, args=(task, line), daemon=True) for task, line in self._lines.items()
         ]
@@ -134,16 +136,16 @@ class Workers(Team):
         if error is None:
             return
         if isinstance(error, KeyboardInterrupt):
-            self._tell("failed", why=f"{self.place.name(self.task)} was stopped")
+            self._tell("failed", why=f"{self.cluster.name(self.task)} was stopped")
         else:
             told = str(error).splitlines()[0] if str(error) else type(error).__name__
-            self._tell("failed", why=self._broken or f"{self.place.name(self.task)}: {told}")
+            self._tell("failed", why=self._broken or f"{self.cluster.name(self.task)}: {told}")
 
     def connect(self) -> Any:
         from portraitseg.models.keras_route import tf
 
         resolver = tf.distribute.cluster_resolver.SimpleClusterResolver(
-            tf.train.ClusterSpec({"worker": list(self.place.workers)}),
+            tf.train.ClusterSpec({"worker": list(self.cluster.workers)}),
             task_type="worker",
             task_id=self.task,
             rpc_layer="grpc",
@@ -151,11 +153,11 @@ class Workers(Team):
         self.note("connects")
         strategy = tf.distribute.MultiWorkerMirroredStrategy(resolver)
         if self.is_chief:
-            say(f"{len(self.place.workers)} workers: {', '.join(self.place.workers)}")
+            say(f"{len(self.cluster.workers)} workers: {', '.join(self.cluster.workers)}")
         return strategy
 
     def share(self, devices: int) -> Share:
-        return Share(self.task * devices, (self.task + 1) * devices, len(self.place.workers) * devices)
+        return Share(self.task * devices, (self.task + 1) * devices, len(self.cluster.workers) * devices)
 
     def agree(self, progress: Progress, arrays: Callable[[], Arrays]) -> tuple[Progress, Arrays | None]:
         if self.is_chief:
@@ -193,7 +195,7 @@ class Workers(Team):
             self._tell("beat", doing=doing.what, for_s=time.monotonic() - doing.since)
 
     def _listen(self, task: int, line: Line) -> None:
-        name = self.place.name(task)
+        name = self.cluster.name(task)
         try:
             while True:
                 message, content = line.receive(QUIET_S)

@@ -8,8 +8,8 @@ from portraitseg.data import Dataset
 from portraitseg.errors import CheckFailed, InputError
 from portraitseg.models.keras_route import tf
 from train.machines import roll_call
+from train.machines.cluster import Cluster
 from train.machines.devices import Devices
-from train.machines.place import Place
 from train.machines.replicated import Replicated
 from train.machines.team import Team, Workers
 from train.optimize import Optimization
@@ -21,7 +21,7 @@ class Together:
 
     def __init__(
         self,
-        place: Place | None,
+        cluster: Cluster | None,
         devices: Devices,
         config: Config,
         identity: str,
@@ -31,7 +31,7 @@ class Together:
         """Calls the roll and connects, before TensorFlow has begun.
 
         Args:
-            place: of several machines; None: this one alone.
+            cluster: of several machines; None: this one alone.
             devices: of this machine.
             config: of the training.
             identity: what its settings are known by, which all workers must share.
@@ -42,7 +42,7 @@ class Together:
             InputError: fewer photos in a batch than devices, or as `Workers`.
         """
         self._devices, self._config = devices, config
-        machines = len(place.workers) if place else 1
+        machines = len(cluster.workers) if cluster else 1
         self._replicas = machines * len(devices.names)
         if self._replicas > config.train.batch_size:
             raise InputError(
@@ -50,11 +50,11 @@ class Together:
                 "share a batch: set it higher"
             )
         self.team = Team()
-        if place is not None:
+        if cluster is not None:
             keys: Mapping[str, tuple[str, ...]] = {
                 split: dataset.keys(split) for split in (config.data.train_split, config.data.val_split)
             }
-            self.team = Workers(place, roll_call.facts(identity, keys, dataset, len(devices.names)), wait_s)
+            self.team = Workers(cluster, roll_call.facts(identity, keys, dataset, len(devices.names)), wait_s)
 
     def __enter__(self) -> "Together":
         self.team.__enter__()

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.golden.commands import commands
-from train.machines.place import place_of
+from train.machines.cluster import cluster_of
 
 ROOT = Path(__file__).parents[3]
 EXAMPLES = ROOT / "train/examples"
@@ -51,8 +51,8 @@ def test_the_slurm_script_names_the_workers(tmp_path) -> None:
         ["bash", script], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True, timeout=60
     ).stdout.splitlines()
     given = _options_of(shlex.join(["python", *told]))
-    place = place_of(given["--workers"], int(given["--task"]))
-    assert place is not None and place.workers == ("n1:29500", "n2:29500") and place.task == 1
+    cluster = cluster_of(given["--workers"], int(given["--task"]))
+    assert cluster is not None and cluster.workers == ("n1:29500", "n2:29500") and cluster.task == 1
     assert given["--data"] == "/photos of mine" and (ROOT / given["--config"]).exists()
 
 
@@ -63,13 +63,13 @@ def test_the_kubernetes_manifest_names_its_pods() -> None:
     pod = spec["template"]["spec"]
     (container,) = pod["containers"]
     given = _options_of(container["command"][2].replace("$JOB_COMPLETION_INDEX", "1"))
-    place = place_of(given["--workers"], int(given["--task"]))
-    assert place is not None and len(place.workers) == spec["completions"] == spec["parallelism"]
+    cluster = cluster_of(given["--workers"], int(given["--task"]))
+    assert cluster is not None and len(cluster.workers) == spec["completions"] == spec["parallelism"]
     assert spec["completionMode"] == "Indexed" and service["spec"]["clusterIP"] == "None"
     name, subdomain = job["metadata"]["name"], pod["subdomain"]
     assert subdomain == service["metadata"]["name"] and service["spec"]["selector"] == {"job-name": name}
     port = container["ports"][0]["containerPort"]
-    assert place.workers == tuple(f"{name}-{number}.{subdomain}:{port}" for number in range(2))
+    assert cluster.workers == tuple(f"{name}-{number}.{subdomain}:{port}" for number in range(2))
     assert port == service["spec"]["ports"][0]["port"] and pod["restartPolicy"] == "OnFailure"
     assert {mount["name"] for mount in container["volumeMounts"]} == {volume["name"] for volume in pod["volumes"]}
     assert (ROOT / given["--config"]).exists() and float(given["--wait"]) >= 300

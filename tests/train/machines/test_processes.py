@@ -19,9 +19,9 @@ pytestmark = pytest.mark.full
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A working directory with 44 small portraits."""
-    place = tmp_path_factory.mktemp("machines")
-    make_photos(place)
-    return place
+    folder = tmp_path_factory.mktemp("machines")
+    make_photos(folder)
+    return folder
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,8 @@ from portraitseg.data import Sample
 from portraitseg.errors import CheckFailed, InputError
 from tests.train.noise import Noise, noise
 from train.machines import roll_call, team
+from train.machines.cluster import Cluster
 from train.machines.line import Line
-from train.machines.place import Place
 from train.machines.team import Broken, Workers
 from train.machines.together import Together
 from train.state import Progress
@@ -34,7 +34,7 @@ def _together(workers, facts, wait_s=5.0):
 
     def join(task):
         try:
-            outcomes[task] = Workers(Place(workers, task), facts[task], wait_s)
+            outcomes[task] = Workers(Cluster(workers, task), facts[task], wait_s)
         except InputError as error:
             outcomes[task] = error
 
@@ -87,16 +87,16 @@ def test_who_does_not_come_is_named():
     assert str(told[0]).startswith(f"worker 2 ({workers[2]}) did not come within")
     assert "worker 2" in str(told[1])
     with pytest.raises(InputError, match=rf"worker 0 \({workers[0]}\) does not answer"):
-        Workers(Place(workers, 1), FACTS, 0.2)
+        Workers(Cluster(workers, 1), FACTS, 0.2)
 
 
 def test_a_port_in_use_is_named():
     with socket.create_server(("127.0.0.1", 0)) as taken:
         workers = (f"127.0.0.1:{taken.getsockname()[1]}", *_ports(1))
         with pytest.raises(InputError, match=r"worker 0 .*port \d+ of this machine is in use"):
-            Workers(Place(workers, 0), FACTS, 1.0)
+            Workers(Cluster(workers, 0), FACTS, 1.0)
         with pytest.raises(InputError, match=r"worker 1 .*port \d+ of this machine is in use"):
-            Workers(Place(workers[::-1], 1), FACTS, 1.0)
+            Workers(Cluster(workers[::-1], 1), FACTS, 1.0)
 
 
 def test_strangers_at_the_port_do_no_harm():
@@ -116,11 +116,11 @@ def test_strangers_at_the_port_do_no_harm():
     thread = threading.Thread(target=knock)
     thread.start()
     time.sleep(0.1)
-    chief = threading.Thread(target=lambda: result.append(Workers(Place(workers, 0), FACTS, 10.0)))
+    chief = threading.Thread(target=lambda: result.append(Workers(Cluster(workers, 0), FACTS, 10.0)))
     result = []
     chief.start()
     thread.join()
-    worker = Workers(Place(workers, 1), FACTS, 10.0)
+    worker = Workers(Cluster(workers, 1), FACTS, 10.0)
     chief.join()
     assert isinstance(result[0], Workers)
     for item in (worker, result[0]):
@@ -134,7 +134,7 @@ def test_two_of_one_number_are_told():
 
     def join(task):
         try:
-            outcomes.append(Workers(Place(workers, task), FACTS, 2.0))
+            outcomes.append(Workers(Cluster(workers, task), FACTS, 2.0))
         except InputError as error:
             outcomes.append(str(error))
 

@@ -14,7 +14,7 @@ _FORM = "write --workers host1:port,host2:port, the same on all machines, and --
 
 
 @dataclass(frozen=True)
-class Place:
+class Cluster:
     """One of several machines; the first is the chief, which alone writes.
 
     Attributes:
@@ -34,8 +34,8 @@ class Place:
         return f"worker {task} ({self.workers[task]})"
 
 
-def place_of(workers: str | None, task: int | None) -> Place | None:
-    """The place that the options, or else TF_CONFIG, give; None: a machine that trains alone.
+def cluster_of(workers: str | None, task: int | None) -> Cluster | None:
+    """The machines that the options, or else TF_CONFIG, give; None: a machine that trains alone.
 
     Raises:
         InputError: an address that is none, one twice, a task that is none of them, or a TF_CONFIG that cannot be used.
@@ -47,10 +47,10 @@ def place_of(workers: str | None, task: int | None) -> Place | None:
     addresses = tuple(word.strip() for word in workers.split(",") if word.strip())
     if task is None and len(addresses) > 1:
         raise InputError(f"--workers {workers}: which of them is this machine? {_FORM}")
-    return _place(addresses, task or 0, "--workers")
+    return _cluster(addresses, task or 0, "--workers")
 
 
-def _of_environment(text: str | None) -> Place | None:
+def _of_environment(text: str | None) -> Cluster | None:
     if not text:
         return None
     try:
@@ -68,10 +68,10 @@ def _of_environment(text: str | None) -> Place | None:
     if kind not in jobs or not 0 <= index < len(jobs[kind]):
         raise InputError(f"TF_CONFIG: task {kind} {index} is not in its cluster: correct it there")
     addresses = tuple(str(address) for address in (*chiefs, *jobs.get("worker", [])))
-    return _place(addresses, index + (len(chiefs) if kind == "worker" else 0), "TF_CONFIG")
+    return _cluster(addresses, index + (len(chiefs) if kind == "worker" else 0), "TF_CONFIG")
 
 
-def _place(addresses: tuple[str, ...], task: int, origin: str) -> Place | None:
+def _cluster(addresses: tuple[str, ...], task: int, origin: str) -> Cluster | None:
     for address in addresses:
         found = _ADDRESS.fullmatch(address)
         if not found or not 0 < int(found["port"]) < 65536:
@@ -82,4 +82,4 @@ def _place(addresses: tuple[str, ...], task: int, origin: str) -> Place | None:
     if not 0 <= task < len(addresses):
         raise InputError(f"--task {task}: there are {len(addresses)} workers, 0 to {len(addresses) - 1}")
     # a list of one is a machine alone
-    return Place(addresses, task) if len(addresses) > 1 else None
+    return Cluster(addresses, task) if len(addresses) > 1 else None

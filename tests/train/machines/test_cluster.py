@@ -5,7 +5,7 @@ import json
 import pytest
 
 from portraitseg.errors import InputError
-from train.machines.place import Place, place_of
+from train.machines.cluster import Cluster, cluster_of
 
 
 @pytest.fixture(autouse=True)
@@ -14,10 +14,10 @@ def _alone(monkeypatch):
 
 
 def test_a_machine_is_alone_unless_others_are_named():
-    assert place_of(None, None) is None
-    assert place_of("a:1", 0) is None
-    assert place_of("a:1, b:2", 1) == Place(("a:1", "b:2"), 1)
-    assert place_of("[::1]:1,b-2.c:65535", 0) == Place(("[::1]:1", "b-2.c:65535"), 0)
+    assert cluster_of(None, None) is None
+    assert cluster_of("a:1", 0) is None
+    assert cluster_of("a:1, b:2", 1) == Cluster(("a:1", "b:2"), 1)
+    assert cluster_of("[::1]:1,b-2.c:65535", 0) == Cluster(("[::1]:1", "b-2.c:65535"), 0)
 
 
 @pytest.mark.parametrize(
@@ -35,7 +35,7 @@ def test_a_machine_is_alone_unless_others_are_named():
 )
 def test_what_cannot_be_is_refused(workers, task, message):
     with pytest.raises(InputError, match=message):
-        place_of(workers, task)
+        cluster_of(workers, task)
 
 
 def test_tf_config_is_read_as_tensorflow_reads_it(monkeypatch):
@@ -43,13 +43,13 @@ def test_tf_config_is_read_as_tensorflow_reads_it(monkeypatch):
     for task, expected in ((("chief", 0), 0), (("worker", 0), 1), (("worker", 1), 2)):
         text = json.dumps({"cluster": cluster, "task": {"type": task[0], "index": task[1]}})
         monkeypatch.setenv("TF_CONFIG", text)
-        assert place_of(None, None) == Place(("c:1", "a:1", "b:1"), expected)
+        assert cluster_of(None, None) == Cluster(("c:1", "a:1", "b:1"), expected)
     # what is typed counts more
-    assert place_of("x:1,y:1", 0) == Place(("x:1", "y:1"), 0)
+    assert cluster_of("x:1,y:1", 0) == Cluster(("x:1", "y:1"), 0)
     monkeypatch.setenv(
         "TF_CONFIG", json.dumps({"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 0}})
     )
-    assert place_of(None, None) is None
+    assert cluster_of(None, None) is None
 
 
 @pytest.mark.parametrize(
@@ -64,4 +64,4 @@ def test_tf_config_is_read_as_tensorflow_reads_it(monkeypatch):
 def test_a_tf_config_that_cannot_be_used_is_named(monkeypatch, text, message):
     monkeypatch.setenv("TF_CONFIG", text)
     with pytest.raises(InputError, match=message):
-        place_of(None, None)
+        cluster_of(None, None)
