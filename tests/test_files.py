@@ -171,7 +171,7 @@ def test_a_disk_that_fills(tmp_path: Path) -> None:
         "cli.run(lambda: files.write_bytes(Path(sys.argv[1]), bytes(100000)))"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code, str(path)], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-B", "-c", code, str(path)], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
     )
     assert done.returncode == 2 and "x: the file is larger than" in done.stderr and done.stderr.count("\n") == 1
     assert path.read_text() == "old" and not leftovers(tmp_path)

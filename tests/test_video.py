@@ -1,8 +1,6 @@
 """Videos in and out: times, rotation, sound, transparency that is really there, and files that break off."""
 
 import itertools
-import resource
-import signal
 import sys
 from fractions import Fraction
 from pathlib import Path
@@ -15,6 +13,7 @@ from portraitseg.errors import CheckFailed, InputError
 from portraitseg.segment import pictures, video
 from portraitseg.segment.segmenter import Segmenter
 from portraitseg.synthetic import portraits as synthetic
+from tests import limits
 from tests.test_segment_command import SMALL, call
 
 av = pytest.importorskip("av", reason="VIDEOS NOT RUN: no PyAV: pip install 'portraitseg[video]'")
@@ -256,14 +255,9 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(uneven: Path, tmp_path: Path
     """By `ulimit -f`: beyond it nothing can be written, as on a full disk."""
     target = tmp_path / "o.mp4"
     target.write_bytes(b"before")
-    limits, signals = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, limits[1]))
-    try:
-        with pytest.raises(InputError, match=r"o\.mp4: the file is larger than this disk or shell allows"):
-            call("segment", uneven, "--out", target, "--overwrite", *SMALL)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-        signal.signal(signal.SIGXFSZ, signals)
+    message = r"o\.mp4: the file is larger than this disk or shell allows"
+    with limits.file_size(2000), pytest.raises(InputError, match=message):
+        call("segment", uneven, "--out", target, "--overwrite", *SMALL)
     assert target.read_bytes() == b"before" and list(tmp_path.iterdir()) == [target]
 
 

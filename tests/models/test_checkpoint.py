@@ -1,7 +1,6 @@
 """Nothing in an h5 is executed, nothing of it can hang or end the process that reads it."""
 
 import json
-import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +15,7 @@ from portraitseg.errors import InputError
 from portraitseg.models import checkpoint
 from portraitseg.models.checkpoint import Header, parse_header, read_header
 from portraitseg.models.keras_route import keras
+from tests import limits
 from tests.data.bad_cases import write_h5
 
 ROOT = Path(__file__).parents[2]
@@ -82,13 +82,9 @@ def test_saving_again_gives_the_same_weights_file_name_only(saved: Path) -> None
 def test_a_disk_that_fills_leaves_the_old_file(network: Any, saved: Path) -> None:
     """By the kernel's limit on file sizes; the HDF5 library itself would raise what no command expects."""
     before = saved.read_bytes()
-    old = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) // 2, old[1]))
-    try:
-        with pytest.raises(InputError, match=r"the file is larger than .*; what was there before is untouched"):
-            checkpoint.save(network, saved)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, old)
+    message = r"the file is larger than .*; what was there before is untouched"
+    with limits.file_size(len(before) // 2), pytest.raises(InputError, match=message):
+        checkpoint.save(network, saved)
     assert saved.read_bytes() == before and [path.name for path in saved.parent.iterdir()] == ["best.h5"]
     checkpoint.save(network, saved)
     assert saved.read_bytes() == before

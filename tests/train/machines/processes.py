@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 
 from portraitseg.synthetic import portraits
+from tests import limits
 
 ROOT = Path(__file__).parents[3]
 
@@ -75,7 +76,7 @@ def start(
             subprocess.Popen(
                 [sys.executable, "-m", "tests.train.machines.small", *words],
                 cwd=folder,
-                env={**os.environ, "PYTHONPATH": str(ROOT)},
+                env={**os.environ, "PYTHONPATH": str(ROOT), **(limits.NO_BYTECODE if limit else {})},
                 stderr=subprocess.PIPE,
                 text=True,
                 start_new_session=True,
