@@ -187,7 +187,7 @@ sys.argv = ["portraitseg", "segment", {str(portraits / "p0.jpg")!r}, "--out", {s
 resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
 main()
 """
-    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    ended = subprocess.run([sys.executable, "-B", "-c", code], capture_output=True, text=True, check=False)
     errors = [line for line in ended.stderr.splitlines() if line.startswith("error:")]
     assert ended.returncode == 2 and len(errors) == 1 and "larger than this disk or shell allows" in errors[0], (
         ended.stderr
