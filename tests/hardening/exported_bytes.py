@@ -145,7 +145,7 @@ def tiny(name: str) -> Iterator[tuple[str, str]]:
 def _is_shipped(path: str) -> bool:
     """What a release keeps; of ONNX, one layout. The others take as long again, and pass through the same code."""
     if path.endswith(".tflite"):
-        return path.endswith(("-fp16.tflite", "-qat_wi8_ai8.tflite", "-qat_wi8_ai8_u8.tflite"))
+        return path.endswith(("-fp16.tflite", "-fp16acc16.tflite", "-qat_wi8_ai8.tflite", "-qat_wi8_ai8_u8.tflite"))
     return "palette4" not in path and "-nchw-" not in path
 
 
