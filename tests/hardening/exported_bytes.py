@@ -183,11 +183,10 @@ def _inputs(size: tuple[int, int]) -> np.ndarray:
 
 def _portraits(size: tuple[int, int]) -> np.ndarray:
     """What half precision is tried on: of noise a network makes no mask to compare."""
-    from portraitseg import contract
     from portraitseg.synthetic import portraits
+    from tests.export import tiny
 
-    images = [portraits.render(index, size)[0] for index in range(_CALIBRATION)]
-    return np.concatenate([contract.image_to_inputs(image, size) for image in images])
+    return tiny.stack_inputs([portraits.render(index, size)[0] for index in range(_CALIBRATION)], size)
 
 
 def _write_artifact(name: str, source: manifest.Source, stem: Path) -> None:
