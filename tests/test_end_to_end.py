@@ -33,7 +33,7 @@ epochs = 1
 freeze_bn_epochs = 0
 [export]
 calibration_photos = 24
-parity_photos = 4
+parity_photos = 8
 """
 
 COMMANDS = (
@@ -61,28 +61,28 @@ def _run(package, *arguments):
     assert done.returncode == 0, f"{arguments}: {done.stderr[-2000:]}"
 
 
-@pytest.fixture(scope="module", params=["tiny-64x64", pytest.param("contour_small-128x160", marks=pytest.mark.full)])
+@pytest.fixture(scope="module", params=["small-64x64", pytest.param("contour_small-128x160", marks=pytest.mark.full)])
 def network(request):
     return request.param
 
 
 @pytest.fixture(scope="module")
-def folder(network, tmp_path_factory, float_model):
+def folder(network, tmp_path_factory):
     """All that the commands leave. Parity refuses to compare outputs as flat as those of a few steps from scratch."""
     folder = tmp_path_factory.mktemp("clone")
     name, _, size = network.partition("-")
     height, _, width = size.partition("x")
-    is_tiny = name == tiny.NAME
-    text = CONFIG.format(network=name, height=height, width=width, epochs=2 if is_tiny else 4)
+    is_small = name == tiny.SMALL
+    text = CONFIG.format(network=name, height=height, width=width, epochs=2 if is_small else 4)
     (folder / "tiny.toml").write_text(text)
     with pytest.MonkeyPatch.context() as patch, tiny.registered():
         patch.chdir(folder)
-        if is_tiny:
-            checkpoint.save(float_model, Path("begin.h5"))
+        if is_small:
+            checkpoint.save(tiny.trained_model(name, (int(height), int(width))), Path("begin.h5"))
         else:
             shutil.copy(ROOT / "weights/contour_small-256x256.h5", "begin.h5")
         for command in COMMANDS:
-            (_call if is_tiny else _run)(*command)
+            (_call if is_small else _run)(*command)
         yield folder
 
 

@@ -44,6 +44,8 @@ def trained_model(name: str, size: tuple[int, int], steps: int = 240, seed: int 
 
 #: The network of the shared fixtures: `float_model`, `qat_model`, `exported`.
 NAME = "tiny"
+#: The one of whole chains and stages.
+SMALL = "small"
 
 
 def build_tiny(size: tuple[int, int]) -> Any:
@@ -69,9 +71,10 @@ def build_tiny(size: tuple[int, int]) -> Any:
 
 @contextmanager
 def registered() -> Iterator[None]:
-    """Puts the tiny network among `MODELS` for a while."""
+    """Puts the tiny networks among `MODELS` for a while."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(models.MODELS, NAME, build_tiny)
+        patch.setitem(models.MODELS, SMALL, build_small)
         yield
 
 
@@ -81,8 +84,8 @@ def build_small(size: tuple[int, int]) -> Any:
     from portraitseg.models.keras_route import keras
 
     image = keras.Input((*size, 3), name="image")
-    x = blocks.conv_bn(image, 16, kernel=3, stride=2, name="down0")
-    x = blocks.conv_bn(x, 32, kernel=3, stride=2, name="down1")
-    x = blocks.separable(x, 32, stride=2, name="down2")
+    x = blocks.conv_bn(image, 24, kernel=3, stride=2, name="down0")
+    x = blocks.conv_bn(x, 96, kernel=3, stride=2, name="down1")
+    x = blocks.separable(x, 64, stride=2, name="down2")
     x = keras.layers.Conv2D(1, 1, name="logits")(x)
-    return keras.Model(image, blocks.mask_head(blocks.upsample(x, 8, name="logits")), name="small")
+    return keras.Model(image, blocks.mask_head(blocks.upsample(x, 8, name="logits")), name=SMALL)
