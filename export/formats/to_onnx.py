@@ -10,6 +10,7 @@ from jaxtyping import Float32, Int8
 from export.product.parity import Bound
 from export.product.product import Networks, Product, ReferenceName, input_tensor, output_tensor
 from export.product.quiet import quiet
+from export.product.tracing import name_tensors
 from portraitseg.errors import CheckFailed
 from portraitseg.manifest import Tensor
 from portraitseg.runners.tensors import Layout
@@ -74,17 +75,14 @@ def write_onnx(
     Raises:
         CheckFailed: what onnx says against the file.
     """
-    import tensorflow as tf
     import tf2onnx
 
-    spec = tf.TensorSpec((1, *model.input_shape[1:]), tf.float32, name="image")
-    # a function that names its output; given the model itself tf2onnx would name it after the last layer
-    function = tf.function(
-        lambda image: {"mask": model(image, training=False)}, input_signature=[spec], autograph=False
-    )
+    function = name_tensors(model)
     planes = {"inputs_as_nchw": ["image"], "outputs_as_nchw": ["mask"]} if layout == "NCHW" else {}
     with quiet():
-        proto, _ = tf2onnx.convert.from_function(function, input_signature=[spec], opset=OPSET, **planes)
+        proto, _ = tf2onnx.convert.from_function(
+            function, input_signature=function.input_signature, opset=OPSET, **planes
+        )
     if is_quantized:
         store_int8_kernels(proto)
     if licence:

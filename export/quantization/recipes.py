@@ -11,6 +11,7 @@ from jaxtyping import Float32
 
 from export.product.parity import Bound
 from export.product.quiet import quiet
+from export.product.tracing import name_tensors
 from export.quantization import clamps, equal_shapes
 from export.quantization.check_int8 import IntegerType
 from export.quantization.half import check_half
@@ -151,11 +152,7 @@ def _converter(model: Any) -> Any:
     if equal_shapes.find(model):
         model = equal_shapes.rewrite(model)
 
-    spec = tf.TensorSpec((1, *model.input_shape[1:]), tf.float32, name="image")
-    # the signature takes its key from the parameter
-    function = tf.function(
-        lambda image: {"mask": model(image, training=False)}, input_signature=[spec], autograph=False
-    )
+    function = name_tensors(model)
     # frozen first: given the Keras model, the converter saves and traces every layer of it (5 to 20 times slower)
     frozen = convert_variables_to_constants_v2(function.get_concrete_function(), lower_control_flow=False)
     return tf.lite.TFLiteConverter.from_concrete_functions([frozen], tf.Module())

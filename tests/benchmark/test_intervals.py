@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from scipy import stats
 
 from benchmark.measuring.intervals import bootstrap_interval, describe_difference, paired_difference
 
@@ -40,6 +39,9 @@ def test_pairs_find_what_separate_intervals_hide():
     assert difference.low > 0 and not difference.is_noise
     # the separate intervals overlap by most of their width
     assert bootstrap_interval(b)[0] < bootstrap_interval(a)[1]
+    # imported here: it takes a second
+    from scipy import stats
+
     # SciPy's own bootstrap of the same mean; a fifth of the width for the resampling of both
     theirs = stats.bootstrap(((b - a),), np.mean, n_resamples=2000, method="percentile", rng=2).confidence_interval
     slack = 0.2 * (theirs.high - theirs.low)

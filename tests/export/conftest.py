@@ -15,12 +15,13 @@ from export.formats.to_onnx import onnx_products
 from export.formats.to_tflite import tflite_products
 from export.product import parity
 from export.product.product import Networks, Product, Unsuitable
+from tests.conftest import one_at_a_time, shared_folder
 from tests.export import tiny
 
 
 @dataclass(frozen=True)
 class Exported:
-    """All files of the tiny network in one folder, each made when it is asked for."""
+    """All files of the tiny network in one folder, each made when one of xdist's workers asks for it first."""
 
     folder: Path
     products: dict[str, Product]
@@ -30,10 +31,11 @@ class Exported:
         """The product whose name ends so, and its file."""
         product = next(self.products[name] for name in self.products if name.endswith(end))
         path = self.folder / product.path
-        if not path.exists():
-            # half precision is only for networks that bear it; the file is there all the same
-            with suppress(Unsuitable):
-                product.write(path)
+        with one_at_a_time(path):
+            if not path.exists():
+                # half precision is only for networks that bear it; the file is there all the same
+                with suppress(Unsuitable):
+                    product.write(path)
         return product, path
 
     @cached_property
@@ -60,4 +62,6 @@ def networks(float_model: Any, qat_model: Any, calibration: np.ndarray) -> Netwo
 @pytest.fixture(scope="session")
 def exported(networks: Networks, tmp_path_factory: pytest.TempPathFactory) -> Exported:
     products = [*tflite_products(networks), *coreml_products(networks), *onnx_products(networks)]
-    return Exported(tmp_path_factory.mktemp("exported"), {product.path: product for product in products}, networks)
+    folder = shared_folder(tmp_path_factory) / "exported"
+    folder.mkdir(exist_ok=True)
+    return Exported(folder, {product.path: product for product in products}, networks)
