@@ -12,6 +12,7 @@ def test_has_the_papers_size() -> None:
     assert models.build("banet", (256, 256)).count_params() == pytest.approx(0.62e6 / 4, rel=0.05)
 
 
+@pytest.mark.full
 def test_details_are_mined_where_the_outline_is() -> None:
     network = models.build("banet_w050", SIZE)
     probe = keras.Model(network.input, network.get_layer("attention").output)

@@ -17,6 +17,7 @@ def inputs():
     return np.random.default_rng(0).random((2, *SIZE, 3), np.float32)
 
 
+@pytest.mark.full
 def test_two_outputs_in_training_one_in_the_exported_file(inputs):
     training = models.build_for_training(NAME, SIZE)
     assert training.output_names == ["mask", "boundary"]
@@ -28,6 +29,7 @@ def test_two_outputs_in_training_one_in_the_exported_file(inputs):
     assert models.build(NAME, SIZE).output_names == ["mask"]
 
 
+@pytest.mark.full
 def test_training_and_deployed_network_share_one_h5(inputs, tmp_path):
     training, deployed = models.build_for_training(NAME, SIZE), models.build(NAME, SIZE)
     assert [w.name for w in training.weights] == [w.name for w in deployed.weights]

@@ -19,6 +19,7 @@ def test_halving_the_width_quarters_the_weights() -> None:
     assert 0.23 < ratio < 0.3
 
 
+@pytest.mark.full
 def test_the_boundary_head_is_only_there_in_training() -> None:
     deployed = models.build("portraitnet_w050", SIZE)
     training = models.build_for_training("portraitnet_w050", SIZE)
@@ -41,6 +42,7 @@ def test_the_mask_does_not_depend_on_the_boundary_head() -> None:
     assert np.abs(deployed(inputs) - training(inputs)[0]).max() > 0.1
 
 
+@pytest.mark.full
 def test_every_skip_fits_the_decoder() -> None:
     # an Add broadcasts a channel of one without a word
     network = models.build("portraitnet", SIZE)

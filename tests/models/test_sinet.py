@@ -27,6 +27,7 @@ def test_half_of_the_width_is_smaller_everywhere() -> None:
     assert narrow.count_params() < 0.35 * wide.count_params()
 
 
+@pytest.mark.full
 def test_pooled_branches_see_a_smaller_map() -> None:
     network = models.build("sinet_w050", (64, 96))
     assert network.get_layer("coarse3_a_dw").output_shape[1:3] == (2, 3)
@@ -34,6 +35,7 @@ def test_pooled_branches_see_a_smaller_map() -> None:
     assert network.get_layer("coarse3_add").output_shape[1:3] == (8, 12)
 
 
+@pytest.mark.full
 def test_fine_features_are_blocked_where_the_coarse_mask_is_sure() -> None:
     network = models.build("sinet_w050", SIZE)
     names = ("person_conv", "coarse_for", "doubt")

@@ -17,6 +17,8 @@ from portraitseg.models.keras_route import keras
 ROOT = Path(__file__).parents[2]
 #: The wider ones, of the same layers.
 FULL = [pytest.param(name, marks=pytest.mark.full) for name in ("contour_large", "fast_scnn")]
+#: Of the literature.
+PEERS = [pytest.param(name, marks=pytest.mark.full) for name in ("portraitnet_w050", "sinet_w050")]
 PADS = frozenset({"ZeroPadding2D", "Cropping2D"})
 
 
@@ -75,7 +77,7 @@ def test_at_multiples_of_32_it_is_the_network_of_its_weights(name: str) -> None:
     assert {kind for kind, *_ in _layers(landscape)} >= PADS
 
 
-@pytest.mark.parametrize("name", ["contour_small", "sinet_w050"])
+@pytest.mark.parametrize("name", ["contour_small", PEERS[1]])
 def test_what_strides_pads_first(name: str) -> None:
     network = models.build(name, (144, 256))
     for layer in network.layers:
@@ -84,9 +86,7 @@ def test_what_strides_pads_first(name: str) -> None:
             assert all(side % stride == 0 for side, stride in zip(sides, layer.strides, strict=True)), layer.name
 
 
-@pytest.mark.parametrize(
-    "name", ["contour_small", *FULL, pytest.param("portraitnet_w050", marks=pytest.mark.full), "sinet_w050"]
-)
+@pytest.mark.parametrize("name", ["contour_small", *FULL, *PEERS])
 @pytest.mark.parametrize("size", [(144, 256), (256, 192), (48, 80)])
 def test_sizes_of_phones(name: str, size: tuple[int, int]) -> None:
     assert models.build(name, size).output_shape == (None, *size, 1)
