@@ -12,7 +12,10 @@ import pytest
 
 from portraitseg import files, manifest
 from portraitseg.models import checkpoint
+from tests import in_process
 from tests.export import tiny
+
+batches = in_process.batches
 
 ROOT = Path(__file__).parents[1]
 

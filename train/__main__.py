@@ -276,19 +276,25 @@ def speed(
 
 @app.command()
 def average(
-    weights: Annotated[list[Path], typer.Option(help="A float h5; repeated, of one network and size.")],
+    weights: Annotated[list[Path], typer.Option(help="A float h5; repeated, of one network, of any of its sizes.")],
     out: Annotated[Path, typer.Option(help="The h5 to write, for INIT= or --init.")],
     share: Annotated[
-        float | None,
-        typer.Option(help="Of the second of two, after fine-tuning; the first, its start, has the rest (WiSE-FT)."),
+        list[float] | None,
+        typer.Option(
+            help="Of each h5, in their order; or, once, of the second of two, after fine-tuning: the first, its start, "
+            "has the rest (WiSE-FT)."
+        ),
+    ] = None,
+    size: Annotated[
+        tuple[int, int] | None, typer.Option(help="Height and width of the new network's input; else the first's.")
     ] = None,
 ) -> None:
     """Average the weights of trainings that began alike (a model soup), or of a fine-tuning's start and end."""
     from train.weights.average import average
 
-    average(weights, out, share)
-    if share is not None:
-        cli.say(f"{out}: {1 - share:g} of {weights[0]} and {share:g} of {weights[1]}")
+    shares = average(weights, out, share or (), size)
+    if shares is not None:
+        cli.say(f"{out}: {', '.join(f'{one:g} of {path}' for one, path in zip(shares, weights, strict=True))}")
         return
     cli.say(f"{out}: the mean of {len(weights)}; its batch norm and outline want a last short training (--init {out})")
 

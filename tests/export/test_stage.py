@@ -28,6 +28,7 @@ from portraitseg.errors import CheckFailed, InputError
 from portraitseg.manifest import Manifest
 from portraitseg.models import checkpoint
 from portraitseg.runs import Run
+from tests import in_process
 from tests.export import tiny
 
 CONFIG = Config(
@@ -37,6 +38,8 @@ CONFIG = Config(
     qat=QatConfig(epochs=1, learning_rate=1e-5, freeze_bn_epochs=1),
     export=ExportConfig(recipes=("all",), calibration_photos=16, parity_photos=3),
 )
+
+batches = in_process.batches
 
 IOS = [end for end in VARIANTS if "palette4" not in end]
 

@@ -15,14 +15,14 @@ from portraitseg.errors import CheckFailed, InputError
 from portraitseg.models import checkpoint
 from portraitseg.models.keras_route import keras, tf
 from portraitseg.runs import Run
-from tests import small_network
+from tests import in_process, small_network
 from train import state
 from train.fit import Interrupted, Plan, fit
 from train.machines.team import Team
 from train.optimize import Optimization
 from train.stream import maker_of
 
-registered = small_network.registered
+registered, batches = small_network.registered, in_process.batches
 
 PLAN = Plan(epochs=3, learning_rate=2e-3)
 

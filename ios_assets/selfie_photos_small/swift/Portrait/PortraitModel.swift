@@ -12,12 +12,12 @@ public enum PortraitModel {
         meanSteps: 4.0,
         flippedShare: 0.01,
         refine: RefineSettings(
-            side: 80, radius: 2, epsilon: 0.0003,
+            side: 80, radius: 2, epsilon: 0.0001,
             low: 0.1, high: 0.9,
             specks: 0.002, holes: 0.0005
         ),
         smooth: SmoothSettings(
-            keep: 0.9, low: 0.05, high: 0.3,
+            keep: 0.85, low: 0.1, high: 0.5,
             reach: 4, cut: 0.2, gapS: 0.5
         )
     )
