@@ -201,7 +201,7 @@ def _write_artifact(name: str, source: manifest.Source, stem: Path) -> None:
 def main() -> None:
     """Compares with the committed table, or writes it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--write", action="store_true", help="write the table anew")
+    parser.add_argument("--write", action="store_true", help="write the table anew, or its rows of --only")
     parser.add_argument("--only", nargs="*", default=[], help="released runs or networks, instead of all")
     arguments = parser.parse_args()
     from portraitseg import models
@@ -218,12 +218,16 @@ def main() -> None:
                     keras.backend.clear_session()
                     table |= {f"{kind}/{name}/{path}": digest for path, digest in make(name)}
                     cli.say(f"{kind} {name}: {len(table)} files so far")
-    if arguments.write:
-        files.write_json(TABLE, table)
-        return
     known = json.loads(TABLE.read_text(encoding="utf-8"))
-    if arguments.only:
-        known = {path: digest for path, digest in known.items() if path.split("/")[1] in arguments.only}
+    others = {
+        path: digest for path, digest in known.items() if arguments.only and path.split("/")[1] not in arguments.only
+    }
+    if arguments.write:
+        # in the order in which they stood
+        kept = {path: table.get(path, digest) for path, digest in known.items() if path in others or path in table}
+        files.write_json(TABLE, kept | table)
+        return
+    known = {path: digest for path, digest in known.items() if path not in others}
     changed = sorted(path for path in known.keys() & table.keys() if known[path] != table[path])
     gone, fresh = sorted(known.keys() - table.keys()), sorted(table.keys() - known.keys())
     for what, paths in (("changed", changed), ("gone", gone), ("new", fresh)):

@@ -170,7 +170,7 @@ def test_the_function_is_kept(tmp_path: Path, has_norms: bool) -> None:
     assert np.abs(ours(inputs).numpy() - expected).max() > 1e-3
 
 
-@pytest.mark.parametrize("name", ["mattingnet_small", "fast_scnn_w050"])
+@pytest.mark.parametrize("name", ["mattingnet_small", pytest.param("fast_scnn_w050", marks=pytest.mark.full)])
 def test_our_own_h5_is_loaded_whole(tmp_path: Path, name: str) -> None:
     theirs, ours = models.build(name, (64, 64)), models.build(name, (64, 64))
     randomise(theirs, seed=3)

@@ -12,7 +12,7 @@ import pytest
 from portraitseg import models
 
 #: Files of networks that are kept for comparison.
-LITERATURE = frozenset({"banet", "mattingnet", "mmnet", "portraitnet", "sinet"})
+LITERATURE = frozenset({"banet", "fast_scnn", "mattingnet", "mmnet", "portraitnet", "sinet"})
 
 #: Network → the variant that is named last, the narrowest.
 NARROWEST = {build.func.__module__: name for name, build in models.MODELS.items()}  # type: ignore[attr-defined]
