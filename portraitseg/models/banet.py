@@ -103,7 +103,7 @@ def fuse(semantic: Any, details: Any, filters: int) -> Any:
     # the upsampled one first: TFMOT 0.8.1 would swap an upsampling that follows a convolution in a Concatenate
     x = layers.Concatenate(name="fusion_concat")([context, details])
     x = blocks.conv_bn(x, filters, kernel=3, name="fusion")
-    weight = layers.GlobalAveragePooling2D(keepdims=True, name="fusion_mean")(x)
+    weight = blocks.mean_over_image(x, name="fusion_mean", halves="fusion_halves")
     weight = blocks.conv_bn(weight, filters, name="fusion_reduce")
     weight = layers.Activation("sigmoid", name="fusion_gate")(layers.Conv2D(filters, 1, name="fusion_expand")(weight))
     return layers.Add(name="fusion_add")([x, layers.Multiply(name="fusion_scale")([x, weight])])

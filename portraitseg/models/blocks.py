@@ -14,6 +14,9 @@ _FEWEST = 8
 #: average over the weights (`train.ema`) smooths what 0.9 leaves noisy.
 _BN_MOMENTUM = 0.9
 
+#: Pixels of a side that the classic GPU delegate takes a mean over on OpenGL ES; of more it leaves some out.
+MOST_POOLED = 64
+
 
 def check_size(network: str, size: tuple[int, int], stride: int) -> None:
     """Makes sure that a network can take inputs of a size.
@@ -67,6 +70,19 @@ def inverted_residual(
 def upsample(x: Any, factor: int | tuple[int, int], name: str = "") -> Any:
     """Bilinear upsampling by a whole factor, half-pixel centres: RESIZE_BILINEAR, which every delegate takes."""
     return layers.UpSampling2D(factor, interpolation="bilinear", name=f"{name}_up")(x)
+
+
+def mean_over_image(x: Any, name: str, halves: str) -> Any:
+    """The mean of each channel, (n, h, w, c) → (n, 1, 1, c): of larger maps in two steps, the first called `halves`.
+
+    Sides that two does not divide stay as they are, and the GPU check refuses the file.
+    """
+    pool = 1
+    while max(x.shape[1:3]) > MOST_POOLED * pool and not any(side % (2 * pool) for side in x.shape[1:3]):
+        pool *= 2
+    if pool > 1:
+        x = layers.AveragePooling2D(pool, name=halves)(x)
+    return layers.GlobalAveragePooling2D(keepdims=True, name=name)(x)
 
 
 def subpixel(x: Any, factor: int, name: str = "") -> Any:

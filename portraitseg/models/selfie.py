@@ -72,9 +72,6 @@ ASPP_FILTERS = 128
 #: signals alive.
 INITIAL_GAIN = 2.0
 
-#: Pixels of a side that the classic GPU delegate takes a mean over on OpenGL ES; of more it leaves some out.
-MOST_POOLED = 64
-
 #: Both sides of the input are to be multiples of it.
 STRIDE = 16
 
@@ -148,13 +145,7 @@ def decoder_step(x: Any, skip: Any, name: str) -> Any:
 
 def gate(x: Any, squeeze: int, out: int, name: str) -> Any:
     """Weights in [0, 1] of channels from what the whole image says of them; (n, h, w, c) → (n, 1, 1, out)."""
-    y, pool = x, 1
-    while max(x.shape[1:3]) > MOST_POOLED * pool and not any(side % (2 * pool) for side in x.shape[1:3]):
-        pool *= 2
-    if pool > 1:
-        # the same mean, of fewer pixels
-        y = layers.AveragePooling2D(pool, name=f"{name}_halves")(y)
-    y = layers.GlobalAveragePooling2D(keepdims=True, name=f"{name}_pool")(y)
+    y = blocks.mean_over_image(x, name=f"{name}_pool", halves=f"{name}_halves")
     if squeeze:
         # the bias keeps fresh ones alive: there are as few as eight
         y = layers.Conv2D(squeeze, 1, activation="relu", bias_initializer="ones", name=f"{name}_squeeze_conv")(y)

@@ -84,7 +84,7 @@ def down(x: Any, filters: int, name: str) -> Any:
 
 def excite(x: Any, name: str) -> Any:
     """Squeeze-and-excitation (Hu et al., 2018): each channel times what the whole image says of it."""
-    y = layers.GlobalAveragePooling2D(keepdims=True, name=f"{name}_mean")(x)
+    y = blocks.mean_over_image(x, name=f"{name}_mean", halves=f"{name}_halves")
     # with batch norm: TFMOT leaves the kernel of a convolution that only a ReLU follows in float
     y = blocks.conv_bn(y, max(4, x.shape[-1] // 4), name=f"{name}_reduce")
     y = layers.Conv2D(x.shape[-1], 1, name=f"{name}_expand")(y)

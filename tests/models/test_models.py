@@ -1,5 +1,7 @@
 """What every network must do; a line added to MODELS is tested by these."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -37,6 +39,26 @@ def test_maps_an_image_to_a_probability_of_the_same_size(network):
     assert probability.shape == (2, *SIZE, 1)
     assert probability.dtype == np.float32
     assert probability.min() >= 0 and probability.max() <= 1
+
+
+# the literature's too, as those of their size are exported by `make compare`
+@pytest.mark.parametrize("size", [(256, 256), pytest.param((320, 320), marks=pytest.mark.full)], ids=str)
+@pytest.mark.parametrize("name", ["selfie_swish", "banet_w050", "sinet_w050"])
+def test_no_mean_is_over_more_pixels_than_opengl_es_takes(name, size):
+    pools = [layer for layer in models.build(name, size).layers if type(layer).__name__ == "GlobalAveragePooling2D"]
+    assert pools and max(max(layer.input_shape[1:3]) for layer in pools) <= blocks.MOST_POOLED
+
+
+def test_every_network_that_pools_is_named_above():
+    pooling = {
+        file.name for file in Path(models.__file__).parent.glob("*.py") if "mean_over_image(" in file.read_text()
+    }
+    assert pooling == {"banet.py", "blocks.py", "selfie.py", "sinet.py"}
+    assert not [
+        file
+        for file in Path(models.__file__).parent.glob("*.py")
+        if file.name != "blocks.py" and "GlobalAverage" in file.read_text()
+    ]
 
 
 def test_names_follow_the_convention(network):

@@ -7,7 +7,6 @@ import pytest
 
 from export.quantization.recipes import RECIPES
 from portraitseg import models
-from portraitseg.models import selfie
 from portraitseg.models.keras_route import keras
 from portraitseg.tflite.graph import parse_graph
 
@@ -40,11 +39,3 @@ def test_activations_are_what_they_are_called(name: str) -> None:
     assert x.min() < -4 and x.max() > 4
     expected = x * np.clip(x + 3, 0, 6) / 6 if kind == "hswish" else x / (1 + np.exp(-x))
     np.testing.assert_allclose(y, expected, atol=1e-5)
-
-
-@pytest.mark.parametrize("size", [(144, 256), (256, 256), (288, 288), (320, 320)])
-def test_no_mean_is_over_more_pixels_than_opengl_es_takes(size: tuple[int, int]) -> None:
-    model = models.build("selfie_swish", size)
-    pooled = [layer.input_shape[1:3] for layer in model.layers if type(layer).__name__ == "GlobalAveragePooling2D"]
-    assert len(pooled) == 10
-    assert max(max(shape) for shape in pooled) <= selfie.MOST_POOLED
