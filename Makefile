@@ -108,8 +108,11 @@ web-build: $(ENV) ## the page as static files that anybody can host, in web-buil
 	@$(PY) -m portraitseg web --build web-build $(WITH_FILES)
 
 # compiled once, also where the shell forbids it: hundreds of processes that tests start would compile the package each
+# one thread for each of the processes that fill the cores: more only wait for each other
+ONE_THREAD = OMP_NUM_THREADS=1 TF_NUM_INTRAOP_THREADS=1 TF_NUM_INTEROP_THREADS=1
+
 test: $(ENV) ## the tests that CI runs
-	@PYTHONDONTWRITEBYTECODE= $(PY) -m pytest -n auto --maxprocesses 4 --dist loadfile
+	@PYTHONDONTWRITEBYTECODE= $(ONE_THREAD) $(PY) -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 test-full: $(ENV) ## every test, however long
 	@$(PY) -m pytest -m "full or not full"

@@ -37,7 +37,7 @@ def test_shapes_and_types():
     assert batch.images.dtype == batch.targets.dtype == np.uint8
 
 
-@pytest.mark.parametrize("start", [0, 3])
+@pytest.mark.parametrize("start", [0, pytest.param(3, marks=pytest.mark.full)])
 def test_workers_make_the_same_batches_as_the_maker(start):
     maker = _maker()
     with BatchStream(maker, start, workers=2) as stream:
