@@ -107,10 +107,10 @@ web: $(ENV) ## the page in the browser: photos and the camera, no photo leaves t
 web-build: $(ENV) ## the page as static files that anybody can host, in web-build/
 	@$(PY) -m portraitseg web --build web-build $(WITH_FILES)
 
-# compiled once, also where the shell forbids it: hundreds of processes that tests start would compile the package each
 # one thread for each of the processes that fill the cores: more only wait for each other
 ONE_THREAD = OMP_NUM_THREADS=1 TF_NUM_INTRAOP_THREADS=1 TF_NUM_INTEROP_THREADS=1
 
+# compiled once, also where the shell forbids it: hundreds of processes that tests start would compile the package each
 test: $(ENV) ## the tests that CI runs
 	@PYTHONDONTWRITEBYTECODE= $(ONE_THREAD) $(PY) -m pytest -n auto --maxprocesses 4 --dist loadfile
 

@@ -223,8 +223,8 @@ def main() -> None:
         path: digest for path, digest in known.items() if arguments.only and path.split("/")[1] not in arguments.only
     }
     if arguments.write:
-        # in the order in which they stood
-        kept = {path: table.get(path, digest) for path, digest in known.items() if path in others or path in table}
+        # those that are made again stay where they stood
+        kept = {path: digest for path, digest in known.items() if path in others or path in table}
         files.write_json(TABLE, kept | table)
         return
     known = {path: digest for path, digest in known.items() if path not in others}

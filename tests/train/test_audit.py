@@ -5,9 +5,7 @@ import json
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -23,6 +21,7 @@ from portraitseg.data import open_dataset
 from portraitseg.data.base import Sample
 from portraitseg.errors import InputError
 from portraitseg.synthetic import portraits as synthetic
+from tests.in_process import open_pool
 from train.audit import faults, page, planting, redraw, stage, survey
 from train.audit.planting import NAMES, Plant, Planting
 from train.audit.survey import Seen
@@ -168,16 +167,9 @@ def config_of(root: Path, **data: object) -> Config:
 @pytest.fixture
 def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither worker processes nor probes, which `audited` has had already."""
-
-    @contextmanager
-    def here(job: survey.Job, _: int) -> Iterator[Any]:
-        workers._job = job
-        with ThreadPoolExecutor(1) as pool:
-            yield pool
-
     monkeypatch.setattr(workers, "_job", None)
     for module in (survey, page):
-        monkeypatch.setattr(module, "pool_of", here)
+        monkeypatch.setattr(module, "open_pool", open_pool)
     monkeypatch.setattr(stage, "open_file", lambda path: None)
 
 

@@ -12,9 +12,9 @@ import numpy as np
 from jaxtyping import UInt8
 
 from portraitseg import contract, files
-from portraitseg.workers import cores
+from portraitseg.workers import cores, open_pool
 from train.audit.faults import WORDS, Finding
-from train.audit.survey import Job, Seen, View, load_view, pool_of
+from train.audit.survey import Job, Seen, View, load_view
 from train.show import difference, fit, tint
 
 _STATIC = Path(__file__).with_name("static")
@@ -36,7 +36,7 @@ def write(path: Path, name: str, job: Job, suspects: Sequence[Seen], audited: in
     """
     pictures: list[str] = []
     if suspects:
-        with pool_of(job, min(workers or cores(), len(suspects))) as pool:
+        with open_pool(min(workers or cores(), len(suspects)), job) as pool:
             pictures = list(pool.map(picture, suspects, chunksize=4))
     files.write_text(path, "".join(_page(name, suspects, pictures, audited)))
 

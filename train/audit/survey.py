@@ -2,9 +2,8 @@
 
 import base64
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -138,7 +137,7 @@ def survey(job: Job, keys: Sequence[str], log: Path, origin: Mapping[str, Any], 
     done = _resume(log, origin)
     left = [key for key in keys if key not in done]
     if left:
-        with log.open("a", encoding="utf-8") as lines, pool_of(job, min(workers or cores(), len(left))) as pool:
+        with log.open("a", encoding="utf-8") as lines, open_pool(min(workers or cores(), len(left)), job) as pool:
             try:
                 _look_at(left, pool, lines, done)
             except KeyboardInterrupt as error:
@@ -153,13 +152,6 @@ def _look_at(keys: Sequence[str], pool: Executor, lines: TextIO, done: dict[str,
         lines.write(json.dumps(asdict(seen)) + "\n")
         lines.flush()
         done[seen.key] = seen
-
-
-@contextmanager
-def pool_of(job: Job, workers: int) -> Iterator[Executor]:
-    """Processes in which `look`, `picture` and others run with the job's photos and networks."""
-    with open_pool(workers, job) as pool:
-        yield pool
 
 
 def _resume(log: Path, origin: Mapping[str, Any]) -> dict[str, Seen]:
