@@ -7,6 +7,7 @@ from portraitseg.models.keras_route import keras
 SIZE = (48, 64)
 
 
+@pytest.mark.full
 def test_has_the_papers_size() -> None:
     # 0.62 MB of float32
     assert models.build("banet", (256, 256)).count_params() == pytest.approx(0.62e6 / 4, rel=0.05)

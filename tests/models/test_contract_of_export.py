@@ -1,6 +1,6 @@
 """What every network must survive on its way to a phone; a line added to MODELS is tested by these.
 
-By default our own networks become fp16 files, and one goes through quantization; the rest takes minutes and is `full`.
+By default our own networks become fp16 files; quantization of each and other sizes take minutes and are `full`.
 """
 
 from typing import Any
@@ -43,9 +43,6 @@ PARAMETERS = {
     "sinet": 96_300,
     "sinet_w050": 28_300,
 }
-
-#: What `make` exports; its head concatenates and reshapes logits. The others' quantization is `full`.
-QUANTIZED = {"contour_small"}
 
 
 def photos(size: tuple[int, int], count: int = 2) -> np.ndarray:
@@ -92,7 +89,7 @@ def test_fp16_is_wholly_on_the_gpu(name: str) -> None:
     assert parameters(parse_graph(content, "file")) == pytest.approx(PARAMETERS[name], rel=0.02)
 
 
-# by default files are counted, above, and the literature's networks beside their papers, in their own tests
+# by default files are counted, above; the literature's networks are `full`, here and beside their papers
 @pytest.mark.parametrize("name", list(variants(set())))
 def test_no_network_has_grown(name: str) -> None:
     model = models.build(name, SIZE)
@@ -102,7 +99,8 @@ def test_no_network_has_grown(name: str) -> None:
     assert folded == pytest.approx(PARAMETERS[name], rel=0.02)
 
 
-@pytest.mark.parametrize("name", list(variants(QUANTIZED)))
+@pytest.mark.full
+@pytest.mark.parametrize("name", models.MODELS)
 def test_qat_leaves_nothing_float_and_the_gpu_takes_it(name: str) -> None:
     content = quantize(build(name))
     assert integer_faults(content) == []

@@ -38,6 +38,7 @@ def test_training_and_deployed_network_share_one_h5(inputs, tmp_path):
     np.testing.assert_array_equal(training(inputs)[0], deployed(inputs))
 
 
+@pytest.mark.full
 def test_the_mask_depends_on_the_boundary_map(inputs):
     network = models.build(NAME, SIZE)
     head, refine = network.get_layer("boundary_logits"), network.get_layer("refine_dw")

@@ -17,11 +17,13 @@ def network():
     return models.build("mmnet", SIZE)
 
 
+@pytest.mark.full
 def test_has_the_papers_size(network):
     # its blocks come to 0.20 M with the statistics of batch norm; one class for two takes 17 away
     assert network.count_params() == pytest.approx(0.199e6, rel=0.005)
 
 
+@pytest.mark.full
 def test_branches_see_at_their_dilations(network):
     for index, (_, _, _, dilations) in enumerate(mmnet.ENCODER):
         assert len(network.get_layer(f"encoder{index}_concat").input) == len(dilations)
@@ -29,6 +31,7 @@ def test_branches_see_at_their_dilations(network):
             assert network.get_layer(f"encoder{index}_d{dilation}_dw").dilation_rate == (dilation, dilation)
 
 
+@pytest.mark.full
 def test_the_encoder_ends_at_a_sixteenth(network):
     assert network.get_layer("encoder9_project_relu").output_shape[1:] == (SIZE[0] // 16, SIZE[1] // 16, 80)
     # linear bottlenecks, but for the last
@@ -36,6 +39,7 @@ def test_the_encoder_ends_at_a_sixteenth(network):
     assert relus == ["encoder9_project_relu"]
 
 
+@pytest.mark.full
 def test_the_last_convolution_may_come_before_the_upsampling(network):
     """The paper has it behind: bilinear upsampling is linear, and its weights add up to 1."""
     convolution, upsampling = network.get_layer("logits"), network.get_layer("logits_up")

@@ -239,8 +239,18 @@ def test_layers_in_another_order_are_not_loaded(tmp_path: Path) -> None:
 # ---- bad ones
 
 
-def small_h5(path: Path) -> Path:
-    return save(theirs_small(has_norms=True), path)
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    keras.backend.clear_session()
+    return save(theirs_small(has_norms=True), tmp_path_factory.mktemp("origin") / "x.h5").read_bytes()
+
+
+@pytest.fixture
+def small_h5(sound: bytes, tmp_path: Path) -> Path:
+    """A file of its own for each test, to be damaged."""
+    path = tmp_path / "x.h5"
+    path.write_bytes(sound)
+    return path
 
 
 def test_missing_foreign_and_empty_files(tmp_path: Path) -> None:
@@ -256,11 +266,10 @@ def test_missing_foreign_and_empty_files(tmp_path: Path) -> None:
         origin.read_units(path)
 
 
-def test_a_truncated_file(tmp_path: Path) -> None:
-    path = small_h5(tmp_path / "x.h5")
-    path.write_bytes(path.read_bytes()[:-600])
+def test_a_truncated_file(small_h5: Path) -> None:
+    small_h5.write_bytes(small_h5.read_bytes()[:-600])
     with pytest.raises(InputError, match="damaged"):
-        origin.read_units(path)
+        origin.read_units(small_h5)
 
 
 @pytest.mark.parametrize(
@@ -273,23 +282,21 @@ def test_a_truncated_file(tmp_path: Path) -> None:
         ("batch_normalization/moving_mean:0", np.zeros((4, 2), "f4"), "has shape"),
     ],
 )
-def test_weights_that_make_no_sense(tmp_path: Path, name: str, value: np.ndarray, reason: str) -> None:
-    keras.backend.clear_session()
-    path = small_h5(tmp_path / "x.h5")
-    with h5py.File(path, "r+") as file:
+def test_weights_that_make_no_sense(small_h5: Path, name: str, value: np.ndarray, reason: str) -> None:
+    with h5py.File(small_h5, "r+") as file:
         group = file[f"model_weights/{name.split('/')[0]}"]
         assert name in group
         del group[name]
         group[name] = value
     with pytest.raises(InputError, match=reason):
-        origin.read_units(path)
+        origin.read_units(small_h5)
 
 
 @pytest.mark.parametrize("limit", ["MAX_WEIGHTS", "MAX_LAYERS"])
-def test_files_that_are_too_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str) -> None:
+def test_files_that_are_too_large(small_h5: Path, monkeypatch: pytest.MonkeyPatch, limit: str) -> None:
     monkeypatch.setattr(origin, limit, 2)
     with pytest.raises(InputError, match="no portrait network"):
-        origin.read_units(small_h5(tmp_path / "x.h5"))
+        origin.read_units(small_h5)
 
 
 def test_nothing_corresponds(tmp_path: Path) -> None:
@@ -300,12 +307,11 @@ def test_nothing_corresponds(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["[" * 100_000, "null", "[1]", '{"config": {"layers": [{"class_name": 3}]}}'])
-def test_a_configuration_that_is_none_is_done_without(tmp_path: Path, text: str) -> None:
-    path = small_h5(tmp_path / "x.h5")
-    before, _ = origin.read_units(path)
-    with h5py.File(path, "r+") as file:
+def test_a_configuration_that_is_none_is_done_without(small_h5: Path, text: str) -> None:
+    before, _ = origin.read_units(small_h5)
+    with h5py.File(small_h5, "r+") as file:
         file.attrs["model_config"] = text if len(text) < 60_000 else np.bytes_(text[:60_000])
-    units, _ = origin.read_units(path)
+    units, _ = origin.read_units(small_h5)
     assert [unit.name for unit in units] == [unit.name for unit in before]
 
 

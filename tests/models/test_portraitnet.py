@@ -7,6 +7,7 @@ from portraitseg.models import portraitnet
 SIZE = (48, 64)
 
 
+@pytest.mark.full
 def test_has_the_papers_size() -> None:
     # 2.1 M as published; ours has no transposed convolutions and one class instead of two
     assert models.build("portraitnet", (224, 224)).count_params() == pytest.approx(2.1e6, rel=0.1)

@@ -10,6 +10,7 @@ from portraitseg.models.keras_route import keras
 SIZE = (48, 64)
 
 
+@pytest.mark.full
 def test_has_the_papers_size() -> None:
     network = models.build("sinet", (224, 224))
     # the paper's first 1x1 convolution of a module has two groups: half the weights

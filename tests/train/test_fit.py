@@ -230,13 +230,14 @@ def test_the_stage_writes_an_artifact_that_holds(tmp_path, monkeypatch):
     )
     copy = Path(shutil.copy(run.best, "copied.h5"))
     checkpoint.annotate(copy, terms.note(bound))
-    train_run(Run("d"), config, init=copy)
+    kept = _config(epochs=0)
+    train_run(Run("d"), kept, init=copy)
     begun_of_bound = manifest.read(manifest.Artifact, Run("d").artifact).source
     assert begun_of_bound.derived_from[0].name == "copied.h5: synthetic" and begun_of_bound.use == "non-commercial"
     assert terms.binding(begun_of_bound) == ["copied.h5: synthetic (academic)"]
     assert "academic" in checkpoint.read_note(Run("d").best)
     # fine-tuning from it begins where it ended
-    train_run(Run("b"), config, init=run.best)
+    train_run(Run("b"), kept, init=run.best)
     begun = manifest.read(manifest.Artifact, Run("b").artifact).stages["train"]["init"]
     assert (
         begun == {"file": "best.h5", "sha256": artifact.source.weights_sha256}
