@@ -32,7 +32,7 @@ def run(
     profile: options.Profile = "quick",
     reference: options.Reference = None,
     with_robustness: Annotated[
-        bool, typer.Option("--robustness", help="Also under what a phone does to a photo; takes seven times as long.")
+        bool, typer.Option("--robustness", help="Also under what a phone does to a photo; takes eight times as long.")
     ] = False,
     workers: Annotated[
         int | None, typer.Option(min=1, max=256, help="Processes that score photos; default: one for each core.")

@@ -1,10 +1,13 @@
 """The same quality under what a phone does to a photo: each condition is one function, the same every time."""
 
+import zlib
 from collections.abc import Callable
 
 import cv2
 import numpy as np
 from jaxtyping import UInt8
+
+from portraitseg.synthetic.background import draw_background
 
 Image = UInt8[np.ndarray, "h w 3"]
 Mask = UInt8[np.ndarray, "h w"]
@@ -24,6 +27,9 @@ READ_NOISE = 0.004
 
 #: Length of the smear as a share of the photo's diagonal: a hand that moves at a thirtieth of a second.
 BLUR_RATIO = 0.025
+
+#: Height of a distant person as a share of the photo's: someone who stands at the end of a room.
+DISTANT_HEIGHT = 0.3
 
 
 def bilinear(image: Image, mask: Mask, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
@@ -69,6 +75,31 @@ def rotate_90(image: Image, mask: Mask, size: tuple[int, int]) -> tuple[np.ndarr
     return np.ascontiguousarray(np.rot90(image, -1)), np.ascontiguousarray(np.rot90(mask, -1))
 
 
+def distant(image: Image, mask: Mask, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """The person far away: cut out by the truth, small, and on the ground before a drawn background, one a photo.
+
+    What it tells is whether a person is found at all; the outline is one of scissors. What is ignored is left behind.
+    """
+    height, width = mask.shape
+    # of the pixels, so that a photo has its background wherever it stands in a list
+    generator = np.random.default_rng(zlib.crc32(np.ascontiguousarray(image)))
+    scene, truth = draw_background(generator, (height, width)), np.zeros_like(mask)
+    rows, columns = np.nonzero(mask > 127)
+    if not rows.size:
+        return scene, truth
+    person = slice(rows.min(), rows.max() + 1), slice(columns.min(), columns.max() + 1)
+    share = DISTANT_HEIGHT * height / mask[person].shape[0]
+    small = max(1, round(DISTANT_HEIGHT * height)), min(width, max(1, round(share * mask[person].shape[1])))
+    cut = cv2.resize(image[person], small[::-1], interpolation=cv2.INTER_AREA)
+    outline = cv2.resize(mask[person], small[::-1], interpolation=cv2.INTER_AREA)
+    left = int(generator.integers(width - small[1] + 1))
+    ground = slice(height - small[0], height), slice(left, left + small[1])
+    alpha = outline[..., None] / 255.0
+    scene[ground] = np.rint(alpha * cut + (1 - alpha) * scene[ground])
+    truth[ground] = outline
+    return scene, truth
+
+
 CONDITIONS: dict[str, Condition] = {
     "bilinear": bilinear,
     "jpeg_50": jpeg_50,
@@ -76,6 +107,7 @@ CONDITIONS: dict[str, Condition] = {
     "grayscale": grayscale,
     "motion_blur": motion_blur,
     "rotate_90": rotate_90,
+    "distant": distant,
 }
 
 #: The photos as they are, in the same table.

@@ -315,8 +315,8 @@ def _refiner(model_file: ModelFile, condition: str) -> EdgeRefiner | None:
 
 
 def _moved(sample: Sample, condition: str, size: tuple[int, int]) -> np.ndarray | None:
-    """The ignored pixels under a condition, which may turn the photo."""
-    if sample.ignore is None:
+    """The ignored pixels under a condition, which may turn the photo or take its person elsewhere without them."""
+    if sample.ignore is None or condition == "distant":
         return None
     pixels = np.where(sample.ignore, np.uint8(255), np.uint8(0))
     return ALL_CONDITIONS[condition](sample.image, pixels, size)[1] > 0

@@ -15,6 +15,7 @@ from benchmark.measuring.robustness import (
     CLEAN,
     CONDITIONS,
     dim_light,
+    distant,
     grayscale,
     jpeg_50,
     motion_blur,
@@ -44,10 +45,10 @@ def test_each_is_the_same_every_time_and_leaves_the_photo_alone(condition, shape
     assert first[0].shape[2] == 3 and not (first[0].shape == image.shape and (first[0] == image).all())
 
 
-def test_only_the_rotation_moves_the_truth():
+def test_only_turning_and_distance_move_the_truth():
     image, mask = portrait()
     for name, condition in CONDITIONS.items():
-        if name != "rotate_90":
+        if name not in ("rotate_90", "distant"):
             np.testing.assert_array_equal(condition(image, mask, (32, 48))[1], mask)
     turned, turned_mask = rotate_90(image, mask, (32, 48))
     # clockwise: what was at the left is at the top, what was at the bottom at the left
@@ -65,6 +66,23 @@ def test_colours_and_light_are_what_they_say():
     assert light == pytest.approx(0.2, rel=0.05)
     blurred, _ = motion_blur(image, mask, (1, 1))
     assert blurred.mean() == pytest.approx(image.mean(), abs=0.5)
+
+
+def test_a_distant_person_stands_small_on_the_ground_with_the_truth():
+    image, mask = portrait()
+    scene, truth = distant(image, mask, (1, 1))
+    rows, columns = np.nonzero(truth > 127)
+    # three tenths of 96 rows, to the last one; as wide as it is high, as before
+    assert (rows.min(), rows.max()) == (96 - 29, 95) and np.ptp(columns) == pytest.approx(28, abs=1)
+    # the person's colour is where the truth says, and hers alone
+    is_person = np.abs(scene.astype(int) - (200, 150, 120)).max(axis=2) < 25
+    assert is_person[truth > 250].all()
+    assert image.shape == scene.shape and not is_person[:60].all()
+    # another photo stands before another background
+    other = distant(image[:, ::-1], mask[:, ::-1], (1, 1))[0]
+    assert (other[:60] != scene[:60]).any()
+    nobody, empty = distant(image, np.zeros_like(mask), (1, 1))
+    assert not empty.any() and nobody.shape == image.shape
 
 
 def test_black_and_white_keeps_the_brightness():
