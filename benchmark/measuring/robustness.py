@@ -82,7 +82,7 @@ def distant(image: Image, mask: Mask, size: tuple[int, int]) -> tuple[np.ndarray
     """
     height, width = mask.shape
     # of the pixels, so that a photo has its background wherever it stands in a list
-    generator = np.random.default_rng(zlib.crc32(np.ascontiguousarray(image)))
+    generator = np.random.default_rng(zlib.crc32(image.tobytes()))
     scene, truth = draw_background(generator, (height, width)), np.zeros_like(mask)
     rows, columns = np.nonzero(mask > 127)
     if not rows.size:
