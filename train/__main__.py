@@ -163,6 +163,12 @@ def label(
     ],
     out: Annotated[Path, typer.Option(help="New folder for photos and masks.")],
     blend: Annotated[float, typer.Option(min=0, max=1, help="Their share in masks that are there already.")] = 0.5,
+    agreement: Annotated[
+        float,
+        typer.Option(
+            min=0, max=1, help="Leave a network out of a photo where its IoU with the median of all masks is below."
+        ),
+    ] = 0.0,
     shard: options.Shard = "1/1",
 ) -> None:
     """Copy photos with soft masks of trained networks: alone where there were none, else blended into those."""
@@ -170,7 +176,7 @@ def label(
     from portraitseg.data.base import parse_shard
     from train.label import label as write_labels
 
-    write_labels(resolved, weights, out, blend, parse_shard(shard))
+    write_labels(resolved, weights, out, blend, parse_shard(shard), agreement)
 
 
 @app.command()

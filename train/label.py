@@ -22,14 +22,25 @@ from portraitseg.data.base import Dataset, Shard, hash_keys, is_measured, set_of
 from portraitseg.data.folder import FolderDataset, path_of_key
 from portraitseg.data.shards import ShardsDataset
 from portraitseg.errors import InputError
+from portraitseg.metrics import iou
 from portraitseg.models import checkpoint
 from portraitseg.terms import TERMS_NAME, Terms, worst
 from train.folder_copy import LEAST, begin, copy_file, copy_packed, keys_in, open_copied, open_packed, write_splits
 from train.function_matching import SUFFIXES, Teacher, open_file, teach
 from train.weights.terms import of_weights
 
+#: Of a mask's 0 to 255: above it is person.
+THRESHOLD = 127.5
 
-def label(config: Config, weights: Sequence[Path], out: Path, blend: float, shard: Shard = Shard()) -> None:  # noqa: B008
+
+def label(
+    config: Config,
+    weights: Sequence[Path],
+    out: Path,
+    blend: float,
+    shard: Shard = Shard(),  # noqa: B008
+    agreement: float = 0.0,
+) -> None:
     """Writes the folder; what is there already of the same call is kept, so a stopped one goes on.
 
     Several machines that see `out` can each draw a shard: whoever finds that all masks are there ends the work.
@@ -44,6 +55,8 @@ def label(config: Config, weights: Sequence[Path], out: Path, blend: float, shar
         out: a new folder, or one that an earlier call has begun.
         blend: share of the teachers in the masks of labelled training photos, in [0, 1].
         shard: the part of the photos that is drawn here.
+        agreement: a teacher whose mask's IoU with the median of all, the photo's own among them, is below is left out
+            of that photo (`of_those_that_agree`).
 
     Raises:
         KeyboardInterrupt: Ctrl-C, saying what is kept.
@@ -60,6 +73,8 @@ def label(config: Config, weights: Sequence[Path], out: Path, blend: float, shar
         "blend": blend,
         "photos": {key: hash_keys(keys) for key, keys in (("train", train), ("unlabelled", unlabelled))},
     }
+    if agreement:
+        origin["agreement"] = agreement
     begin(out, origin)
     files.write_json(out / TERMS_NAME, _terms(config, dataset, weights).model_dump(mode="json"))
     # what was a split of photos without masks is part of the training split now
@@ -78,7 +93,7 @@ def label(config: Config, weights: Sequence[Path], out: Path, blend: float, shar
         if mask is not None and key not in taught:
             copy_file(mask, path_of_key(out, key, "masks", mask.suffix))
     try:
-        for key, drawn in _masks(dataset, sorted(taught)[shard.part], teachers, blend, out):
+        for key, drawn in _masks(dataset, sorted(taught)[shard.part], teachers, blend, agreement, out):
             files.write_bytes(path_of_key(out, key, "masks", ".png"), cv2.imencode(".png", drawn)[1].tobytes())
     except KeyboardInterrupt as error:
         raise KeyboardInterrupt(f"the masks drawn so far are kept in {out}") from error
@@ -142,12 +157,16 @@ def _unlabelled(dataset: FolderDataset | ShardsDataset, config: Config) -> tuple
 
 
 def _masks(
-    dataset: Dataset, keys: Iterable[str], teachers: Sequence[Teacher], blend: float, out: Path
+    dataset: Dataset, keys: Iterable[str], teachers: Sequence[Teacher], blend: float, agreement: float, out: Path
 ) -> Iterator[tuple[str, UInt8[np.ndarray, "h w"]]]:
     missing = [key for key in keys if not path_of_key(out, key, "masks", ".png").exists()]
     for key in track(missing, "drawing masks", console=console, transient=True, disable=not console.is_terminal):
         sample = dataset.load(key)
-        mask = 255 * teach(teachers, sample.image)
+        if agreement:
+            answers = [255 * teach([teacher], sample.image) for teacher in teachers]
+            mask = of_those_that_agree(answers, sample.mask, agreement)
+        else:
+            mask = 255 * teach(teachers, sample.image)
         if sample.mask is not None:
             blended = blend * mask + (1 - blend) * sample.mask
             # what nobody knows the teacher alone says
@@ -155,3 +174,22 @@ def _masks(
         drawn = contract.probability_to_bytes(mask / 255)
         drawn[drawn < LEAST] = 0
         yield key, drawn
+
+
+def of_those_that_agree(
+    answers: Sequence[Float[np.ndarray, "h w"]], own: UInt8[np.ndarray, "h w"] | None, agreement: float
+) -> Float[np.ndarray, "h w"]:
+    """The mean of the answers, 0 to 255, whose IoU with the median of all masks, `own` among them, is `agreement`.
+
+    Of two masks it is that with the other one. Where no answer has it: `own`, or without one the mean of all.
+    """
+    everyone = [*answers] if own is None else [*answers, own.astype(np.float64)]
+    median = np.median(everyone, axis=0)
+    kept = []
+    for index, answer in enumerate(answers):
+        witness = everyone[1 - index] if len(everyone) == 2 else median
+        if iou(answer > THRESHOLD, witness > THRESHOLD) >= agreement:
+            kept.append(answer)
+    if kept:
+        return np.asarray(np.mean(kept, axis=0))
+    return everyone[-1] if own is not None else np.asarray(np.mean(answers, axis=0))

@@ -15,7 +15,7 @@ from portraitseg.errors import InputError
 from portraitseg.models import checkpoint
 from portraitseg.models.keras_route import keras, tf
 from tests import small_network
-from train.label import label, open_teacher, teach
+from train.label import label, of_those_that_agree, open_teacher, teach
 from train.pack import pack
 
 registered = small_network.registered
@@ -88,6 +88,32 @@ def test_shards_are_labelled_as_the_folder_they_are_of(place):
     assert splits[0] == splits[1]
     with pytest.raises(InputError, match="lies in the folder of the shards"):
         label(shards, [Path("t.h5")], Path("packed/out"), 0.25)
+
+
+def test_who_disagrees_with_all_others_is_left_out():
+    left, right = np.zeros((8, 8)), np.zeros((8, 8))
+    left[:, :4], right[:, 4:] = 250, 250
+    soft = left * 0.8
+    np.testing.assert_allclose(of_those_that_agree([left, soft, right], None, 0.9), 0.9 * left)
+    # what the photo has counts among the others
+    own = left.astype(np.uint8)
+    np.testing.assert_array_equal(of_those_that_agree([right, soft], own, 0.9), soft)
+    np.testing.assert_array_equal(of_those_that_agree([right], own, 0.9), left)
+    np.testing.assert_array_equal(of_those_that_agree([left, right], None, 0.9), (left + right) / 2)
+    # with nobody beside it a mask has nothing to agree with
+    np.testing.assert_array_equal(of_those_that_agree([right], None, 0.9), right)
+    np.testing.assert_array_equal(of_those_that_agree([right, soft], own, 0.0), (right + soft) / 2)
+
+
+def test_agreement_is_asked_of_each_photo(place):
+    label(config(), [Path("t.h5")], Path("out"), 0.5, agreement=1.0)
+    source = open_dataset(config().data, 7)
+    # a teacher that knows nothing agrees with no annotator, and stands alone where there is none
+    np.testing.assert_array_equal(mask_of("a/0"), source.load("a/0").mask)
+    expected = 255 * teach([open_teacher(Path("t.h5"))], source.load("u/0").image)
+    np.testing.assert_allclose(mask_of("u/0"), expected, atol=0.51)
+    with pytest.raises(InputError, match="holds"):
+        label(config(), [Path("t.h5")], Path("out"), 0.5)
 
 
 def test_soft_masks_that_are_read_as_hard_ones_are_told_of(place):
