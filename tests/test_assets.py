@@ -13,6 +13,7 @@ from portraitseg.data import hash_keys
 from portraitseg.manifest import RECOMMENDED_NAME, Manifest
 from portraitseg.models import checkpoint
 from portraitseg.runners import open_runner
+from train.weights.terms import of_weights
 
 COMMITTED = sorted(
     {
@@ -62,6 +63,14 @@ def test_every_weight_file_has_its_card_and_is_of_a_network_of_ours() -> None:
         name, size, *_ = path.stem.split("-")
         # QAT takes another form of some networks
         assert header.name in (name, models.QUANTIZED_AS.get(name)) and size == f"{header.size[0]}x{header.size[1]}"
+
+
+def test_every_weight_file_says_what_binds_it() -> None:
+    """Of three nothing did: who began with them was told that the licence is unknown."""
+    for path in sorted(Path("weights").glob("*.h5")):
+        # those of quantization cannot be begun with
+        if not path.stem.endswith("-qat"):
+            assert all(item.licence != "unknown" for item in of_weights(path)), path.name
 
 
 def test_the_lists_of_photos_are_those_of_the_cards() -> None:

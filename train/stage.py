@@ -214,7 +214,7 @@ def record(
 ) -> None:
     """Writes artifact.json: where the weights come from (`commit`: of the code that trained), and how it went.
 
-    What binds them (their photos, and `bound`) is written into best.h5 too, so that it goes with a copy of it.
+    What binds them (their photos, and `bound`) is written into best.h5 and last.h5 too, so that it goes with a copy.
     """
     dataset, split = maker.dataset, config.data.train_split
     source = manifest.Source(
@@ -227,7 +227,10 @@ def record(
         derived_from=bound,
         tools=manifest.tool_versions(*_TOOLS),
     )
-    checkpoint.annotate(run.best, terms.note(source))
+    # the last epoch's are averaged and begun with as well; without epochs there are none
+    for path in (run.best, run.best.with_name("last.h5")):
+        if path.exists():
+            checkpoint.annotate(path, terms.note(source))
     weights = files.sha256(run.best)
     source = source.model_copy(update={"weights_sha256": weights, "use": terms.use_of_source(source)})
     say(f"licence of the weights: {terms.sentence(source)}")

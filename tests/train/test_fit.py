@@ -236,6 +236,8 @@ def test_the_stage_writes_an_artifact_that_holds(tmp_path, monkeypatch):
     assert begun_of_bound.derived_from[0].name == "copied.h5: synthetic" and begun_of_bound.use == "non-commercial"
     assert terms.binding(begun_of_bound) == ["copied.h5: synthetic (academic)"]
     assert "academic" in checkpoint.read_note(Run("d").best)
+    # both that a training leaves can be begun with and averaged
+    assert checkpoint.read_note(run.best.with_name("last.h5")) == checkpoint.read_note(run.best) != ""
     # fine-tuning from it begins where it ended
     train_run(Run("b"), kept, init=run.best)
     begun = manifest.read(manifest.Artifact, Run("b").artifact).stages["train"]["init"]
