@@ -1,7 +1,6 @@
 """What the values of masks mean: decided for the set, or refused with the setting that resolves it."""
 
 import pickle
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -256,22 +255,6 @@ def test_a_unsure_mask_among_soft_ones(tmp_path: Path) -> None:
     unsure = lambda i: drawn.grey(np.asarray(smooth(i)) // 17 * 17 // 3)  # noqa: E731
     data = opened(drawn.write(tmp_path, [smooth] * 20 + [unsure]))
     assert "mask: all black" in data.load("p020").notes
-
-
-def test_a_thousand_masks_take_seconds(tmp_path: Path) -> None:
-    """Process time of 1,000 masks of 640x480; two seconds were measured on a busy core, 20 is another kind of scan."""
-    mask = np.zeros((640, 480), np.uint8)
-    mask[200:, 100:380] = 255
-    for folder in ("images", "masks"):
-        (tmp_path / folder).mkdir()
-    Image.fromarray(mask).save(tmp_path / "masks/m.png")
-    Image.fromarray(mask).save(tmp_path / "images/m.png")
-    for index in range(1000):
-        for folder in ("images", "masks"):
-            (tmp_path / folder / f"{index}.png").hardlink_to(tmp_path / folder / "m.png")
-    start = time.process_time()
-    opened(tmp_path)
-    assert time.process_time() - start < 20
 
 
 @given(st.lists(st.integers(0, 255), min_size=1, max_size=40))

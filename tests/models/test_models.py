@@ -150,6 +150,7 @@ def test_an_unknown_name_lists_the_known_ones():
         models.build("slow_scnn", SIZE)
 
 
+@pytest.mark.full
 def test_fast_scnn_has_the_papers_size():
     # Poudel et al., 2019, Table 5: 1.11 M parameters; ours differs by pooling and one class instead of 19
     assert models.build("fast_scnn", (256, 256)).count_params() == pytest.approx(1.11e6, rel=0.05)

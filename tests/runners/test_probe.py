@@ -27,13 +27,13 @@ def test_a_crash_is_one_line(tmp_path: Path) -> None:
 
 
 def test_a_file_that_never_ends_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tflite, "PROBE_LIMIT_S", 3.0)
+    monkeypatch.setattr(tflite, "PROBE_LIMIT_S", 1.0)
     path = hostile.write_endless(tmp_path / "x.tflite")
     start = time.process_time()
-    with pytest.raises(InputError, match=rf"^{path}: running it took over 3 s .*: take it out"):
+    with pytest.raises(InputError, match=rf"^{path}: running it took over 1 s .*: take it out"):
         probe(path)
     # it is the child that spins
-    assert time.process_time() - start < 1
+    assert time.process_time() - start < 0.5
 
 
 def test_a_file_larger_than_memory_is_refused(tmp_path: Path) -> None:

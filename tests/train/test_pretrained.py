@@ -56,7 +56,7 @@ def test_a_scrambled_stem_is_noticed(photos):
 
 
 def _or_full(name):
-    return name if name in ("contour_small", "contour_large") else pytest.param(name, marks=pytest.mark.full)
+    return name if name == "contour_large" else pytest.param(name, marks=pytest.mark.full)
 
 
 @pytest.mark.parametrize("name", [_or_full(name) for name in contour.VARIANTS])

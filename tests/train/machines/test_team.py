@@ -83,7 +83,7 @@ def test_a_worker_that_brings_something_else_is_named(name):
 
 def test_who_does_not_come_is_named():
     workers = _ports(3)
-    told = _together(workers, [FACTS, FACTS], wait_s=4.0)
+    told = _together(workers, [FACTS, FACTS], wait_s=2.0)
     assert str(told[0]).startswith(f"worker 2 ({workers[2]}) did not come within")
     assert "worker 2" in str(told[1])
     with pytest.raises(InputError, match=rf"worker 0 \({workers[0]}\) does not answer"):
