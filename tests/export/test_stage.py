@@ -152,6 +152,8 @@ def test_the_float_network_can_teach(trained: Run, teacher: str, monkeypatch: py
     assert difference.max() < 3 if teacher == "float" else difference.mean() > 10
 
 
+# by default the whole chain exports for iOS: tests/test_end_to_end.py
+@pytest.mark.full
 def test_ios_manifest(trained: Run) -> None:
     result = stage.export_run(trained, CONFIG, "ios")
     assert len(result.files) == len(IOS)

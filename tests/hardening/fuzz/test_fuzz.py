@@ -78,7 +78,8 @@ def test_reads_or_refuses(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("path", sorted((Path(__file__).parent / "findings").glob("*")), ids=lambda path: path.name)
 def test_what_was_found_stays_mended(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checkpoint, "READ_LIMIT_S", 3)
+    # what ends is given time, on a full machine too
+    monkeypatch.setattr(checkpoint, "READ_LIMIT_S", 1 if path.name.endswith("for_ever") else 3)
     start = time.process_time()
     TARGETS[path.name.partition("-")[0]](path.read_bytes())
     assert time.process_time() - start < 1
