@@ -112,7 +112,7 @@ ONE_THREAD = OMP_NUM_THREADS=1 TF_NUM_INTRAOP_THREADS=1 TF_NUM_INTEROP_THREADS=1
 
 # compiled once, also where the shell forbids it: hundreds of processes that tests start would compile the package each
 test: $(ENV) ## the tests that CI runs
-	@PYTHONDONTWRITEBYTECODE= $(ONE_THREAD) $(PY) -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+	@PYTHONDONTWRITEBYTECODE= $(ONE_THREAD) $(PY) -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 test-full: $(ENV) ## every test, however long
 	@$(PY) -m pytest -m "full or not full"

@@ -25,22 +25,6 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-#: Files of tests that take tens of seconds each: workers get them first, lest one works alone at the end.
-LONGEST = (
-    "tests/test_end_to_end.py",
-    "tests/train/test_fit.py",
-    "tests/export/test_stage.py",
-    "tests/export/test_coreml_variants.py",
-    "tests/test_bad_input.py",
-)
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Has effect with xdist's `--no-loadscope-reorder`: by default the file with the most tests is the first."""
-    rank = {name: place for place, name in enumerate(LONGEST)}
-    items.sort(key=lambda item: rank.get(item.nodeid.partition("::")[0], len(rank)))
-
-
 class Unchecked:
     """Keeps the checks of shapes while tests run (pyproject.toml) from what draws portraits.
 
