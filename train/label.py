@@ -29,8 +29,8 @@ from train.folder_copy import LEAST, begin, copy_file, copy_packed, keys_in, ope
 from train.function_matching import SUFFIXES, Teacher, open_file, teach
 from train.weights.terms import of_weights
 
-#: Of a mask's 0 to 255: above it is person.
-THRESHOLD = 127.5
+#: Of masks of 0 to 255 that are not bytes yet.
+THRESHOLD = 255 * contract.PROBABILITY_THRESHOLD
 
 
 def label(

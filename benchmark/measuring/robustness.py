@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 from jaxtyping import UInt8
 
+from portraitseg import contract
 from portraitseg.synthetic.background import draw_background
 
 Image = UInt8[np.ndarray, "h w 3"]
@@ -84,7 +85,7 @@ def distant(image: Image, mask: Mask, size: tuple[int, int]) -> tuple[np.ndarray
     # of the pixels, so that a photo has its background wherever it stands in a list
     generator = np.random.default_rng(zlib.crc32(image.tobytes()))
     scene, truth = draw_background(generator, (height, width)), np.zeros_like(mask)
-    rows, columns = np.nonzero(mask > 127)
+    rows, columns = np.nonzero(contract.truth_to_mask(mask))
     if not rows.size:
         return scene, truth
     person = slice(rows.min(), rows.max() + 1), slice(columns.min(), columns.max() + 1)
