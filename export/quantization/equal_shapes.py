@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from portraitseg.checks.gpu.broadcasts import COMMUTATIVE, LAYERS, Shape, is_taken
-from portraitseg.models import merges
-from portraitseg.models.keras_route import keras
+from portraitseg.models import merges, surgery
 
 _OPERATORS = {layer: operator for operator, layer in LAYERS.items()}
 
@@ -64,11 +63,7 @@ def rewrite(model: Any) -> Any:
             for operand, shape in enumerate(one.shapes):
                 node[operand] = _widened(layers, node[operand], shape, whole, f"{one.layer}_operand{operand}")
         layers.append(entry)
-    rebuilt = keras.Model.from_config({**config, "layers": layers})
-    for layer in rebuilt.layers:
-        if layer.weights:
-            layer.set_weights(model.get_layer(layer.name).get_weights())
-    return rebuilt
+    return surgery.rebuild(model, {**config, "layers": layers})
 
 
 def _look_at(layer: Any) -> Unequal | None:
@@ -93,7 +88,7 @@ def _widened(layers: list[Any], source: Any, shape: Any, whole: Any, name: str) 
     if shape[:2] != whole[:2]:
         factors = [large // small for large, small in zip(whole[:2], shape[:2], strict=True)]
         size = {"size": factors, "interpolation": "nearest", "data_format": "channels_last"}
-        source = _append(layers, "UpSampling2D", f"{name}_pixels", size, [source])
+        source = surgery.append(layers, "UpSampling2D", f"{name}_pixels", size, [source])
     if shape[2] == whole[2]:
         return source
     # by doubling: 64 channels are six layers
@@ -101,12 +96,5 @@ def _widened(layers: list[Any], source: Any, shape: Any, whole: Any, name: str) 
     while channels < whole[2]:
         more = source if 2 * channels <= whole[2] else single
         channels += channels if more is source else 1
-        source = _append(layers, "Concatenate", f"{name}_channels{channels}", {"axis": -1}, [source, more])
+        source = surgery.append(layers, "Concatenate", f"{name}_channels{channels}", {"axis": -1}, [source, more])
     return source
-
-
-def _append(layers: list[Any], kind: str, name: str, config: dict[str, Any], sources: list[Any]) -> Any:
-    entry = {"name": name, "trainable": True, "dtype": "float32", **config}
-    node = [list(source) for source in sources]
-    layers.append({"class_name": kind, "name": name, "config": entry, "inbound_nodes": [node]})
-    return [name, 0, 0, {}]

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from export.product.quiet import quiet
-from export.quantization import equal_shapes, qat
+from export.quantization import equal_shapes, means, qat
 from export.quantization.recipes import RECIPES
 from portraitseg import models
 from portraitseg.errors import CheckFailed, InputError
@@ -60,7 +60,7 @@ def check_model(float_model: Any) -> list[Finding]:
     findings = _look_at_all(float_model)
     if any(finding.fate == "refused" for finding in findings):
         return findings
-    findings += _unequal(float_model)
+    findings += [*_unequal(float_model), *_pooled(float_model)]
     try:
         graph = convert_untrained(float_model)
     except InputError as error:
@@ -86,7 +86,7 @@ def convert_untrained(float_model: Any) -> Graph:
 def rewritten(float_model: Any) -> list[Finding]:
     """The layers that `qat.quantize` takes in another form than they have, the function kept."""
     findings = [finding for finding in _look_at_all(float_model) if finding.fate == "rewritten"]
-    return [*findings, *_unequal(float_model)]
+    return [*findings, *_unequal(float_model), *_pooled(float_model)]
 
 
 def _look_at_all(float_model: Any) -> list[Finding]:
@@ -105,6 +105,15 @@ def _unequal(float_model: Any) -> list[Finding]:
     return [
         Finding(one.layer, one.kind, "rewritten", f"{why}: {_shapes(one.shapes)}", one.done)
         for one in equal_shapes.find(float_model)
+    ]
+
+
+def _pooled(float_model: Any) -> list[Finding]:
+    """Average pools before a mean over the image, which are written so that XNNPACK takes them."""
+    why = "XNNPACK has no average pooling in 8 bits; before a mean over the image the same mean is had without it"
+    done = "pixels are counted as channels (Reshape), averaged, and averaged again"
+    return [
+        Finding(name, type(layer).__name__, "rewritten", why, done) for name, layer in means.find(float_model).items()
     ]
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32
 
-from export.quantization import equal_shapes
+from export.quantization import equal_shapes, means
 from portraitseg import models
 from portraitseg.errors import InputError
 from portraitseg.models import checkpoint
@@ -47,8 +47,8 @@ def quantize(float_model: Any) -> Any:
 
     Args:
         float_model: functional Keras model, inputs (n, h, w, c) float32 in [0, 1]. `x + y` on tensors in it is written
-            with a layer, layers of unequal shapes so that GPUs compute them (`equal_shapes`), and a network of
-            `models.QUANTIZED_AS` takes the form that is named there.
+            with a layer, layers of unequal shapes so that GPUs compute them (`equal_shapes`), means over large maps so
+            that XNNPACK does (`means`), and a network of `models.QUANTIZED_AS` takes the form that is named there.
 
     Returns:
         A Keras model of the same name (or of that form's), its layers named `quant_…`; inputs are quantized with scale
@@ -61,7 +61,7 @@ def quantize(float_model: Any) -> Any:
 
     from export.quantization._layout import Scheme
 
-    float_model = equal_shapes.rewrite(models.quantizable(float_model))
+    float_model = _rewritten(float_model)
     for layer in float_model.layers:
         kind = type(layer).__name__
         if hasattr(layer, "layers"):
@@ -84,6 +84,11 @@ def quantize(float_model: Any) -> Any:
     _fix_input_range(model)
     _disown_wrapped_weights(model)
     return model
+
+
+def _rewritten(float_model: Any) -> Any:
+    """The same function, of layers that quantize well."""
+    return means.rewrite(equal_shapes.rewrite(models.quantizable(float_model)))
 
 
 def is_output_only(layer: Any) -> bool:
@@ -127,7 +132,7 @@ def calibrate(
         inputs: photos by the contract, in [0, 1].
         percentile: in (50, 100), of the upper end; the lower end is at 100 less it. None: all values.
     """
-    float_model = models.quantizable(float_model)
+    float_model = _rewritten(float_model)
     float_names = {layer.name for layer in float_model.layers}
     observed: dict[str, Any] = {}
     for layer in qat_model.layers:
@@ -177,7 +182,12 @@ def load_qat(path: Path) -> Any:
     if not header.is_quantized:
         raise InputError(f"checkpoint {path}: a float network: expected the h5 of quantization-aware training")
     model = quantize(models.build(header.name, header.size))
-    checkpoint.load_weights(model, path)
+    try:
+        checkpoint.load_weights(model, path)
+    except InputError as error:
+        raise InputError(
+            f"{error}; if an earlier version made it, delete {path.parent}: the export trains it anew"
+        ) from error
     return model
 
 

@@ -12,7 +12,7 @@ from jaxtyping import Float32
 from export.product.parity import Bound
 from export.product.quiet import quiet
 from export.product.tracing import name_tensors
-from export.quantization import clamps, equal_shapes
+from export.quantization import clamps, equal_shapes, means
 from export.quantization.check_int8 import IntegerType
 from export.quantization.half import check_half
 from portraitseg.checks.arm.tolerance import HALF, PRECISION_NAME
@@ -62,7 +62,7 @@ def static_wi8_ai8(model: Any, calibration: Calibration, has_byte_io: bool = Fal
     """Post-training: whole int8 with ranges from photos; input and output float, or bytes."""
     import tensorflow as tf
 
-    converter = _converter(model)
+    converter = _converter(means.rewrite(model))
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
     converter.representative_dataset = lambda: _representative(calibration)

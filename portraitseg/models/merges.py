@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from portraitseg.models.keras_route import keras
+from portraitseg.models import surgery
 
 #: TensorFlow's function inside a TFOpLambda → the layer that computes the same of two tensors.
 LAYERS = {
@@ -42,7 +42,4 @@ def with_layers(model: Any) -> Any:
             entry["config"] = {key: entry["config"][key] for key in ("name", "trainable", "dtype")}
             ((name, node, tensor, other),) = entry["inbound_nodes"]
             entry["inbound_nodes"] = [[[name, node, tensor, {}], [*other["y"], {}]]]
-    rebuilt = keras.Model.from_config(config)
-    for layer in rebuilt.layers:
-        layer.set_weights(model.get_layer(layer.name).get_weights())
-    return rebuilt
+    return surgery.rebuild(model, config)

@@ -3,11 +3,13 @@
 The graph is that of the two published .tflite files, general (256x256) and landscape (144x256), which differ in input
 size and weights alone: a MobileNetV3-like encoder (Howard et al., 2019: h-swish, squeeze-and-excitation) down to stride
 16, its LR-ASPP head, and three decoder steps in which each skip is gated by the mean of skip and upsampled features.
-`train.weights.foreign` reads the weights out of such a file. Two rewrites keep the function:
+`train.weights.foreign` reads the weights out of such a file. Three rewrites keep the function:
 
 - the files' custom operator, a 2x2 transposed convolution of stride 2, has windows that do not overlap: it is the
   sub-pixel convolution of `blocks.subpixel`, which every delegate takes;
-- a 1x1 convolution and bilinear upsampling commute; in the files the upsampling comes first, here the cheaper order.
+- a 1x1 convolution and bilinear upsampling commute; in the files the upsampling comes first, here the cheaper order;
+- a decoder step's gate sees the mean of a sum. It is the sum of the means, and upsampling by two keeps a mean: here
+  the smaller maps are averaged, and no sum of large ones is made.
 
 Batch norm is folded into the convolutions, as in the files. A ReLU is the convolution's own activation.
 
@@ -111,7 +113,7 @@ def build(size: tuple[int, int], variant: str = "selfie_general") -> Any:
         if index in SKIPS:
             skips.append(x)
     y = convolve(x, deep(ASPP_FILTERS), relu=True, name="aspp")
-    x = layers.Multiply(name="aspp_scale")([y, gate(x, 0, deep(ASPP_FILTERS), name="aspp")])
+    x = layers.Multiply(name="aspp_scale")([y, gate(mean(x, "aspp"), 0, deep(ASPP_FILTERS), name="aspp")])
     for step, skip in enumerate(reversed(skips)):
         x = decoder_step(x, skip, name=f"up{step}")
     return keras.Model(image, blocks.mask_head(blocks.subpixel(x, 2, name="logits")), name=variant)
@@ -127,7 +129,7 @@ def encoder_block(
     y = depthwise(y, kernel, stride, relu=relu, name=name)
     y = act(y, f"{name}_dw") if act else y
     if squeeze:
-        y = layers.Multiply(name=f"{name}_scale")([y, gate(y, squeeze, wide, name)])
+        y = layers.Multiply(name=f"{name}_scale")([y, gate(mean(y, name), squeeze, wide, name)])
     y = convolve(y, out, name=f"{name}_project")
     return layers.Add(name=f"{name}_add")([y, x]) if stride == 1 else y
 
@@ -135,17 +137,22 @@ def encoder_block(
 def decoder_step(x: Any, skip: Any, name: str) -> Any:
     """(n, h/2, w/2, c), (n, h, w, d) → (n, h, w, d)."""
     filters = skip.shape[-1]
-    x = blocks.upsample(convolve(x, filters, name=f"{name}_top"), 2, name=name)
-    both = layers.Add(name=f"{name}_both")([skip, x])
+    top = convolve(x, filters, name=f"{name}_top")
+    x = blocks.upsample(top, 2, name=name)
+    both = layers.Add(name=f"{name}_both")([mean(skip, name), mean(top, f"{name}_top")])
     gated = layers.Multiply(name=f"{name}_scale")([skip, gate(both, filters, filters, name)])
     x = layers.Add(name=f"{name}_add")([gated, x])
     x = convolve(x, filters, relu=True, name=f"{name}_fuse")
     return layers.Add(name=f"{name}_out")([x, depthwise(x, 3, 1, relu=True, name=name)])
 
 
-def gate(x: Any, squeeze: int, out: int, name: str) -> Any:
-    """Weights in [0, 1] of channels from what the whole image says of them; (n, h, w, c) → (n, 1, 1, out)."""
-    y = blocks.mean_over_image(x, name=f"{name}_pool", halves=f"{name}_halves")
+def mean(x: Any, name: str) -> Any:
+    """Of each channel, (n, h, w, c) → (n, 1, 1, c)."""
+    return blocks.mean_over_image(x, name=f"{name}_pool", halves=f"{name}_halves")
+
+
+def gate(y: Any, squeeze: int, out: int, name: str) -> Any:
+    """Weights in [0, 1] of channels from what the whole image says of them: means (n, 1, 1, c) → (n, 1, 1, out)."""
     if squeeze:
         # the bias keeps fresh ones alive: there are as few as eight
         y = layers.Conv2D(squeeze, 1, activation="relu", bias_initializer="ones", name=f"{name}_squeeze_conv")(y)
