@@ -5,19 +5,19 @@ object PortraitModel {
     @JvmField
     val SPEC = ModelSpec(
         name = "selfie_swish",
-        width = 224,
-        height = 224,
-        gpuFile = "selfie_swish-224x224-rgb-fp16.tflite",
-        cpuFile = "selfie_swish-224x224-rgba-qat_wi8_ai8_u8.tflite",
+        width = 240,
+        height = 240,
+        gpuFile = "selfie_swish-240x240-rgb-fp16.tflite",
+        cpuFile = "selfie_swish-240x240-rgba-qat_wi8_ai8_u8.tflite",
         cpuScale = 0.00390625f,
         goldenPortrait = "golden/portrait.png",
-        goldenGpu = "golden/selfie_swish-224x224-rgb-fp16.tflite.png",
-        goldenCpu = "golden/selfie_swish-224x224-rgba-qat_wi8_ai8_u8.tflite.png",
+        goldenGpu = "golden/selfie_swish-240x240-rgb-fp16.tflite.png",
+        goldenCpu = "golden/selfie_swish-240x240-rgba-qat_wi8_ai8_u8.tflite.png",
         meanSteps = 4.0f,
         flippedShare = 0.01f,
         makeRefiner = {
             EdgeRefiner(
-                side = 112,
+                side = 120,
                 radius = 2,
                 epsilon = 0.0003f,
                 low = 0.1f,
@@ -28,9 +28,9 @@ object PortraitModel {
         },
         makeSmoother = {
             MaskSmoother(
-                keep = 0.9f,
-                low = 0.05f,
-                high = 0.3f,
+                keep = 0.85f,
+                low = 0.1f,
+                high = 0.5f,
                 reach = 4,
                 cut = 0.2f,
                 gapS = 0.5,

@@ -2,22 +2,22 @@
 public enum PortraitModel {
     public static let spec = ModelSpec(
         name: "selfie_swish",
-        width: 224,
-        height: 224,
-        resource: "selfie_swish-224x224-fp16",
+        width: 240,
+        height: 240,
+        resource: "selfie_swish-240x240-fp16",
         input: "image",
         output: "mask",
         goldenPortrait: "portrait.png",
-        goldenMask: "selfie_swish-224x224-fp16.mlpackage.png",
+        goldenMask: "selfie_swish-240x240-fp16.mlpackage.png",
         meanSteps: 4.0,
         flippedShare: 0.01,
         refine: RefineSettings(
-            side: 112, radius: 2, epsilon: 0.0003,
+            side: 120, radius: 2, epsilon: 0.0003,
             low: 0.1, high: 0.9,
             specks: 0.002, holes: 0.0005
         ),
         smooth: SmoothSettings(
-            keep: 0.9, low: 0.05, high: 0.3,
+            keep: 0.85, low: 0.1, high: 0.5,
             reach: 4, cut: 0.2, gapS: 0.5
         )
     )
