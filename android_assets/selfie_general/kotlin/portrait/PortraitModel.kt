@@ -18,7 +18,7 @@ object PortraitModel {
         makeRefiner = {
             EdgeRefiner(
                 side = 128,
-                radius = 2,
+                radius = 1,
                 epsilon = 0.001f,
                 low = 0.1f,
                 high = 0.9f,
