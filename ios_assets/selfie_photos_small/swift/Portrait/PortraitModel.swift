@@ -3,16 +3,16 @@ public enum PortraitModel {
     public static let spec = ModelSpec(
         name: "selfie_swish",
         width: 160,
-        height: 160,
-        resource: "selfie_swish-160x160-fp16",
+        height: 176,
+        resource: "selfie_swish-176x160-fp16",
         input: "image",
         output: "mask",
         goldenPortrait: "portrait.png",
-        goldenMask: "selfie_swish-160x160-fp16.mlpackage.png",
+        goldenMask: "selfie_swish-176x160-fp16.mlpackage.png",
         meanSteps: 4.0,
         flippedShare: 0.01,
         refine: RefineSettings(
-            side: 80, radius: 2, epsilon: 0.0001,
+            side: 88, radius: 2, epsilon: 0.0001,
             low: 0.1, high: 0.9,
             specks: 0.002, holes: 0.0005
         ),
