@@ -92,8 +92,8 @@ def test_the_lists_of_photos_are_those_of_the_cards() -> None:
             assert {item.set for item in source.data} == {"synthetic"}
             continue
         (expected,) = (listed for name, listed in lists.items() if folder.name.startswith(name))
-        # the float network of these taught int8 on more photos than it had learnt from
-        if folder.parts[0] == "android_assets" and folder.name in ("selfie_photos_large", "selfie_photos_small"):
+        # its float network taught int8 on more photos than it had learnt from
+        if folder == Path("android_assets/selfie_photos_large"):
             expected = hash_keys([*stored["splits"]["train_and_soft"], *stored["splits"]["soft_rest"]])
         assert {item.sha256_16 for item in source.data} == {expected}
     for line in Path("benchmark/results/contour.csv").read_text(encoding="utf-8").splitlines()[1:]:

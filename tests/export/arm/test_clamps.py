@@ -19,7 +19,7 @@ from portraitseg.synthetic import portraits as synthetic
 from portraitseg.tflite.graph import read_graph
 
 CONTOUR = Path("android_assets/contour_small/contour_small-256x256-rgb-fp16.tflite")
-SELFIE = Path("android_assets/selfie_photos_small/selfie_swish-160x160-rgb-fp16.tflite")
+SELFIE = Path("android_assets/selfie_photos_small/selfie_swish-176x160-rgb-fp16.tflite")
 
 
 def layers_of(path: Path) -> set[str]:
@@ -69,16 +69,16 @@ class TestSelfie:
 
     @pytest.fixture(name="photos")
     def _photos(self) -> np.ndarray:
-        portraits = (synthetic.render(index, (160, 160), 3)[0] for index in range(2))
-        return np.concatenate([contract.image_to_inputs(photo, (160, 160)) for photo in portraits])
+        portraits = (synthetic.render(index, (176, 160), 3)[0] for index in range(2))
+        return np.concatenate([contract.image_to_inputs(photo, (176, 160)) for photo in portraits])
 
     def convert(self, model: Any, photos: np.ndarray, folder: Path) -> Path:
-        path = folder / "selfie_swish-160x160-rgb-fp16acc16.tflite"
+        path = folder / "selfie_swish-176x160-rgb-fp16acc16.tflite"
         path.write_bytes(RECIPES["fp16acc16"].convert(model, photos))
         return path
 
     def test_proven_and_equal_to_the_released_file(self, photos: np.ndarray, tmp_path: Path) -> None:
-        path = self.convert(checkpoint.load(Path("weights/selfie_swish-160x160.h5")), photos, tmp_path)
+        path = self.convert(checkpoint.load(Path("weights/selfie_swish-176x160.h5")), photos, tmp_path)
         half.check_half(path, photos)
         ours, theirs = open_runner(path), open_runner(SELFIE)
         for photo in photos:
@@ -97,7 +97,7 @@ class TestSelfie:
         self, photos: np.ndarray, tmp_path: Path, layer: str, factor: float, reason: str
     ) -> None:
         """Weights times a factor: numbers of photos leave half precision, which single precision hardly notices."""
-        model = checkpoint.load(Path("weights/selfie_swish-160x160.h5"))
+        model = checkpoint.load(Path("weights/selfie_swish-176x160.h5"))
         damaged = model.get_layer(layer)
         damaged.set_weights([values * factor for values in damaged.get_weights()])
         with pytest.raises(Unsuitable, match=reason):
