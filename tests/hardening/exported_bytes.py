@@ -37,11 +37,13 @@ _SIZE, _CALIBRATION = (64, 64), 4
 
 #: What is another each time: the day of a Core ML conversion, and the names of the two items of a package.
 _DATE = "com.github.apple.coremltools.conversion_date"
+#: coremltools numbers the constants that it makes itself; which of two comes first differs from run to run.
+_CONSTANT = re.compile(rb"const_\d+")
 _UUID = re.compile(rb"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
 
 
 def content_hash(path: Path) -> str:
-    """SHA-256 of a file, or of all files of a package; of Core ML not the day, UUIDs and the order of items."""
+    """SHA-256 of a file, or of all files of a package; of Core ML not the day, UUIDs, numbers and order of items."""
     if path.is_file():
         return hashlib.sha256(_content(path)).hexdigest()
     parts = [(item.relative_to(path).as_posix(), _content(item)) for item in sorted(path.rglob("*")) if item.is_file()]
@@ -59,7 +61,7 @@ def _content(path: Path) -> bytes:
         spec = ct.proto.Model_pb2.Model.FromString(content)
         spec.description.metadata.userDefined.pop(_DATE, None)
         # protobuf writes a map in whatever order its hashes have today
-        return bytes(spec.SerializeToString(deterministic=True))
+        return re.sub(_CONSTANT, b"const", spec.SerializeToString(deterministic=True))
     if path.suffix == ".onnx":
         return _onnx_content(content)
     # its items are sorted by their names, which are UUIDs
