@@ -46,11 +46,12 @@ def _is_first_of_two(layer: Any) -> bool:
     """Whether it averages windows that fill the map, for means over the image alone."""
     if type(layer).__name__ != "AveragePooling2D" or len(layer.inbound_nodes) != 1:
         return False
-    fills = layer.pool_size == layer.strides and layer.data_format == "channels_last"
-    fills = fills and None not in layer.input_shape[1:]
-    fills = fills and not any(side % step for side, step in zip(layer.input_shape[1:3], layer.pool_size, strict=True))
+    if layer.pool_size != layer.strides or layer.data_format != "channels_last" or None in layer.input_shape[1:]:
+        return False
+    if any(side % step for side, step in zip(layer.input_shape[1:3], layer.pool_size, strict=True)):
+        return False
     users = [node.outbound_layer for node in layer.outbound_nodes]
-    return bool(fills and users and all(_is_mean(user) for user in users))
+    return bool(users) and all(_is_mean(user) for user in users)
 
 
 def _is_mean(layer: Any) -> bool:

@@ -60,7 +60,7 @@ def check_model(float_model: Any) -> list[Finding]:
     findings = _look_at_all(float_model)
     if any(finding.fate == "refused" for finding in findings):
         return findings
-    findings += [*_unequal(float_model), *_pooled(float_model)]
+    findings += _rewritten_groups(float_model)
     try:
         graph = convert_untrained(float_model)
     except InputError as error:
@@ -86,7 +86,7 @@ def convert_untrained(float_model: Any) -> Graph:
 def rewritten(float_model: Any) -> list[Finding]:
     """The layers that `qat.quantize` takes in another form than they have, the function kept."""
     findings = [finding for finding in _look_at_all(float_model) if finding.fate == "rewritten"]
-    return [*findings, *_unequal(float_model), *_pooled(float_model)]
+    return [*findings, *_rewritten_groups(float_model)]
 
 
 def _look_at_all(float_model: Any) -> list[Finding]:
@@ -97,6 +97,11 @@ def _look_at_all(float_model: Any) -> list[Finding]:
         why = f"layers that '{form.name}' has not, such as h-swish, have no int8 kernel; nearly the same function"
         findings.insert(0, Finding(float_model.name, "Functional", "rewritten", why, f"quantized as '{form.name}'"))
     return findings
+
+
+def _rewritten_groups(float_model: Any) -> list[Finding]:
+    """What is written otherwise for what stands before or behind it, not for itself."""
+    return [*_unequal(float_model), *_pooled(float_model)]
 
 
 def _unequal(float_model: Any) -> list[Finding]:

@@ -6,7 +6,7 @@ from types import ModuleType
 from typing import Any
 
 from portraitseg.errors import InputError
-from portraitseg.models import banet, contour, fast_scnn, mattingnet, merges, mmnet, portraitnet, selfie, sinet
+from portraitseg.models import banet, contour, fast_scnn, mattingnet, merges, mmnet, portraitnet, selfie, sinet, surgery
 
 
 def _variants(network: ModuleType) -> dict[str, Callable[..., Any]]:
@@ -73,9 +73,7 @@ def quantizable(model: Any) -> Any:
     if model.name not in QUANTIZED_AS:
         return model
     form = build(QUANTIZED_AS[model.name], model.input_shape[1:3])
-    for layer in form.layers:
-        if layer.weights:
-            layer.set_weights(model.get_layer(layer.name).get_weights())
+    surgery.take_weights(form, model)
     return form
 
 

@@ -19,7 +19,12 @@ def append(layers: list[Any], kind: str, name: str, config: dict[str, Any], sour
 def rebuild(model: Any, config: dict[str, Any]) -> Any:
     """A functional Keras model of this configuration, with the weights of the one that it was made from, by name."""
     rebuilt = keras.Model.from_config(config)
-    for layer in rebuilt.layers:
-        if layer.weights:
-            layer.set_weights(model.get_layer(layer.name).get_weights())
+    take_weights(rebuilt, model)
     return rebuilt
+
+
+def take_weights(model: Any, source: Any) -> None:
+    """Copies the weights of every layer that has some from the layer of its name; both are Keras models."""
+    for layer in model.layers:
+        if layer.weights:
+            layer.set_weights(source.get_layer(layer.name).get_weights())
