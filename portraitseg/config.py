@@ -213,6 +213,8 @@ class QatConfig(Section):
     "Ranges of activations end at this percentile of their values, at both ends, and never move; None: they hold all."
     teacher: Literal["float", "train"] = "train"
     "`float`: the float network's masks of each augmented photo are the only target; `train`: masks and `[distill]`."
+    sharpen: Annotated[float, Field(ge=1, le=100)] = 1.0
+    "The logits are multiplied by it first: the mask at 0.5 stays, its outline is steeper, and 8 bits tell the sides apart."
 
 
 class ExportConfig(Section):

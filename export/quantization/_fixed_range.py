@@ -2,6 +2,9 @@
 
 from typing import Any
 
+from tensorflow_model_optimization.python.core.quantization.keras.default_8bit.default_8bit_quantize_configs import (
+    Default8BitOutputQuantizeConfig,
+)
 from tensorflow_model_optimization.python.core.quantization.keras.quantizers import MovingAverageQuantizer
 
 from portraitseg.models.keras_route import keras
@@ -42,3 +45,21 @@ class FixedRangeQuantizer(MovingAverageQuantizer):
 
     def __hash__(self) -> int:
         return hash((self.low, self.high))
+
+
+class FixedOutput(Default8BitOutputQuantizeConfig):
+    """Quantizes a layer's output over [low, high], always."""
+
+    def __init__(self, low: float, high: float) -> None:
+        super().__init__()
+        self.low = low
+        self.high = high
+
+    def get_output_quantizers(self, layer: Any) -> list[Any]:
+        """The one quantizer."""
+        del layer
+        return [FixedRangeQuantizer(self.low, self.high)]
+
+    def get_config(self) -> dict[str, float]:
+        """What `__init__` takes."""
+        return {"low": self.low, "high": self.high}

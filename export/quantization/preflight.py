@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from export.product.quiet import quiet
-from export.quantization import equal_shapes, means, qat
+from export.quantization import equal_shapes, hard_swish, means, qat
 from export.quantization.recipes import RECIPES
 from portraitseg import models
 from portraitseg.errors import CheckFailed, InputError
@@ -90,18 +90,16 @@ def rewritten(float_model: Any) -> list[Finding]:
 
 
 def _look_at_all(float_model: Any) -> list[Finding]:
-    """What there is to say of each layer of the form that is quantized, and of the form itself."""
-    form = models.quantizable(float_model)
-    findings = [finding for layer in form.layers if (finding := _look_at(layer)) is not None]
-    if form is not float_model:
-        why = f"layers that '{form.name}' has not, such as h-swish, have no int8 kernel; nearly the same function"
-        findings.insert(0, Finding(float_model.name, "Functional", "rewritten", why, f"quantized as '{form.name}'"))
-    return findings
+    """What there is to say of each layer for itself."""
+    # the product is what is left of an h-swish, with layers that TFMOT would refuse alone
+    done = {name for one in hard_swish.find(float_model) for name in (one.total, one.clamp, one.sixth)}
+    findings = (_look_at(layer) for layer in float_model.layers if layer.name not in done)
+    return [finding for finding in findings if finding is not None]
 
 
 def _rewritten_groups(float_model: Any) -> list[Finding]:
     """What is written otherwise for what stands before or behind it, not for itself."""
-    return [*_unequal(float_model), *_pooled(float_model)]
+    return [*_unequal(float_model), *_pooled(float_model), *_hard_swishes(float_model)]
 
 
 def _unequal(float_model: Any) -> list[Finding]:
@@ -120,6 +118,12 @@ def _pooled(float_model: Any) -> list[Finding]:
     return [
         Finding(name, type(layer).__name__, "rewritten", why, done) for name, layer in means.find(float_model).items()
     ]
+
+
+def _hard_swishes(float_model: Any) -> list[Finding]:
+    why = "XNNPACK has no h-swish in 8 bits"
+    done = "a sum and a product with the same result; the layer before is divided by √6"
+    return [Finding(one.product, "Multiply", "rewritten", why, done) for one in hard_swish.find(float_model)]
 
 
 def _shapes(shapes: tuple[tuple[int, int, int], ...]) -> str:

@@ -1,5 +1,6 @@
 """Networks for quantization-aware training: TFMOT's 8-bit scheme, with the input fixed to [0, 1]."""
 
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -7,10 +8,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32
 
-from export.quantization import equal_shapes, means
+from export.quantization import equal_shapes, hard_swish, means
 from portraitseg import models
 from portraitseg.errors import InputError
-from portraitseg.models import checkpoint
+from portraitseg.models import checkpoint, surgery
 from portraitseg.models.keras_route import tf
 
 #: What to write instead of a layer that TFMOT refuses, by class.
@@ -34,6 +35,14 @@ OUTPUT_ONLY = frozenset({"Multiply", "Subtract", "Maximum", "Minimum", "Resizing
 _KERNELS = frozenset({"kernel", "depthwise_kernel"})
 _ACTIVATIONS = ("output", "post_activation")
 
+#: Beyond it a sigmoid's 8 bits are 0 or 255, half a step from the ends. Steps there would tell nothing apart, and where
+#: logits reach ±30 a step of them is 0.2: MediaPipe's network draws whole outlines between -0.1 and 0.1.
+_LOGIT = math.log(511.0)
+
+#: Layers that only move numbers; and those that a factor of all numbers passes through.
+_MOVES = frozenset({"Concatenate", "Reshape"})
+_LINEAR = _MOVES | {"Cropping2D", "UpSampling2D"}
+
 #: Photos per call while ranges are measured.
 _BATCH = 16
 
@@ -47,21 +56,22 @@ def quantize(float_model: Any) -> Any:
 
     Args:
         float_model: functional Keras model, inputs (n, h, w, c) float32 in [0, 1]. `x + y` on tensors in it is written
-            with a layer, layers of unequal shapes so that GPUs compute them (`equal_shapes`), means over large maps so
-            that XNNPACK does (`means`), and a network of `models.QUANTIZED_AS` takes the form that is named there.
+            with a layer, layers of unequal shapes so that GPUs compute them (`equal_shapes`), means over large maps and
+            h-swish so that XNNPACK does (`means`, `hard_swish`).
 
     Returns:
-        A Keras model of the same name (or of that form's), its layers named `quant_…`; inputs are quantized with scale
-        1/255 and zero point -128, always. Its other ranges are TFMOT's [-6, 6] until `calibrate`.
+        A Keras model of the same name, its layers named `quant_…`; inputs are quantized with scale 1/255 and zero point
+        -128, always. Its other ranges are TFMOT's [-6, 6] until `calibrate`; those of clamps are the clamps'.
 
     Raises:
         InputError: a layer that TFMOT refuses, with its name, class and a remedy.
     """
     import tensorflow_model_optimization as tfmot
 
+    from export.quantization._fixed_range import FixedOutput, FixedRangeQuantizer
     from export.quantization._layout import Scheme
 
-    float_model = _rewritten(float_model)
+    float_model = rewrite(float_model)
     for layer in float_model.layers:
         kind = type(layer).__name__
         if hasattr(layer, "layers"):
@@ -70,7 +80,7 @@ def quantize(float_model: Any) -> Any:
         if kind in checkpoint.EXECUTABLE_LAYERS:
             raise InputError(_refusal(layer.name, kind, REMEDIES[kind]))
     try:
-        with tfmot.quantization.keras.quantize_scope():
+        with tfmot.quantization.keras.quantize_scope({one.__name__: one for one in (FixedOutput, FixedRangeQuantizer)}):
             # AutoGraph would read the source of each wrapper: a third of the time, for branches that are Python's
             apply = tf.autograph.experimental.do_not_convert(tfmot.quantization.keras.quantize_apply)
             model = apply(_annotate(float_model), Scheme())
@@ -86,9 +96,9 @@ def quantize(float_model: Any) -> Any:
     return model
 
 
-def _rewritten(float_model: Any) -> Any:
-    """The same function, of layers that quantize well."""
-    return means.rewrite(equal_shapes.rewrite(models.quantizable(float_model)))
+def rewrite(float_model: Any) -> Any:
+    """The same function, of layers that quantize well; the weights before an h-swish are divided (`hard_swish`)."""
+    return hard_swish.rewrite(means.rewrite(equal_shapes.rewrite(float_model)))
 
 
 def is_output_only(layer: Any) -> bool:
@@ -104,12 +114,21 @@ def _annotate(float_model: Any) -> Any:
     import tensorflow_model_optimization as tfmot
     from tensorflow_model_optimization.python.core.quantization.keras.default_8bit import default_8bit_quantize_configs
 
+    from export.quantization._fixed_range import FixedOutput
     from portraitseg.models.keras_route import keras
 
     output_only = default_8bit_quantize_configs.Default8BitOutputQuantizeConfig
+    nothing = default_8bit_quantize_configs.NoOpQuantizeConfig
+    clamps = hard_swish.clamps(float_model)
 
     def annotate(layer: Any) -> Any:
         config = output_only() if is_output_only(layer) else None
+        if layer.name in clamps.values():
+            config = nothing()
+        elif layer.name in clamps:
+            # 8 bits over the clamp's range clamp, so that no operator is left of it
+            config = FixedOutput(0.0, hard_swish.DIVISOR)
+            layer = keras.layers.Activation("linear", name=layer.name)
         return tfmot.quantization.keras.quantize_annotate_layer(layer, config)
 
     return keras.models.clone_model(float_model, clone_function=annotate)
@@ -132,8 +151,10 @@ def calibrate(
         inputs: photos by the contract, in [0, 1].
         percentile: in (50, 100), of the upper end; the lower end is at 100 less it. None: all values.
     """
-    float_model = _rewritten(float_model)
-    float_names = {layer.name for layer in float_model.layers}
+    float_model = rewrite(float_model)
+    clamps = hard_swish.clamps(float_model)
+    measured = {layer.name for layer in float_model.layers} - clamps.keys()
+    logits = _before_sigmoid(float_model, _MOVES)
     observed: dict[str, Any] = {}
     for layer in qat_model.layers:
         variables = {variable.name.rpartition("/")[2].removesuffix(":0"): variable for variable in layer.weights}
@@ -141,13 +162,51 @@ def calibrate(
             _set_kernel_range(variables[which], variables[f"{which}_min"], variables[f"{which}_max"])
         name = layer.name.removeprefix("quant_")
         for which in _ACTIVATIONS:
-            if name in float_names and f"{which}_min" in variables:
+            if name in measured and f"{which}_min" in variables:
                 observed[name] = (variables[f"{which}_min"], variables[f"{which}_max"])
     ranges = _activation_ranges(float_model, list(observed), inputs, percentile)
-    for (low, high), values in zip(observed.values(), ranges, strict=True):
+    for (name, (low, high)), values in zip(observed.items(), ranges, strict=True):
         # zero must be exact: padding and ReLU make it
-        low.assign(min(values[0], 0.0))
-        high.assign(max(values[1], 0.0))
+        bound = _LOGIT if name in logits else np.inf
+        low.assign(max(min(values[0], 0.0), -bound))
+        high.assign(min(max(values[1], 0.0), bound))
+
+
+def sharpened(float_model: Any, factor: float) -> Any:
+    """The same network with its logits multiplied; itself where the factor is 1.
+
+    Its mask at 0.5 is the same. Where logits of an outline are small, as MediaPipe's, neither 8 bits nor a loss on
+    probabilities sees on which side of it a pixel is.
+
+    Raises:
+        InputError: no convolution makes the logits.
+    """
+    if factor == 1.0:
+        return float_model
+    model = surgery.rebuild(float_model, float_model.get_config())
+    convolutions = [
+        layer for name in sorted(_before_sigmoid(model, _LINEAR)) if (layer := model.get_layer(name)).weights
+    ]
+    if not convolutions or any(layer.activation.__name__ != "linear" for layer in convolutions):
+        raise InputError(f"qat.sharpen: '{model.name}' has no convolution whose outputs are its logits: leave it at 1")
+    for layer in convolutions:
+        layer.set_weights([weight * np.float32(factor) for weight in layer.get_weights()])
+    return model
+
+
+def _before_sigmoid(float_model: Any, through: frozenset[str]) -> set[str]:
+    """The layers whose numbers go into the mask's sigmoid and nowhere else, directly or through layers of these classes."""
+    mask = float_model.layers[-1]
+    if type(mask).__name__ != "Activation" or mask.activation.__name__ != "sigmoid":
+        return set()
+    found: set[str] = set()
+    waiting = [mask]
+    while waiting:
+        for layer in tf.nest.flatten(waiting.pop().inbound_nodes[0].inbound_layers):
+            if len(layer.outbound_nodes) == 1:
+                found.add(layer.name)
+                waiting += [layer] if type(layer).__name__ in through else []
+    return found
 
 
 def freeze_ranges(qat_model: Any) -> list[Any]:
@@ -186,7 +245,7 @@ def load_qat(path: Path) -> Any:
         checkpoint.load_weights(model, path)
     except InputError as error:
         raise InputError(
-            f"{error}; if an earlier version made it, delete {path.parent}: the export trains it anew"
+            f"{error}; if an earlier version made it, export its run again: delete the run's qat/, and it is trained anew"
         ) from error
     return model
 

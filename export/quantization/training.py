@@ -104,6 +104,7 @@ def trained_qat(
         files.write_text(run.config, config.model_dump_json(indent=2) + "\n")
     for finding in preflight.rewritten(float_model):
         say(f"qat {run.name}: '{finding.layer}' ({finding.kind}) rewritten: {finding.remedy}")
+    float_model = qat.sharpened(float_model, config.qat.sharpen)
     model = qat.quantize(float_model)
     qat.calibrate(model, float_model, calibration, config.qat.range_percentile)
     is_by_file = config.qat.select == "tflite"

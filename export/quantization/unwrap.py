@@ -5,7 +5,7 @@ from typing import Any
 
 from export.product.product import Networks, ReferenceName
 from export.product.quiet import quiet
-from export.quantization import qat
+from export.quantization import hard_swish, qat
 from export.quantization.training import finished_qat
 from portraitseg import manifest, models
 from portraitseg.cli import say
@@ -28,6 +28,7 @@ def unwrap(qat_model: Any) -> Any:
     values = {weight.name: weight for weight in qat_model.weights}
     for weight in float_model.weights:
         weight.assign(values[weight.name])
+    hard_swish.scale(float_model, hard_swish.find(float_model), hard_swish.DIVISOR)
     return float_model
 
 
@@ -44,9 +45,6 @@ def pick_weights(networks: Networks, run: Run, source: manifest.Source, config: 
     path = finished_qat(run, source, config)
     if path is None:
         say(f"weights: float; RUN={run.name} has no finished quantization-aware training to compare with")
-        return networks
-    if (form := models.QUANTIZED_AS.get(networks.name)) is not None:
-        say(f"weights: float; quantization-aware training had another network, '{form}', which is nearly the same")
         return networks
     with quiet():
         unwrapped = unwrap(qat.load_qat(path))

@@ -1,12 +1,12 @@
 """The networks by name. Importing this imports TensorFlow: do it inside the function that needs it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from types import ModuleType
 from typing import Any
 
 from portraitseg.errors import InputError
-from portraitseg.models import banet, contour, fast_scnn, mattingnet, merges, mmnet, portraitnet, selfie, sinet, surgery
+from portraitseg.models import banet, contour, fast_scnn, mattingnet, merges, mmnet, portraitnet, selfie, sinet
 
 
 def _variants(network: ModuleType) -> dict[str, Callable[..., Any]]:
@@ -23,10 +23,6 @@ MODELS: dict[str, Callable[..., Any]] = {
     **_variants(selfie),
     **_variants(sinet),
 }
-
-#: Network → the one of equal weights that quantization-aware training takes in its place, for want of int8 kernels; its
-#: function is nearly the same, and the training closes the gap.
-QUANTIZED_AS: Mapping[str, str] = selfie.QUANTIZED_AS
 
 #: Networks that learn the outline too: their `build` takes `with_boundary`, which adds the output `boundary`.
 WITH_BOUNDARY: frozenset[str] = frozenset({*banet.VARIANTS, *mattingnet.VARIANTS, *portraitnet.VARIANTS})
@@ -66,15 +62,6 @@ def build_for_training(name: str, size: tuple[int, int]) -> Any:
     if name not in WITH_BOUNDARY:
         return build(name, size)
     return merges.with_layers(_find(name)(size, with_boundary=True))
-
-
-def quantizable(model: Any) -> Any:
-    """The network itself, or a new one with its weights in the form that `QUANTIZED_AS` names."""
-    if model.name not in QUANTIZED_AS:
-        return model
-    form = build(QUANTIZED_AS[model.name], model.input_shape[1:3])
-    surgery.take_weights(form, model)
-    return form
 
 
 def _find(name: str) -> Callable[..., Any]:

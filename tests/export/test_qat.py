@@ -119,19 +119,41 @@ def test_the_kernel_before_a_relu_layer_is_quantized(kind: str) -> None:
     assert np.abs(quantized[0](photos).numpy() - behind(photos).numpy()).max() > 1e-4
 
 
-@pytest.mark.full
-def test_a_network_without_int8_kernels_takes_its_other_form() -> None:
-    from export.quantization import preflight
-    from portraitseg import models
+def _with_rows(gain: float) -> Any:
+    """Logits by sub-pixel convolution, multiplied."""
+    from portraitseg.models import blocks
 
-    general = models.build("selfie_general", (32, 32))
-    form = models.quantizable(general)
-    assert form.name == "selfie_swish" and models.quantizable(form) is form
-    for ours, theirs in zip(form.get_weights(), general.get_weights(), strict=True):
-        np.testing.assert_array_equal(ours, theirs)
-    finding = preflight.rewritten(general)[0]
-    assert (finding.layer, finding.remedy) == ("selfie_general", "quantized as 'selfie_swish'")
-    assert qat.quantize(general).name.removeprefix("quant_") == "selfie_swish"
+    return qat.sharpened(_small_model(lambda keras, x: blocks.subpixel(x, 2, name="logits")), gain)
+
+
+def test_ranges_of_logits_end_where_a_sigmoid_has_no_step_left() -> None:
+    photos = np.random.default_rng(0).random((4, 8, 8, 3), np.float32)
+    for gain in (1.0, 40.0):
+        model = _with_rows(gain)
+        quantized = qat.quantize(model)
+        qat.calibrate(quantized, model, photos)
+        low, high = sorted(float(v) for v in quantized.weights if v.name.startswith("quant_logits_rows/output_m"))
+        if gain > 1:
+            assert (-low, high) == pytest.approx((np.log(511), np.log(511)))
+            # what is cut is at most half a step of the sigmoid's 8 bits, as the mask has them
+            ends = 1 / (1 + np.exp(-np.float64([low, high])))
+            assert 256 * ends[0] == pytest.approx(0.5, abs=1e-3) and 256 * (1 - ends[1]) == pytest.approx(0.5, abs=1e-3)
+        else:
+            assert -4 < low < high < 4
+
+
+def test_sharpened_is_the_same_mask_and_a_steeper_outline() -> None:
+    photos = np.random.default_rng(0).random((4, 8, 8, 3), np.float32)
+    plain, sharp = (_with_rows(gain)(photos).numpy() for gain in (1.0, 4.0))
+    np.testing.assert_array_equal(plain > 0.5, sharp > 0.5)
+    np.testing.assert_allclose(np.log(sharp / (1 - sharp)), 4 * np.log(plain / (1 - plain)), rtol=1e-3, atol=1e-4)
+    upsampled = _small_model(lambda keras, x: keras.layers.UpSampling2D(2, interpolation="bilinear")(x))
+    twice = qat.sharpened(upsampled, 2.0)
+    np.testing.assert_allclose(
+        twice.get_layer("first").get_weights()[0], 2 * upsampled.get_layer("first").get_weights()[0], rtol=1e-6
+    )
+    with pytest.raises(InputError, match="qat.sharpen: 'small' has no convolution"):
+        qat.sharpened(_small_model(lambda keras, x: keras.layers.ReLU()(x)), 2.0)
 
 
 def test_ranges_by_percentile_leave_out_outliers_alone() -> None:
