@@ -47,7 +47,8 @@ def pick_weights(networks: Networks, run: Run, source: manifest.Source, config: 
         say(f"weights: float; RUN={run.name} has no finished quantization-aware training to compare with")
         return networks
     with quiet():
-        unwrapped = unwrap(qat.load_qat(path))
+        # as soft as the float network again: float files need no steeper outline
+        unwrapped = qat.sharpened(unwrap(qat.load_qat(path)), 1.0 / config.qat.sharpen)
     evaluate = KerasEvaluator(dataset, dataset.keys(config.data.val_split), networks.size)
     scores: dict[ReferenceName, float] = {
         "float": evaluate(networks.float_model),
