@@ -95,9 +95,9 @@ def _reduce(run: Run, target: Target, listed: Manifest) -> Path:
 
 def _weights(run: Run) -> dict[Path, str]:
     """The run's h5 files that are there → their names in weights/."""
-    height, width = checkpoint.read_header(run.best).size
-    # not the network's: runs of one network differ in what binds their weights
-    name = f"{run.name}-{height}x{width}"
+    header = checkpoint.read_header(run.best)
+    height, width = header.size
+    name = f"{header.name}-{height}x{width}"
     names = {run.best: f"{name}.h5", run.qat / "best.h5": f"{name}-qat.h5"}
     return {path: name for path, name in names.items() if path.exists()}
 

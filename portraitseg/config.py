@@ -214,7 +214,7 @@ class QatConfig(Section):
     teacher: Literal["float", "train"] = "train"
     "`float`: the float network's masks of each augmented photo are the only target; `train`: masks and `[distill]`."
     sharpen: Annotated[float, Field(ge=1, le=100)] = 1.0
-    "The logits are multiplied by it first: the mask at 0.5 stays, its outline is steeper, and 8 bits tell the sides apart."
+    "The logits are multiplied by it first: the mask at 0.5 stays, its outline is steeper, and 8 bits tell its sides."
 
 
 class ExportConfig(Section):

@@ -8,7 +8,7 @@ import cv2
 import pytest
 
 from export.publishing import golden
-from portraitseg import contract, files, manifest, models
+from portraitseg import contract, files, manifest
 from portraitseg.data import hash_keys
 from portraitseg.manifest import RECOMMENDED_NAME, Manifest
 from portraitseg.models import checkpoint
@@ -61,8 +61,7 @@ def test_every_weight_file_has_its_card_and_is_of_a_network_of_ours() -> None:
         assert f"`{path.name}`" in card
         header = checkpoint.read_header(path)
         name, size, *_ = path.stem.split("-")
-        # QAT takes another form of some networks
-        assert header.name in (name, models.QUANTIZED_AS.get(name)) and size == f"{header.size[0]}x{header.size[1]}"
+        assert header.name == name and size == f"{header.size[0]}x{header.size[1]}"
 
 
 def test_every_weight_file_says_what_binds_it() -> None:

@@ -344,7 +344,7 @@ def import_tflite(
     out: Annotated[Path, typer.Option(help="The h5 to write, for INIT= or --init.")],
     model: Annotated[
         str | None,
-        typer.Option(help="Our network; default: the file's own. `selfie` is for weights that are trained on; wider ones begin with its function."),
+        typer.Option(help="Our network; default: the file's own. selfie_swish and wider ones begin with its weights."),
     ] = None,
     divide_logits: Annotated[
         float,
@@ -369,13 +369,15 @@ def import_tflite(
         f"rebuilt, it differs from the file by at most {report.difference:.1e} in probability; "
         f"logits divided by {divide_logits:g}"
     )
+    if not report.is_equal_form:
+        cli.say(f"{report.network} has x·sigmoid(x) where the file has h-swish: nearly its masks, until it is trained")
     cli.say("derived from MediaPipe Selfie Segmentation (Google, Apache-2.0): keep this notice with the weights")
 
 
 @app.command()
 def widen(
     weights: Annotated[Path, typer.Option(help="Float h5 of the narrower network.")],
-    model: Annotated[str, typer.Option(help="A wider variant of it, such as selfie_d200.")],
+    model: Annotated[str, typer.Option(help="A wider variant of it, such as selfie_swish_d200.")],
     out: Annotated[Path, typer.Option(help="The h5 to write, for INIT= or --init.")],
 ) -> None:
     """Begin a wider network with a narrower one's function (Net2Net)."""

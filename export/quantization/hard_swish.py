@@ -1,8 +1,9 @@
 """H-swish, x · ReLU6(x + 3) / 6 (Howard et al., 2019), written so that XNNPACK computes it in 8 bits: the same numbers.
 
 The converter makes one HARD_SWISH of it, which XNNPACK has in float alone; TFLite's own int8 kernel for it made whole
-files take three times as long. Where the layer before gives v = x / √6 instead, the same is v · min(max(v + 3/√6, 0), √6):
-a sum with a constant and a product. The clamp costs nothing: it is the range of the sum's 8 bits (`qat`).
+files take three times as long. Where the layer before gives v = x / √6 instead, the same is
+v · min(max(v + 3/√6, 0), √6): a sum with a constant and a product. The clamp costs nothing: it is the range of the
+sum's 8 bits (`qat`).
 """
 
 import math
@@ -71,7 +72,8 @@ def clamps(rewritten: Any) -> dict[str, str]:
         layer.name: before.name
         for layer in rewritten.layers
         if type(layer).__name__ == "ReLU"
-        and layer.max_value and math.isclose(layer.max_value, DIVISOR, rel_tol=1e-6)
+        and layer.max_value
+        and math.isclose(layer.max_value, DIVISOR, rel_tol=1e-6)
         and _is_rescaling(before := _input(layer), 1.0, OFFSET)
     }
 

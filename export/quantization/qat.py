@@ -36,7 +36,7 @@ _KERNELS = frozenset({"kernel", "depthwise_kernel"})
 _ACTIVATIONS = ("output", "post_activation")
 
 #: Beyond it a sigmoid's 8 bits are 0 or 255, half a step from the ends. Steps there would tell nothing apart, and where
-#: logits reach ±30 a step of them is 0.2: MediaPipe's network draws whole outlines between -0.1 and 0.1.
+#: logits reach ±30 a step of them is 0.2: MediaPipe's, divided by 20 as we import them, have outlines within ±0.1.
 _LOGIT = math.log(511.0)
 
 #: Layers that only move numbers; and those that a factor of all numbers passes through.
@@ -195,7 +195,7 @@ def sharpened(float_model: Any, factor: float) -> Any:
 
 
 def _before_sigmoid(float_model: Any, through: frozenset[str]) -> set[str]:
-    """The layers whose numbers go into the mask's sigmoid and nowhere else, directly or through layers of these classes."""
+    """The layers whose numbers go into the mask's sigmoid alone, directly or through layers of these classes."""
     mask = float_model.layers[-1]
     if type(mask).__name__ != "Activation" or mask.activation.__name__ != "sigmoid":
         return set()
@@ -245,7 +245,7 @@ def load_qat(path: Path) -> Any:
         checkpoint.load_weights(model, path)
     except InputError as error:
         raise InputError(
-            f"{error}; if an earlier version made it, export its run again: delete the run's qat/, and it is trained anew"
+            f"{error}; if an earlier version made it, delete the run's qat/ and export again: it is trained anew"
         ) from error
     return model
 

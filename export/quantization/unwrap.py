@@ -46,6 +46,9 @@ def pick_weights(networks: Networks, run: Run, source: manifest.Source, config: 
     if path is None:
         say(f"weights: float; RUN={run.name} has no finished quantization-aware training to compare with")
         return networks
+    if config.qat.teacher == "float":
+        say("weights: float; quantization-aware training learnt their masks alone, and cannot be better")
+        return networks
     with quiet():
         # as soft as the float network again: float files need no steeper outline
         unwrapped = qat.sharpened(unwrap(qat.load_qat(path)), 1.0 / config.qat.sharpen)

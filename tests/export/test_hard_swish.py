@@ -118,7 +118,7 @@ def test_the_int8_file_clamps(photos: np.ndarray, tmp_path: Path) -> None:
 
 
 def test_unwrapped_weights_are_the_float_ones_again() -> None:
-    model = models.build("selfie", (32, 32))
+    model = models.build("selfie_general", (32, 32))
     unwrapped = unwrap(qat.quantize(model))
     for ours, theirs in zip(unwrapped.get_weights(), model.get_weights(), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-6)

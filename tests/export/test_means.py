@@ -101,7 +101,7 @@ def test_without_the_rewrite_it_has_one(photos: np.ndarray, monkeypatch: pytest.
 def test_an_h5_of_before_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as before:
         before.setattr(means, "find", lambda model: {})
-        checkpoint.save(qat.quantize(models.build("selfie", (80, 144))), tmp_path / "qat.h5")
+        checkpoint.save(qat.quantize(models.build("selfie_swish", (80, 144))), tmp_path / "qat.h5")
     with pytest.raises(InputError, match="delete the run's qat/"):
         qat.load_qat(tmp_path / "qat.h5")
 
@@ -126,7 +126,7 @@ def test_pre_flight_says_so() -> None:
     assert [(one.kind, one.fate) for one in findings] == [("AveragePooling2D", "rewritten")]
 
 
-@pytest.mark.parametrize(("name", "side"), [("selfie", 160), ("banet_w050", 256)])
+@pytest.mark.parametrize(("name", "side"), [("selfie_swish", 160), ("banet_w050", 256)])
 def test_networks_of_ours_lose_all_pools_before_means(name: str, side: int) -> None:
     model = models.build(name, (side, side))
     assert means.find(model)

@@ -93,6 +93,18 @@ def _worse(model: Any) -> Any:
     return model
 
 
+def test_what_learnt_from_the_float_network_alone_is_not_asked(
+    run: Run, float_model: Any, qat_model: Any, networks: Networks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Drawn portraits had chosen it before Google's own weights, which are better on photos."""
+    taught = CONFIG.model_copy(update={"qat": CONFIG.qat.model_copy(update={"teacher": "float"})})
+    monkeypatch.setattr("tests.export.test_unwrap.CONFIG", taught)
+    _record(run, float_model, qat_model)
+    monkeypatch.setattr("train.evaluate.KerasEvaluator", lambda *_: pytest.fail("measured"))
+    dataset = open_dataset(taught.data, taught.seed)
+    assert pick_weights(networks, run, stage.verified_source(run), taught, dataset) is networks
+
+
 @pytest.mark.parametrize("better", ["float", "unwrapped"])
 def test_the_better_weights_are_picked(
     run: Run, float_model: Any, qat_model: Any, networks: Networks, monkeypatch: pytest.MonkeyPatch, better: str

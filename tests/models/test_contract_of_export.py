@@ -36,10 +36,10 @@ PARAMETERS = {
     "mmnet_w050": 61_800,
     "portraitnet": 1_884_500,
     "portraitnet_w050": 496_500,
-    "selfie_d200": 338_000,
+    "selfie_swish_d200": 338_000,
     "selfie_general": 106_400,
     "selfie_landscape": 106_400,
-    "selfie": 106_400,
+    "selfie_swish": 106_400,
     "sinet": 96_300,
     "sinet_w050": 28_300,
 }

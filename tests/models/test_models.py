@@ -45,7 +45,7 @@ def test_maps_an_image_to_a_probability_of_the_same_size(network):
 @pytest.mark.parametrize(
     ("name", "size", "means"),
     [
-        *(("selfie", size, 13) for size in ((144, 256), (256, 256), (288, 288), (320, 320))),
+        *(("selfie_swish", size, 13) for size in ((144, 256), (256, 256), (288, 288), (320, 320))),
         ("banet_w050", (256, 256), 1),
         ("sinet_w050", (256, 256), 2),
         pytest.param("sinet_w050", (320, 320), 2, marks=pytest.mark.full),

@@ -15,7 +15,7 @@ SIZE = (32, 48)
 
 def test_has_googles_size() -> None:
     # 106,404 numbers in either file
-    for name in ("selfie_general", "selfie_landscape", "selfie"):
+    for name in ("selfie_general", "selfie_landscape", "selfie_swish"):
         assert models.build(name, SIZE).count_params() == 106_404
 
 
@@ -29,10 +29,13 @@ def test_the_converter_makes_hard_swish_of_the_layers() -> None:
     assert not ops.keys() & {"RELU6", "SUB", "DIV"} and ops["MUL"] == 10 and ops["ADD"] == 14
 
 
-def test_activations_are_what_they_are_called() -> None:
-    model = models.build("selfie", SIZE)
-    probe = keras.Model(model.input, [model.get_layer("stem_conv").output, model.get_layer("stem_hswish").output])
+@pytest.mark.parametrize("name", ["selfie_general", "selfie_swish"])
+def test_activations_are_what_they_are_called(name: str) -> None:
+    model = models.build(name, SIZE)
+    kind = "hswish" if name == "selfie_general" else "swish"
+    probe = keras.Model(model.input, [model.get_layer("stem_conv").output, model.get_layer(f"stem_{kind}").output])
     # far to both sides of the bends at -3 and 3
     x, y = (out.numpy() for out in probe(40 * np.random.default_rng(0).random((1, *SIZE, 3), np.float32) - 20))
     assert x.min() < -4 and x.max() > 4
-    np.testing.assert_allclose(y, x * np.clip(x + 3, 0, 6) / 6, atol=1e-5)
+    expected = x * np.clip(x + 3, 0, 6) / 6 if kind == "hswish" else x / (1 + np.exp(-x))
+    np.testing.assert_allclose(y, expected, atol=1e-5)

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from portraitseg import contract, models
 from portraitseg.errors import CheckFailed, InputError
-from portraitseg.models import checkpoint, selfie
+from portraitseg.models import checkpoint
 from portraitseg.models.keras_route import keras
 from tests import outside
 from tests.train.foreign_file import Writer
@@ -107,24 +107,26 @@ def test_the_command(file: Path, model: Any, tmp_path: Path) -> None:
 
 @pytest.mark.full
 def test_a_wider_form_begins_with_the_same_function(model: Any, file: Path, tmp_path: Path) -> None:
-    report = foreign.import_tflite(file, tmp_path / "a.h5", "selfie_d200", divisor=1.0)
-    assert report.network == "selfie_d200"
+    report = foreign.import_tflite(file, tmp_path / "a.h5", "selfie_swish_d200", divisor=1.0)
+    assert report.network == "selfie_swish_d200" and not report.is_equal_form
+    narrow = models.build("selfie_swish", SIZE)
+    narrow.set_weights(model.get_weights())
     inputs = np.concatenate([contract.image_to_inputs(photo, SIZE) for photo in foreign.portraits()])
     # copies of channels are summed in another order; logits reach tens
-    np.testing.assert_allclose(checkpoint.load(tmp_path / "a.h5")(inputs), model(inputs), atol=1e-3)
+    np.testing.assert_allclose(checkpoint.load(tmp_path / "a.h5")(inputs), narrow(inputs), atol=1e-3)
 
 
 @pytest.mark.full
 def test_widening_keeps_the_function_and_parts_the_copies(tmp_path: Path) -> None:
-    narrow = made("selfie", SIZE)
+    narrow = made("selfie_swish", SIZE)
     checkpoint.save(narrow, tmp_path / "narrow.h5")
-    assert widen(tmp_path / "narrow.h5", "selfie_d200", tmp_path / "wide.h5") < 1e-3
+    assert widen(tmp_path / "narrow.h5", "selfie_swish_d200", tmp_path / "wide.h5") < 1e-3
     kernel = checkpoint.load(tmp_path / "wide.h5").get_layer("block1_expand_conv").get_weights()[0]
     # channel 16 is a copy of channel 0: who reads both does it with other weights, output by output
     ratios = kernel[0, 0, 16] / kernel[0, 0, 0]
     assert ratios.std() > 0.1
     with pytest.raises(InputError, match="name a wider variant"):
-        widen(tmp_path / "wide.h5", "selfie", tmp_path / "b.h5")
+        widen(tmp_path / "wide.h5", "selfie_swish", tmp_path / "b.h5")
     with pytest.raises(InputError, match="name a wider variant"):
         widen(tmp_path / "narrow.h5", "contour_small", tmp_path / "b.h5")
 

@@ -73,12 +73,14 @@ class Report:
         matches: in the order of execution.
         size: (height, width) of the input.
         difference: greatest one in probability between the file and its rebuilt form, before anything else was done.
+        is_equal_form: whether what was written computes the same function but for the divided logits.
     """
 
     network: str
     matches: tuple[Match, ...]
     size: tuple[int, int]
     difference: float
+    is_equal_form: bool
 
 
 def import_tflite(path: Path, out: Path, network: str | None = None, divisor: float = LOGIT_DIVISOR) -> Report:
@@ -87,7 +89,8 @@ def import_tflite(path: Path, out: Path, network: str | None = None, divisor: fl
     Args:
         path: a .tflite of `MODELS`' selfie networks as Google publishes it.
         out: the h5 to write.
-        network: one of `selfie.VARIANTS`; a wider one begins with a function-preserving copy. None: that of the file.
+        network: one of `selfie.VARIANTS`: another activation begins with the same weights, a greater width with a
+            function-preserving copy of them; None: the network of the file.
         divisor: of the logits; 1: probabilities are the file's.
 
     Raises:
@@ -111,7 +114,8 @@ def import_tflite(path: Path, out: Path, network: str | None = None, divisor: fl
     copy_wider(model, rebuilt)
     checkpoint.save(rebuilt, out)
     checkpoint.annotate(out, note_of(of_file(path)))
-    return Report(rebuilt.name, tuple(matches), model.input_shape[1:3], difference)
+    numbers = selfie.VARIANTS[rebuilt.name]
+    return Report(rebuilt.name, tuple(matches), model.input_shape[1:3], difference, numbers.is_hard)
 
 
 def rebuild(path: Path) -> tuple[Any, list[Match]]:

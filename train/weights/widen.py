@@ -12,8 +12,8 @@ from portraitseg.models.widen import copy_wider
 from train.weights.foreign import portraits
 from train.weights.terms import note_of, of_weights
 
-#: Greatest difference in probability that is another order of sums: measured 5e-6 at most, between selfie and
-#: selfie_d200; copies that are not shared out make 0.1 and more.
+#: Greatest difference in probability that is another order of sums: measured 5e-6 at most, between selfie_swish and
+#: selfie_swish_d200; copies that are not shared out make 0.1 and more.
 EQUAL = 1e-3
 
 
