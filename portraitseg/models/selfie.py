@@ -14,7 +14,7 @@ size and weights alone: a MobileNetV3-like encoder (Howard et al., 2019: h-swish
 Batch norm is folded into the convolutions, as in the files. A ReLU is the convolution's own activation.
 
 `selfie_swish` has x · sigmoid(x) (Ramachandran et al., 2017) where Google's have h-swish, which imitates it: the
-released networks that photos taught were trained so. Of h-swish int8 files take 0.95 of its time.
+released networks that photos taught were trained so.
 """
 
 from collections.abc import Callable, Mapping

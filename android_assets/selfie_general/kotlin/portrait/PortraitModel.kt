@@ -18,7 +18,7 @@ object PortraitModel {
         makeRefiner = {
             EdgeRefiner(
                 side = 128,
-                radius = 1,
+                radius = 2,
                 epsilon = 0.001f,
                 low = 0.1f,
                 high = 0.9f,
@@ -28,9 +28,9 @@ object PortraitModel {
         },
         makeSmoother = {
             MaskSmoother(
-                keep = 0.9f,
-                low = 0.1f,
-                high = 0.5f,
+                keep = 0.85f,
+                low = 0.2f,
+                high = 0.6f,
                 reach = 4,
                 cut = 0.2f,
                 gapS = 0.5,
