@@ -149,7 +149,8 @@ def calibrate(
         qat_model: of `quantize(float_model)`; changed in place.
         float_model: the float network.
         inputs: photos by the contract, in [0, 1].
-        percentile: in (50, 100), of the upper end; the lower end is at 100 less it. None: all values.
+        percentile: in (50, 100), of the upper end; the lower end is at 100 less it. What a sigmoid's 8 bits cannot tell
+            apart is left out of the range of logits too. None: all values.
     """
     float_model = rewrite(float_model)
     clamps = hard_swish.clamps(float_model)
@@ -167,7 +168,7 @@ def calibrate(
     ranges = _activation_ranges(float_model, list(observed), inputs, percentile)
     for (name, (low, high)), values in zip(observed.items(), ranges, strict=True):
         # zero must be exact: padding and ReLU make it
-        bound = _LOGIT if name in logits else np.inf
+        bound = _LOGIT if name in logits and percentile is not None else np.inf
         low.assign(max(min(values[0], 0.0), -bound))
         high.assign(min(max(values[1], 0.0), bound))
 
