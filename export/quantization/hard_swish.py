@@ -10,6 +10,8 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from portraitseg.models import surgery
 
 #: What the layer before an h-swish is divided by.
@@ -88,7 +90,7 @@ def scale(model: Any, found: list[HardSwish], factor: float) -> None:
 
 
 def _look_at(product: Any) -> HardSwish | None:
-    """Whether a layer is the product of an h-swish, of this network's or of `rewrite`'s form."""
+    """The h-swish whose product a layer is, if all that reads its layers allows the rewrite."""
     if type(product).__name__ != "Multiply" or len(product.inbound_nodes) != 1:
         return None
     inputs = product.inbound_nodes[0].inbound_layers
@@ -108,9 +110,10 @@ def _look_at(product: Any) -> HardSwish | None:
 
 
 def _is_rescaling(layer: Any, factor: float, offset: float) -> bool:
-    return (
-        type(layer).__name__ == "Rescaling" and math.isclose(layer.scale, factor) and math.isclose(layer.offset, offset)
-    )
+    if type(layer).__name__ != "Rescaling":
+        return False
+    # either may be one number or a list, one a channel
+    return bool(np.allclose(layer.scale, factor) and np.allclose(layer.offset, offset))
 
 
 def _is_divisible(layer: Any, readers: set[Any]) -> bool:

@@ -71,7 +71,7 @@ def quantize(float_model: Any) -> Any:
     from export.quantization._fixed_range import FixedOutput, FixedRangeQuantizer
     from export.quantization._layout import Scheme
 
-    float_model = rewrite(float_model)
+    float_model = _rewritten(float_model)
     for layer in float_model.layers:
         kind = type(layer).__name__
         if hasattr(layer, "layers"):
@@ -96,7 +96,7 @@ def quantize(float_model: Any) -> Any:
     return model
 
 
-def rewrite(float_model: Any) -> Any:
+def _rewritten(float_model: Any) -> Any:
     """The same function, of layers that quantize well; the weights before an h-swish are divided (`hard_swish`)."""
     return hard_swish.rewrite(means.rewrite(equal_shapes.rewrite(float_model)))
 
@@ -152,7 +152,7 @@ def calibrate(
         percentile: in (50, 100), of the upper end; the lower end is at 100 less it. What a sigmoid's 8 bits cannot tell
             apart is left out of the range of logits too. None: all values.
     """
-    float_model = rewrite(float_model)
+    float_model = _rewritten(float_model)
     clamps = hard_swish.clamps(float_model)
     measured = {layer.name for layer in float_model.layers} - clamps.keys()
     logits = _before_sigmoid(float_model, _MOVES)

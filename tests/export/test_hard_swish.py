@@ -17,7 +17,7 @@ from portraitseg.checks.gpu.rules import judge
 from portraitseg.models.keras_route import keras
 from portraitseg.models.selfie import hard_swish as layers_of
 from portraitseg.runners import open_runner
-from portraitseg.tflite.graph import Graph, parse_graph
+from portraitseg.tflite.graph import parse_graph
 
 SIZE = (16, 24)
 k = keras.layers
@@ -57,14 +57,6 @@ def photos() -> np.ndarray:
     return np.random.default_rng(0).random((2, *SIZE, 3), np.float32)
 
 
-def file_of(model: Any, photos: np.ndarray) -> tuple[bytes, Graph]:
-    quantized = qat.quantize(model)
-    qat.calibrate(quantized, model, photos)
-    content = RECIPES["qat_wi8_ai8"].convert(quantized, photos)
-    assert integer_faults(content) == []
-    return content, parse_graph(content, model.name)
-
-
 @pytest.mark.parametrize("name", BEFORE)
 def test_the_numbers_stay(name: str, photos: np.ndarray) -> None:
     model = network(BEFORE[name])
@@ -90,7 +82,12 @@ def test_what_others_read_too_stays() -> None:
 
 @pytest.mark.parametrize("name", ["convolution", "batch_norm"])
 def test_the_int8_file_has_a_sum_and_a_product(name: str, photos: np.ndarray) -> None:
-    _, graph = file_of(network(BEFORE[name]), photos)
+    model = network(BEFORE[name])
+    quantized = qat.quantize(model)
+    qat.calibrate(quantized, model, photos)
+    content = RECIPES["qat_wi8_ai8"].convert(quantized, photos)
+    assert integer_faults(content) == []
+    graph = parse_graph(content, model.name)
     assert Counter(op.name for op in graph.ops if op.name != "QUANTIZE") == Counter(
         CONV_2D=2, ADD=1, MUL=1, LOGISTIC=1, DEQUANTIZE=1
     )

@@ -65,22 +65,22 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     return Run("tiny")
 
 
-def _record(run: Run, float_model: Any, qat_model: Any) -> None:
+def _record(run: Run, float_model: Any, qat_model: Any, config: Config = CONFIG) -> None:
     """A run as training and QAT leave it."""
     checkpoint.save(float_model, run.best)
     checkpoint.save(qat_model, run.qat / "best.h5")
-    files.write_text(run.config, CONFIG.model_dump_json())
-    split = open_dataset(CONFIG.data, CONFIG.seed).split_hash("train")
+    files.write_text(run.config, config.model_dump_json())
+    split = open_dataset(config.data, config.seed).split_hash("train")
     source = manifest.Source(
         model="fast_scnn_w050",
         config_sha256="0" * 64,
         git_commit="unknown",
-        seed=CONFIG.seed,
+        seed=config.seed,
         weights_sha256=files.sha256(run.best),
         data=(manifest.DataSource(set="synthetic", split="train", sha256_16=split, licence="Apache-2.0"),),
         tools={},
     )
-    origin = identity.of_qat(CONFIG, source.weights_sha256)
+    origin = identity.of_qat(config, source.weights_sha256)
     facts = {"origin": origin, "weights_sha256": files.sha256(run.qat / "best.h5")}
     manifest.add_stage(run.artifact, source, "qat", facts)
 
@@ -98,8 +98,7 @@ def test_what_learnt_from_the_float_network_alone_is_not_asked(
 ) -> None:
     """Drawn portraits had chosen it before Google's own weights, which are better on photos."""
     taught = CONFIG.model_copy(update={"qat": CONFIG.qat.model_copy(update={"teacher": "float"})})
-    monkeypatch.setattr("tests.export.test_unwrap.CONFIG", taught)
-    _record(run, float_model, qat_model)
+    _record(run, float_model, qat_model, taught)
     monkeypatch.setattr("train.evaluate.KerasEvaluator", lambda *_: pytest.fail("measured"))
     dataset = open_dataset(taught.data, taught.seed)
     assert pick_weights(networks, run, stage.verified_source(run), taught, dataset) is networks
