@@ -74,6 +74,12 @@ def test_what_cannot_be_divided_stays(name: str) -> None:
     assert hard_swish.rewrite(model) is model
 
 
+def test_a_rescaling_of_each_channel_is_not_taken_for_it() -> None:
+    image = keras.Input((*SIZE, 3), name="image")
+    model = keras.Model(image, k.Multiply()([image, k.Rescaling([1.0, 2.0, 3.0], offset=[0.0, 0.0, 1.0])(image)]))
+    assert hard_swish.find(model) == []
+
+
 def test_what_others_read_too_stays() -> None:
     """They would see it divided."""
     model = network(BEFORE["convolution"], reads_twice=True)
