@@ -147,7 +147,7 @@ $(ENV): $(LOCK)
 	  echo "error: Python 3.11, 3.12 or 3.13 is needed (python3 here: $$(python3 --version 2>&1)): install one, or name it with PYTHON=" >&2; exit 1; fi
 	@"$(PYTHON)" -c '$(SUPPORTED)' || { \
 	  echo "error: Python 3.11, 3.12 or 3.13 is needed ($(PYTHON) is $$("$(PYTHON)" --version 2>&1)): TensorFlow has wheels for no other" >&2; exit 1; }
-	@echo "building .venv from $(LOCK) ($(if $(GPU),more than )2.6 GB, a minute or two)"
+	@echo "building .venv from $(LOCK) ($(if $(GPU),more than )3.4 GB, two to five minutes)"
 	@"$(PYTHON)" -m venv .venv
 	@$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes --requirement $(LOCK)
 	@touch .venv/.installed $@

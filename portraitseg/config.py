@@ -203,8 +203,8 @@ class QatConfig(Section):
     learning_rate: Positive = 1e-4
     schedule: ScheduleName | None = None
     "Of the learning rate; None: as in `train`."
-    select: Literal["keras", "tflite"] = "tflite"
-    "What chooses the best epoch: the Keras model's IoU on val, or that of the converted int8 file."
+    select: Literal["keras", "tflite", "last"] = "tflite"
+    "What chooses the epoch: the Keras model's IoU on val, that of the converted int8 file, or neither: it is the last."
     freeze_bn_epochs: Annotated[int, Field(ge=0, le=1_000_000)] = 1
     "Epochs at the end in which the statistics of batch norm no longer move."
     freeze_ranges_epochs: Annotated[int, Field(ge=0, le=1_000_000)] = 1

@@ -155,8 +155,17 @@ def scratch_folder(parent: Path) -> Iterator[Path]:
 
     It is locked while its owner lives: the kernel lets go of a lock when a process ends, however it ends, so that the
     next one knows what is nobody's any more.
+
+    Raises:
+        InputError: a file lies where the parent should be.
     """
-    parent.mkdir(parents=True, exist_ok=True)
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        blocking = next(path for path in (parent, *parent.parents) if path.exists() and not path.is_dir())
+        raise InputError(
+            f"{blocking}: a file, where {parent} needs a folder: move it, or name another place"
+        ) from error
     clear_abandoned(parent)
     scratch, lock = _make_locked(parent)
     try:

@@ -172,7 +172,7 @@ def _released(name: str, site: Site) -> dict[str, Any]:
     entry = next(entry for entry in listed.files if entry.path == cpu.name)
     source = listed.source
     if source.refine is None or source.smooth is None:
-        raise InputError(f"{cpu.parent}: no parameters were chosen: python -m benchmark refine --choose")
+        raise InputError(f"{cpu.parent}: no parameters were chosen: python -m benchmark refine --choose --runs {name}")
     bound = [] if terms.use_of_source(source) == "any" else ["research only"]
     scores = [score.iou for score in entry.quality or () if score.split == _SPLIT and score.iou is not None]
     described: dict[str, Any] = {

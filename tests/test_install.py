@@ -51,6 +51,17 @@ def test_a_photo_becomes_a_cutout_in_an_empty_environment(tmp_path: Path) -> Non
     assert not names & {"tensorflow", "tf-keras", "keras", "coremltools", "onnx", "onnxruntime", "av", "h5py", "scipy"}
 
 
+def test_a_wheel_takes_along_what_is_released_and_nothing_that_the_user_exported() -> None:
+    import tomllib
+
+    tool = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]
+    patterns = tool["setuptools"]["package-data"]["portraitseg.released_files"]
+    kept = subprocess.run(["git", "ls-files", "android_assets"], cwd=ROOT, check=True, capture_output=True, text=True)
+    committed = {path.split("/")[1] for path in kept.stdout.split() if path.endswith("/manifest.json")}
+    ends = ("manifest.json", "recommended.json", "*-rgb-qat_wi8_ai8.tflite")
+    assert committed and sorted(patterns) == sorted(f"{name}/{end}" for name in committed for end in ends)
+
+
 def test_the_light_dependencies_are_the_few_that_were_promised() -> None:
     import tomllib
 

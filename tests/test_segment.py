@@ -15,6 +15,7 @@ from portraitseg import __main__ as command
 from portraitseg.errors import InputError
 from portraitseg.runners import open_runner
 from portraitseg.segment import released
+from portraitseg.segment.segmenter import find_model
 from portraitseg.synthetic import portraits as synthetic
 from tests.runners.tiny import write_onnx
 
@@ -44,6 +45,23 @@ def test_released_names_are_there(segmenter: Segmenter) -> None:
     assert Segmenter().path.parent.name == released.DEFAULT
 
 
+def test_a_run_that_was_only_exported_is_found_but_not_among_the_released(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("mine", "kept"):
+        shutil.copytree(FILE.parent, tmp_path / "assets" / name)
+    (tmp_path / "assets/mine/README.md").unlink()
+    monkeypatch.setattr(released, "_FOLDERS", (tmp_path / "packaged", tmp_path / "assets"))
+    assert released.names() == ["kept"]
+    assert released.find("mine") == tmp_path / "assets/mine" / FILE.name
+
+
+def test_a_folder_with_the_name_of_a_network_hides_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path(RELEASED).mkdir()
+    assert find_model(RELEASED) == released.find(RELEASED)
+
+
 def test_without_refinement_it_is_the_contract(portrait: np.ndarray) -> None:
     result = Segmenter(RELEASED, refine=False).segment(portrait)
     probability = open_runner(FILE).predict(portrait)
@@ -66,8 +84,12 @@ def test_paths_and_pixels_are_the_same(segmenter: Segmenter, portrait: np.ndarra
     np.testing.assert_array_equal(from_path.alpha, segmenter.segment(portrait).alpha)
     cv2.imwrite(str(tmp_path / "b.png"), portrait[::-1, :, ::-1])
     (tmp_path / "notes.txt").write_text("no photo")
+    (tmp_path / "._a.png").write_bytes(b"what macOS leaves beside a.png")
+    (tmp_path / "c.png").mkdir()
     listed = list(segmenter.segment_files([tmp_path, tmp_path / "a.png"]))
     assert [path.name for path, _ in listed] == ["a.png", "b.png", "a.png"]
+    with pytest.raises(TypeError, match="give a list of paths"):
+        next(segmenter.segment_files(str(tmp_path)))
 
 
 def test_a_cutout_has_the_photo_and_alpha(segmenter: Segmenter, portrait: np.ndarray) -> None:

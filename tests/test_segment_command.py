@@ -1,6 +1,7 @@
 """`portraitseg segment` and `sheet`: what a user types, and what a user gets wrong."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from typer.testing import CliRunner
 from portraitseg import cli
 from portraitseg.__main__ import app
 from portraitseg.errors import InputError
-from portraitseg.segment import batch, released
+from portraitseg.segment import batch, pictures, released
 from portraitseg.segment.info import describe
 from portraitseg.segment.segmenter import Segmenter
 from portraitseg.synthetic import portraits as synthetic
@@ -175,6 +176,39 @@ def test_what_cannot_be_is_one_line(portraits: Path, tmp_path: Path) -> None:
     assert text.read_bytes() == b"x" and same.read_bytes() == one.read_bytes()
 
 
+@pytest.mark.parametrize(("suffix", "side"), [(".jpg", 65_501), (".webp", 16_384)])
+def test_more_pixels_than_a_format_has_room_for(tmp_path: Path, suffix: str, side: int) -> None:
+    with pytest.raises(InputError, match=rf"{side} pixels, and a (JPEG|WEBP) has at most .*: name a .png"):
+        pictures.write(tmp_path / f"long{suffix}", np.zeros((1, side, 3), np.uint8))
+    # one less it takes
+    pictures.write(tmp_path / f"long{suffix}", np.zeros((1, side - 1, 3), np.uint8))
+
+
+def test_a_photo_too_long_for_its_output_is_one_of_the_bad_ones(portraits: Path, tmp_path: Path) -> None:
+    Image.new("RGB", (70_000, 1)).save(tmp_path / "long.png")
+    with pytest.raises(InputError, match="1 of 2 inputs could not be used"):
+        call(
+            "segment", tmp_path / "long.png", portraits / "p0.jpg", "--out", tmp_path / "o", "--output", "blur", *SMALL
+        )
+    assert [path.name for path in (tmp_path / "o").iterdir()] == ["p0.jpg"]
+
+
+def test_what_would_be_written_over(portraits: Path, tmp_path: Path) -> None:
+    photo = tmp_path / "a.png"
+    Image.open(portraits / "p0.jpg").save(photo)
+    before = photo.read_bytes()
+    with pytest.raises(InputError, match="would replace an input"):
+        call("sheet", *SMALL, photo, "--out", photo, "--overwrite")
+    assert photo.read_bytes() == before
+    (tmp_path / "o/a.png").mkdir(parents=True)
+    with pytest.raises(InputError, match=r"o/a\.png is a folder"):
+        call("segment", photo, "--out", tmp_path / "o", *SMALL)
+    with pytest.raises(InputError, match="the name of one file, and 2 outputs need a folder"):
+        call("segment", portraits / "p0.jpg", portraits / "p1.jpg", "--out", tmp_path / "two.png", *SMALL)
+    with pytest.raises(InputError, match=rf"{re.escape(str(photo))}: a file, where .* needs a folder"):
+        call("segment", portraits / "p0.jpg", "--out", photo / "b.png", *SMALL)
+
+
 def test_a_full_disk_is_one_line_and_leaves_nothing(portraits: Path, tmp_path: Path) -> None:
     """By `ulimit -f`, as a shell has it; nothing half written stays."""
     code = f"""
@@ -297,6 +331,17 @@ def test_info_of_released_and_foreign_files(tmp_path: Path) -> None:
         with pytest.raises(InputError):
             describe(model)
     assert "operators" in CliRunner().invoke(app, ["info", "contour_small"]).stdout
+
+
+@pytest.mark.parametrize("name", ["photo.jpg", "text.h5", "garbage.mlmodel", "empty.mlpackage"])
+def test_info_of_what_is_no_model(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    if name.endswith(".mlpackage"):
+        path.mkdir()
+    else:
+        path.write_bytes(b"no model")
+    with pytest.raises(InputError, match=name):
+        describe(str(path))
 
 
 def test_info_of_onnx_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -125,8 +125,9 @@ def show_data(
     """Draw photos above their masks and the bands around their outlines, as they are or as training sees them."""
     resolved = settings.resolve()
     from portraitseg.data import open_dataset
-    from train.show import write_samples
+    from train.show import check_out, write_samples
 
+    check_out(out, resolved)
     dataset = open_dataset(resolved.data, resolved.seed)
     write_samples(out, dataset, resolved, split or resolved.data.train_split, photos, augmented)
     cli.say(f"{out} written")
@@ -144,12 +145,16 @@ def show_output(
 ) -> None:
     """Draw photo, truth, mask and difference of a trained run, the worst first."""
     from portraitseg.data import open_dataset
+    from portraitseg.errors import InputError
     from portraitseg.runs import Run
     from train.label import open_teacher
-    from train.show import write_outputs
+    from train.show import check_out, write_outputs
 
     chosen = Run(of.run)
+    if not chosen.config.is_file():
+        raise InputError(f"{chosen.config}: no such file: make train RUN={of.run}")
     resolved = options.Settings(chosen.config, of.data, of.format, of.set).resolve()
+    check_out(out, resolved)
     dataset = open_dataset(resolved.data, resolved.seed)
     shown = write_outputs(out, dataset, split or resolved.data.val_split, open_teacher(weights or chosen.best), photos)
     cli.say(f"{out}: the worst has IoU {100 * shown[0][1]:.1f} ({shown[0][0]})")

@@ -40,6 +40,8 @@ class Plan:
         init_sha256: of the weights that it starts from, if any.
         schedule: of the learning rate; None: as `train.schedule`.
         freeze_ranges_epochs: epochs at the end in which the observed ranges stay as they are.
+        keeps_last: the last epoch is kept as the best, whatever its validation IoU: where the masks of the photos are
+            not what is learnt, they tell nothing of it.
     """
 
     epochs: int
@@ -48,6 +50,7 @@ class Plan:
     init_sha256: str = ""
     schedule: ScheduleName | None = None
     freeze_ranges_epochs: int = 0
+    keeps_last: bool = False
 
 
 @dataclass(frozen=True)
@@ -79,8 +82,8 @@ def fit(
 ) -> FitResult:
     """Trains a model, or goes on where a stopped run left off.
 
-    Writes into `folder`: best.h5 (best validation IoU), last.h5, epoch_NNN.h5 every `train.save_every` epochs,
-    state.npz (to resume) and tensorboard/.
+    Writes into `folder`: best.h5 (best validation IoU; the last with `plan.keeps_last`), last.h5, epoch_NNN.h5 every
+    `train.save_every` epochs, state.npz (to resume) and tensorboard/.
 
     Args:
         optimization: of a model of `models.build_for_training`, or of a QAT network. What is evaluated and saved is its
@@ -287,7 +290,7 @@ class _Loop:
         try:
             row |= {"epoch": epoch, "val_iou": self.evaluate(model)}
             progress.history.append(row)
-            if row["val_iou"] > progress.best_iou:
+            if self.plan.keeps_last or row["val_iou"] > progress.best_iou:
                 progress.best_iou, progress.best_epoch = row["val_iou"], epoch
                 checkpoint.save(model, self.folder / "best.h5")
             if epoch % self.config.train.save_every == 0:

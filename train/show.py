@@ -32,6 +32,19 @@ _HEIGHT_PX, _LINE_PX = 240, 20
 _ACROSS = 8
 
 
+def check_out(path: Path, config: Config) -> None:
+    """Whether a sheet can be written here; one that is there is made anew.
+
+    Raises:
+        InputError: no name of a PNG, or a file among the photos.
+    """
+    if path.suffix.lower() != ".png":
+        raise InputError(f"--out {path}: a sheet is a PNG: name a .png")
+    roots = [config.data.root, *(one.root for one in config.data.sets)]
+    if path.exists() and any(root and root.resolve() in path.resolve().parents for root in roots):
+        raise InputError(f"--out {path}: is there already, among the photos: name another place")
+
+
 def tint(photo: UInt8[np.ndarray, "h w 3"], mask: Bool[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w 3"]:
     """The photo with everything outside the mask shaded."""
     shaded = (0.35 * photo + 0.65 * _SHADE).astype(np.uint8)

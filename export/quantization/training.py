@@ -107,7 +107,7 @@ def trained_qat(
     float_model = qat.sharpened(float_model, config.qat.sharpen)
     model = qat.quantize(float_model)
     qat.calibrate(model, float_model, calibration, config.qat.range_percentile)
-    is_by_file = config.qat.select == "tflite"
+    is_by_file = config.qat.select != "keras"
     trained = config_of(config)
     if config.qat.teacher == "float":
         files.write_bytes(run.qat / TEACHER_NAME, RECIPES["fp16"].convert(float_model, calibration))
@@ -187,6 +187,7 @@ def plan_of(config: Config, init_sha256: str) -> "Plan":
         schedule=settings.schedule,
         # batch norm whose statistics move would move activations away from ranges that do not
         freeze_ranges_epochs=freeze_bn_epochs if stays else min(settings.freeze_ranges_epochs, freeze_bn_epochs),
+        keeps_last=settings.select == "last",
     )
 
 

@@ -148,7 +148,7 @@ def open_sets(
         warnings += (f"photos that are not read: {len(unread)} (first: {unread[0]}): {remedy}",)
     if not suffixes:
         raise InputError(
-            f"DATA {root}: no images/<stem>.jpg|png|webp, nor <set>/images/…: see 'A folder of photos' in the README"
+            f"DATA {root}: no images/<stem>.jpg|png|webp, nor <set>/images/…: 'A folder of photos' in docs/interface.md"
             + (f" ({warnings[-1]})" if unread else "")
         )
     splits, how = _splits_of(root, lists, suffixes, sets, config, seed)

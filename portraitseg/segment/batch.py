@@ -95,6 +95,8 @@ class Batch:
                 raise InputError(self.failures[0])
             for failure in self.failures:
                 cli.warn(failure)
+            if count == len(self.failures):
+                raise InputError(f"nothing could be made of any of the {count} inputs (see above)")
             raise InputError(
                 f"{len(self.failures)} of {count} inputs could not be used (see above); the others are done"
             )
@@ -167,7 +169,7 @@ def plan(inputs: Sequence[str], out: Path, output: Output, recursive: bool = Fal
 
     Raises:
         InputError: a missing input, an unknown kind of file, a folder or pattern without photos and videos, two inputs
-            with one output, an output that is an input, an output of the wrong kind.
+            with one output, an output that is an input or a folder, an output of the wrong kind.
     """
     parents: dict[Path, Path] = {}
     for given in inputs:
@@ -180,6 +182,8 @@ def plan(inputs: Sequence[str], out: Path, output: Output, recursive: bool = Fal
     else:
         if out.exists() and not out.is_dir():
             raise InputError(f"--out {out}: a file, and {len(sources)} outputs need a folder: name one")
+        if out.suffix.lower() in (*pictures.WRITTEN, *VIDEO_SUFFIXES) and not out.is_dir():
+            raise InputError(f"--out {out}: the name of one file, and {len(sources)} outputs need a folder: name one")
         jobs = [Job(path, out / parent / f"{path.stem}{_suffix(path, output)}") for path, parent in parents.items()]
     taken: dict[Path, Path] = {}
     for job in jobs:
@@ -193,6 +197,8 @@ def plan(inputs: Sequence[str], out: Path, output: Output, recursive: bool = Fal
     for job in jobs:
         if job.destination.resolve() in real:
             raise InputError(f"--out {out}: {job.destination} would replace an input: name another folder")
+        if job.destination.is_dir():
+            raise InputError(f"--out {out}: {job.destination} is a folder: move it, or name another --out")
     return jobs
 
 

@@ -1,9 +1,12 @@
 """`portraitseg info`: what is known of a model before it is run: what is in the file, and what its manifest says."""
 
+import importlib.util
+
 from portraitseg import files, manifest, terms
 from portraitseg.errors import InputError
 from portraitseg.manifest import FileEntry, Manifest
-from portraitseg.runners import onnx
+from portraitseg.runners import RUNNERS, onnx
+from portraitseg.runners.coreml import values as coreml
 from portraitseg.segment import released
 from portraitseg.segment.segmenter import find_model
 from portraitseg.tflite import info as tflite
@@ -18,9 +21,14 @@ def describe(model: str) -> list[tuple[str, str]]:
     path = find_model(model)
     if not path.exists():
         raise InputError(f"{path}: no such file (released networks: {', '.join(released.names())})")
+    if path.suffix not in RUNNERS:
+        raise InputError(f"{path}: not a model: name a {', '.join(RUNNERS)}, or a released network")
     rows = [("file", str(path)), ("sha256", files.sha256(path))]
     size = ("size", f"{files.size_bytes(path):,} bytes")
     readers = {".tflite": tflite.describe, ".onnx": lambda path: [size, *onnx.describe(path)]}
+    if path.suffix in (".mlpackage", ".mlmodel") and importlib.util.find_spec("coremltools") is not None:
+        # what is no Core ML model is refused, where that can be told
+        coreml.read_spec(path)
     rows += readers.get(path.suffix, lambda _: [size])(path)
     index = path.parent / manifest.MANIFEST_NAME
     if index.is_file():

@@ -19,7 +19,11 @@ OUTPUTS: tuple[Output, ...] = ("mask", "alpha", "cutout", "blur", "replace")
 #: What a photo's result is saved as where only a folder is named: without loss where every value counts.
 SUFFIXES: dict[Output, str] = {"mask": ".png", "alpha": ".png", "cutout": ".png", "blur": ".jpg", "replace": ".jpg"}
 
-_WRITTEN = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
+#: Suffix → format, of what can be saved.
+WRITTEN = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
+
+#: Pixels that a side may have in these formats.
+_LONGEST = {"JPEG": 65_500, "WEBP": 16_383}
 
 #: Of JPEG and WebP; the usual one of cameras.
 _QUALITY = 95
@@ -68,8 +72,11 @@ def check_suffix(path: Path, output: Output) -> None:
     Raises:
         InputError: an unknown suffix, or one that has no room for the output.
     """
-    if path.suffix.lower() not in _WRITTEN:
-        raise InputError(f"--out {path}: save a photo's result as {', '.join(_WRITTEN)}, or name a folder")
+    if path.suffix.lower() not in WRITTEN:
+        raise InputError(
+            f"--out {path}: save a photo's result as {', '.join(WRITTEN)}, or name a folder (one with a dot in its "
+            "name is made first)"
+        )
     if path.suffix.lower() in (".jpg", ".jpeg") and output in ("mask", "alpha", "cutout"):
         kind = "has no transparency" if output == "cutout" else "changes the values of a mask"
         raise InputError(f"--out {path}: a .jpg {kind}: name a .png or .webp")
@@ -79,9 +86,11 @@ def write(path: Path, pixels: UInt8[np.ndarray, "..."], profile: bytes | None = 
     """Writes a picture atomically, in the format of its suffix; `profile` is the colour profile of its pixels.
 
     Raises:
-        InputError: a full or read-only disk.
+        InputError: more pixels than the format has room for, a full or read-only disk.
     """
-    kind = _WRITTEN[path.suffix.lower()]
+    kind = WRITTEN[path.suffix.lower()]
+    if (side := max(pixels.shape[:2])) > _LONGEST.get(kind, side):
+        raise InputError(f"{path}: {side} pixels, and a {kind} has at most {_LONGEST[kind]}: name a .png with --out")
     stream = io.BytesIO()
     options: dict[str, object] = {"icc_profile": profile} if profile and pixels.ndim == 3 else {}
     if kind == "WEBP":

@@ -9,6 +9,9 @@ from portraitseg.manifest import MANIFEST_NAME, RECOMMENDED_NAME
 #: Taken where nobody names another: an app may ship it.
 DEFAULT = "selfie_general"
 
+#: What an app is told of the files, which is written when they are released.
+_HANDOUT_NAME = "README.md"
+
 _PACKAGE = Path(__file__).resolve().parents[1]
 
 #: Packaged files first: a wheel has no checkout around it, and `android_assets` beside it might be anybody's.
@@ -16,9 +19,18 @@ _FOLDERS = (_PACKAGE / "released_files", _PACKAGE.parent / "android_assets")
 
 
 def names() -> list[str]:
-    """The released networks that are here."""
-    runs = {path.parent.name for folder in _FOLDERS for path in folder.glob(f"*/{RECOMMENDED_NAME}")}
-    return sorted(runs)
+    """The released networks that are here; `find` knows runs that were only exported, too."""
+    packaged, assets = _FOLDERS
+    runs = {path.parent.name for path in packaged.glob(f"*/{RECOMMENDED_NAME}")}
+    # `export release` writes it, and an export takes it away
+    released = {path.parent.name for path in assets.glob(f"*/{_HANDOUT_NAME}") if find_index(path.parent)}
+    return sorted(runs | released)
+
+
+def find_index(folder: Path) -> Path | None:
+    """What recommends a file of a folder; None: nothing does."""
+    index = folder / RECOMMENDED_NAME
+    return index if index.is_file() else None
 
 
 def find(name: str) -> Path:
@@ -28,8 +40,7 @@ def find(name: str) -> Path:
         InputError: no such network, or its folder is damaged.
     """
     for folder in _FOLDERS:
-        index = folder / name / RECOMMENDED_NAME
-        if not index.is_file():
+        if (index := find_index(folder / name)) is None:
             continue
         try:
             path = folder / name / Path(json.loads(index.read_text())["cpu"]).name

@@ -59,12 +59,17 @@ class Segmentation:
 
         Args:
             background: a colour (RGB, 0..255), or a picture, which is scaled and cropped in the middle to fill this.
+
+        Raises:
+            ValueError: neither three values from 0 to 255 nor RGB pixels.
         """
-        if isinstance(background, tuple):
+        if not isinstance(background, np.ndarray):
+            if len(background) != 3 or not all(0 <= value <= 255 for value in background):
+                raise ValueError(f"background {background}: give red, green and blue from 0 to 255, or a picture")
             behind = np.empty_like(self.image)
             behind[:] = background
         else:
-            behind = cover(background, (self.image.shape[0], self.image.shape[1]))
+            behind = cover(_check(background), (self.image.shape[0], self.image.shape[1]))
         return cv2.blendLinear(self.image, behind, self.alpha, 1 - self.alpha)
 
     def blur(self, radius: float | None = None) -> UInt8[np.ndarray, "h w 3"]:
@@ -147,17 +152,17 @@ class Segmenter:
     def segment_files(self, paths: Iterable[str | Path]) -> Iterator[tuple[Path, Segmentation]]:
         """Segments photos one after the other; a folder stands for the photos in it. One is in memory at a time.
 
+        Hidden files of a folder are left out.
+
         Raises:
             InputError: a photo that cannot be read.
+            TypeError: a single path, whose letters would be taken for paths.
         """
+        if isinstance(paths, str | Path):
+            raise TypeError(f"{paths}: give a list of paths: ['{paths}']")
         for given in paths:
             path = Path(given)
-            inside = (
-                sorted(child for child in path.iterdir() if child.suffix.lower() in PHOTO_SUFFIXES)
-                if path.is_dir()
-                else [path]
-            )
-            for photo in inside:
+            for photo in sorted(filter(_is_photo, path.iterdir())) if path.is_dir() else [path]:
                 yield photo, self.segment(photo)
 
     def segment_frames(
@@ -207,9 +212,14 @@ def find_model(model: str | Path) -> Path:
         InputError: neither.
     """
     path = Path(model)
-    if path.suffix in RUNNERS or path.exists():
+    # a folder may have the name of a network
+    if path.suffix in RUNNERS or path.is_file():
         return path
     return released.find(str(model))
+
+
+def _is_photo(path: Path) -> bool:
+    return path.suffix.lower() in PHOTO_SUFFIXES and not path.name.startswith(".") and path.is_file()
 
 
 def _read_source(path: Path) -> manifest.Source | None:

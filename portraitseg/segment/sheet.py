@@ -27,10 +27,12 @@ def draw_sheet(photos: Sequence[Path], models: Sequence[str], out: Path, refine:
     In a difference blue is person for the first model alone, orange for the other alone.
 
     Raises:
-        InputError: a photo or model that cannot be read, too many, an output that is there.
+        InputError: a photo or model that cannot be read, too many, an output that is there or an input.
     """
     if out.exists() and not overwrite:
         raise InputError(f"--out {out}: is there already: --overwrite makes it anew")
+    if out.resolve() in {path.resolve() for path in photos}:
+        raise InputError(f"--out {out}: would replace an input: name another file")
     if out.suffix.lower() not in (".png", ".jpg", ".jpeg", ".webp"):
         raise InputError(f"--out {out}: name a .png or .jpg")
     if len(photos) * 2 * len(models) > _MOST:

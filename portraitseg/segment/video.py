@@ -151,7 +151,9 @@ def segment_video(
 
 def _opened(av: Any, source: Path) -> Any:
     if not source.is_file() or not source.stat().st_size:
-        raise InputError(f"video {source}: {'the file is empty' if source.is_file() else 'no such file'}")
+        raise InputError(
+            f"video {source}: {'the file is empty: get an undamaged copy' if source.is_file() else 'no such file'}"
+        )
     try:
         # local files only: a playlist inside must not fetch others
         return av.open(str(source.resolve()), metadata_errors="ignore", options={"protocol_whitelist": "file"})

@@ -159,6 +159,11 @@ def test_its_own_schedule() -> None:
     assert plan_of(parse_config({"qat": {"schedule": "constant"}}, "test"), "").schedule == "constant"
 
 
+def test_the_last_epoch_is_kept_only_where_it_is_asked_for() -> None:
+    assert plan_of(parse_config({"qat": {"select": "last"}}, "test"), "").keeps_last
+    assert not plan_of(Config(), "").keeps_last
+
+
 def test_the_boundary_head_is_not_quantized() -> None:
     config = parse_config({"loss": {"bce": 1.0, "boundary": 1.0}}, "test")
     assert config_of(config).loss == {"bce": 1.0}

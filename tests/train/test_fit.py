@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -139,6 +140,16 @@ def test_another_configuration_does_not_go_on(whole):
 
 def test_how_many_workers_there_are_does_not_matter(whole):
     _fit(whole[0], config=_config(workers=2))
+
+
+def test_the_last_is_kept_where_the_plan_says_so(tmp_path):
+    scores = iter([0.1, 0.7, 0.5])
+    plan = replace(PLAN, keeps_last=True)
+    model, result = _fit(tmp_path, plan=plan, evaluate=lambda model: next(scores))
+    assert (result.best_epoch, result.best_iou) == (3, 0.5)
+    for name in ("best.h5", "last.h5"):
+        for a, b in zip(checkpoint.load(tmp_path / name).get_weights(), model.get_weights(), strict=True):
+            np.testing.assert_array_equal(a, b)
 
 
 def test_best_is_the_best_and_not_the_last(tmp_path):

@@ -101,3 +101,13 @@ def test_photos_without_masks_are_told(root: Path, tmp_path: Path) -> None:
         show.write_samples(tmp_path / "a.png", dataset, config, "unlabelled", 1, False)
     with pytest.raises(InputError, match="no mask"):
         show.write_outputs(tmp_path / "a.png", dataset, "unlabelled", lambda image: image[..., 0] / 255, 1)
+
+
+def test_a_sheet_never_takes_the_place_of_a_photo(root: Path, tmp_path: Path) -> None:
+    config = parse_config({"data": {"format": "folder", "root": str(root)}}, "test")
+    photo = next(path for path in sorted(root.rglob("*.png")))
+    with pytest.raises(InputError, match="among the photos"):
+        show.check_out(photo, config)
+    with pytest.raises(InputError, match=r"name a \.png"):
+        show.check_out(tmp_path / "sheet.jpg", config)
+    show.check_out(tmp_path / "sheet.png", config)

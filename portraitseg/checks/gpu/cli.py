@@ -11,7 +11,7 @@ def add_commands(app: typer.Typer) -> None:
 
     @app.command("check-gpu")
     def check_gpu(
-        files: Annotated[list[Path], typer.Argument(help="Any .tflite files, ours or foreign.")],
+        files: Annotated[list[Path] | None, typer.Argument(help="Any .tflite files, ours or foreign.")] = None,
         report: Annotated[Path | None, typer.Option(help="Folder for a JSON and a Markdown report per file.")] = None,
         route: Annotated[list[str] | None, typer.Option(help="litert, classic or web; repeatable.")] = None,
         driver: Annotated[str | None, typer.Option(help="Of litert: swiftshader, lavapipe or vulkan.")] = None,
@@ -20,7 +20,7 @@ def add_commands(app: typer.Typer) -> None:
         """Whether phones' GPUs take .tflite files: by the delegates' rules, and by running them."""
         from portraitseg.checks.gpu.command import check_gpu_command
 
-        check_gpu_command(files, report, route, driver, install)
+        check_gpu_command(files or [], report, route, driver, install)
 
     @app.command("gpu-driver")
     def gpu_driver() -> None:

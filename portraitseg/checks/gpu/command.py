@@ -39,7 +39,7 @@ def check_gpu_command(
         CheckFailed: a delegate refuses one of them, or a driver failed on it.
     """
     if not files:
-        raise InputError("check-gpu: name at least one .tflite file")
+        raise InputError("check-gpu: name .tflite files (make: FILES=, or RUN= of a run that was exported)")
     chosen = tuple(routes or DEFAULT)
     if unknown := [name for name in chosen if name not in ROUTES]:
         raise InputError(f"--route {unknown[0]}: there are {', '.join(ROUTES)}")

@@ -54,7 +54,9 @@ def proto(name: str) -> ModuleType:
     if _PROTO not in sys.modules:
         parent = importlib.util.find_spec("coremltools")
         if parent is None or not parent.submodule_search_locations:
-            raise InputError("coremltools is not installed: its protobuf classes are needed to read Core ML files")
+            raise InputError(
+                "Core ML files need coremltools: pip install 'portraitseg[all]', or take a .tflite of the same network"
+            )
         folder = Path(parent.submodule_search_locations[0]) / "proto"
         spec = importlib.util.spec_from_file_location(
             _PROTO, folder / "__init__.py", submodule_search_locations=[str(folder)]
