@@ -347,6 +347,9 @@ def _show(made: list[Made], folder: Path) -> None:
     for item in made:
         if item.left_out:
             console.print(f"{item.path} left out: {item.left_out}", markup=False, soft_wrap=True)
+    checks = [check for item in made if item.entry is not None for check in item.entry.gpu]
+    for why in sorted({f"{check.route}: {check.reason}" for check in checks if check.verdict == "not_run"}):
+        console.print(f"GPU, not run: {why}", markup=False, soft_wrap=True)
     published = sum(item.fault is None and item.left_out is None for item in made)
     console.print(f"{published} of {len(made)} files published in {folder}")
 

@@ -288,3 +288,12 @@ def test_help_is_instant_and_imports_no_tensorflow() -> None:
     root = Path(stage.__file__).parents[1]
     result = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "False"
+
+
+def test_what_no_gpu_ran_is_said_once_with_its_remedy(capsys: pytest.CaptureFixture[str]) -> None:
+    folder = Path("android_assets/contour_small")
+    listed = manifest.read(Manifest, Path(__file__).parents[2] / folder / manifest.MANIFEST_NAME)
+    check = manifest.GpuCheck(route="litert_swiftshader", verdict="not_run", reason="no Vulkan driver: get one")
+    entries = [entry.model_copy(update={"gpu": (check,)}) for entry in listed.files[:2]]
+    stage._show([stage.Made(entry.path, entry, None) for entry in entries], folder)
+    assert capsys.readouterr().err.count("GPU, not run: litert_swiftshader: no Vulkan driver: get one") == 1
