@@ -18,8 +18,8 @@ object PortraitModel {
         makeRefiner = {
             EdgeRefiner(
                 side = 128,
-                radius = 2,
-                epsilon = 0.001f,
+                radius = 1,
+                epsilon = 0.003f,
                 low = 0.1f,
                 high = 0.9f,
                 specks = 0.002f,
@@ -28,9 +28,9 @@ object PortraitModel {
         },
         makeSmoother = {
             MaskSmoother(
-                keep = 0.85f,
-                low = 0.2f,
-                high = 0.6f,
+                keep = 0.95f,
+                low = 0.1f,
+                high = 0.5f,
                 reach = 4,
                 cut = 0.2f,
                 gapS = 0.5,

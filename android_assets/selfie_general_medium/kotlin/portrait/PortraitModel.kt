@@ -28,9 +28,9 @@ object PortraitModel {
         },
         makeSmoother = {
             MaskSmoother(
-                keep = 0.85f,
-                low = 0.2f,
-                high = 0.6f,
+                keep = 0.95f,
+                low = 0.1f,
+                high = 0.5f,
                 reach = 4,
                 cut = 0.2f,
                 gapS = 0.5,

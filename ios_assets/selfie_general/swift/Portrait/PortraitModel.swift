@@ -12,12 +12,12 @@ public enum PortraitModel {
         meanSteps: 4.0,
         flippedShare: 0.01,
         refine: RefineSettings(
-            side: 128, radius: 2, epsilon: 0.001,
+            side: 128, radius: 1, epsilon: 0.003,
             low: 0.1, high: 0.9,
             specks: 0.002, holes: 0.0005
         ),
         smooth: SmoothSettings(
-            keep: 0.85, low: 0.2, high: 0.6,
+            keep: 0.95, low: 0.1, high: 0.5,
             reach: 4, cut: 0.2, gapS: 0.5
         )
     )

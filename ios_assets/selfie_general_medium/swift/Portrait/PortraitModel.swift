@@ -17,7 +17,7 @@ public enum PortraitModel {
             specks: 0.002, holes: 0.0005
         ),
         smooth: SmoothSettings(
-            keep: 0.85, low: 0.2, high: 0.6,
+            keep: 0.95, low: 0.1, high: 0.5,
             reach: 4, cut: 0.2, gapS: 0.5
         )
     )
