@@ -20,8 +20,8 @@ object PortraitModel {
                 side = 128,
                 radius = 1,
                 epsilon = 0.003f,
-                low = 0.1f,
-                high = 0.9f,
+                low = 0.25f,
+                high = 0.75f,
                 specks = 0.002f,
                 holes = 0.0005f,
             )

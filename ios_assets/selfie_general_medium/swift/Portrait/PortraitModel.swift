@@ -13,7 +13,7 @@ public enum PortraitModel {
         flippedShare: 0.01,
         refine: RefineSettings(
             side: 120, radius: 1, epsilon: 0.001,
-            low: 0.1, high: 0.9,
+            low: 0.25, high: 0.75,
             specks: 0.002, holes: 0.0005
         ),
         smooth: SmoothSettings(
