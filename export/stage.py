@@ -311,9 +311,8 @@ def load_run_config(
         section = override.partition("=")[0].strip().partition(".")[0]
         if section not in ("qat", "export") and not override.strip().startswith(("data.root=", "data.format=")):
             raise InputError(f"--set {override}: at export only qat.*, export.*, data.root and data.format can be set")
-    if not run.config.exists():
-        raise InputError(f"{run.config}: no such file: run `make train RUN={run.name}` first")
-    return load_config(run.config, data_overrides(run.config, data, format) + (overrides or []))
+    saved = run.require_config()
+    return load_config(saved, data_overrides(saved, data, format) + (overrides or []))
 
 
 def _entry(product: Product, path: Path, model: str, result: Parity, gpu: tuple[GpuCheck, ...]) -> FileEntry:

@@ -21,6 +21,8 @@ MANIFEST_NAME = "manifest.json"
 
 #: Beside it: for each kind of device, the file to take.
 RECOMMENDED_NAME = "recommended.json"
+#: What an app is told of a folder's files, once they are released.
+HANDOUT_NAME = "README.md"
 ARTIFACT_NAME = "artifact.json"
 
 #: Meaning of the channels → color of the input.

@@ -37,6 +37,16 @@ class Run:
         """The resolved configuration of training."""
         return self.folder / "config.json"
 
+    def require_config(self) -> Path:
+        """`config`, once a training has saved it.
+
+        Raises:
+            InputError: none has.
+        """
+        if not self.config.exists():
+            raise InputError(f"{self.config}: no such file: run `make train RUN={self.name}` first")
+        return self.config
+
     @property
     def identity(self) -> Path:
         """What the training of `config` is known by (`portraitseg.identity`), written when it begins."""

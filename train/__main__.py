@@ -145,15 +145,12 @@ def show_output(
 ) -> None:
     """Draw photo, truth, mask and difference of a trained run, the worst first."""
     from portraitseg.data import open_dataset
-    from portraitseg.errors import InputError
     from portraitseg.runs import Run
     from train.label import open_teacher
     from train.show import check_out, write_outputs
 
     chosen = Run(of.run)
-    if not chosen.config.is_file():
-        raise InputError(f"{chosen.config}: no such file: make train RUN={of.run}")
-    resolved = options.Settings(chosen.config, of.data, of.format, of.set).resolve()
+    resolved = options.Settings(chosen.require_config(), of.data, of.format, of.set).resolve()
     check_out(out, resolved)
     dataset = open_dataset(resolved.data, resolved.seed)
     shown = write_outputs(out, dataset, split or resolved.data.val_split, open_teacher(weights or chosen.best), photos)

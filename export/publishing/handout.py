@@ -13,10 +13,8 @@ from export.publishing import sources
 from export.publishing.golden import FLIPPED_SHARE, FOLDER, INDEX, MEAN_STEPS, PORTRAIT
 from portraitseg import files, manifest, terms
 from portraitseg.errors import CheckFailed, InputError
-from portraitseg.manifest import FileEntry, Manifest
+from portraitseg.manifest import HANDOUT_NAME, FileEntry, Manifest
 from portraitseg.tflite import metadata
-
-NAME = "README.md"
 
 #: Of the Android packages: as the ai-edge-litert that the files were checked with.
 _LITERT = "2.3.0"
@@ -45,13 +43,13 @@ def write(folder: Path, listed: Manifest, recommended: dict[str, str]) -> None:
         _pixels(listed.files[0], is_android),
         _golden(listed.files[0]),
     ]
-    files.write_text(folder / NAME, "\n\n".join(sections) + "\n")
+    files.write_text(folder / HANDOUT_NAME, "\n\n".join(sections) + "\n")
     files.write_text(folder / metadata.LABELS_NAME, metadata.LABELS_TEXT)
 
 
 def clear(folder: Path) -> None:
     """Takes both away, and the sources: they tell of files that change."""
-    for name in (NAME, metadata.LABELS_NAME):
+    for name in (HANDOUT_NAME, metadata.LABELS_NAME):
         files.remove(folder / name)
     sources.clear(folder)
 

@@ -4,13 +4,10 @@ import json
 from pathlib import Path
 
 from portraitseg.errors import InputError
-from portraitseg.manifest import MANIFEST_NAME, RECOMMENDED_NAME
+from portraitseg.manifest import HANDOUT_NAME, MANIFEST_NAME, RECOMMENDED_NAME
 
 #: Taken where nobody names another: an app may ship it.
 DEFAULT = "selfie_general"
-
-#: What an app is told of the files, which is written when they are released.
-_HANDOUT_NAME = "README.md"
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 
@@ -22,15 +19,9 @@ def names() -> list[str]:
     """The released networks that are here; `find` knows runs that were only exported, too."""
     packaged, assets = _FOLDERS
     runs = {path.parent.name for path in packaged.glob(f"*/{RECOMMENDED_NAME}")}
-    # `export release` writes it, and an export takes it away
-    released = {path.parent.name for path in assets.glob(f"*/{_HANDOUT_NAME}") if find_index(path.parent)}
-    return sorted(runs | released)
-
-
-def find_index(folder: Path) -> Path | None:
-    """What recommends a file of a folder; None: nothing does."""
-    index = folder / RECOMMENDED_NAME
-    return index if index.is_file() else None
+    # `export release` writes the handout, and an export takes it away
+    exported = assets.glob(f"*/{RECOMMENDED_NAME}")
+    return sorted(runs | {path.parent.name for path in exported if path.with_name(HANDOUT_NAME).is_file()})
 
 
 def find(name: str) -> Path:
@@ -40,7 +31,8 @@ def find(name: str) -> Path:
         InputError: no such network, or its folder is damaged.
     """
     for folder in _FOLDERS:
-        if (index := find_index(folder / name)) is None:
+        index = folder / name / RECOMMENDED_NAME
+        if not index.is_file():
             continue
         try:
             path = folder / name / Path(json.loads(index.read_text())["cpu"]).name

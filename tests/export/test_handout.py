@@ -8,7 +8,7 @@ import pytest
 
 from export.publishing import handout
 from portraitseg import manifest
-from portraitseg.manifest import Manifest
+from portraitseg.manifest import HANDOUT_NAME, Manifest
 
 ROOT = Path(__file__).parents[2]
 
@@ -18,7 +18,7 @@ RELEASED = sorted([*ROOT.glob("android_assets/*/README.md"), *ROOT.glob("ios_ass
 def _made(folder: Path, tmp_path: Path, listed: Manifest | None = None) -> str:
     listed = listed or manifest.read(Manifest, folder / manifest.MANIFEST_NAME)
     handout.write(tmp_path, listed, json.loads((folder / "recommended.json").read_text()))
-    return (tmp_path / handout.NAME).read_text()
+    return (tmp_path / HANDOUT_NAME).read_text()
 
 
 @pytest.mark.parametrize("path", RELEASED, ids=lambda path: "/".join(path.parts[-3:-1]))
